@@ -1,0 +1,1 @@
+"""Vision-language training in JAX: text-driven soft masks and adaptive hard negatives."""
