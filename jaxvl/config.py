@@ -1,0 +1,233 @@
+"""Every configuration key with its default and its meaning; experiment files override.
+
+Library code reads keys and never has a default of its own. `validate` names what is wrong with a
+configuration before anything is compiled.
+"""
+
+from ml_collections import ConfigDict
+
+from jaxvl.errors import UserError
+
+
+def base():
+    """Returns the ConfigDict of all keys. The values are those of the papers where they give one."""
+    return ConfigDict(
+        dict(
+            seed=0,  # parameters, data order and every random draw follow from it
+            method="softmask",  # a key of jaxvl.methods.METHODS
+            total_steps=33_000,
+            batch_size=512,  # over all devices and processes
+            data=_data(),
+            model=_model(),
+            momentum=_momentum(),
+            loss=_loss(),
+            softmask=_softmask(),
+            optim=_optim(),
+            mesh=dict(data=-1, fsdp=1),  # devices along each axis; -1 takes what is left
+            checkpoint=_checkpoint(),
+            log=_log(),
+            eval=_eval(),
+            evals=_evals(),
+        )
+    )
+
+
+def _data():
+    return dict(
+        dir="",  # a prepared data set, or the data_dir of a TFDS builder
+        name="",  # TFDS builder ("coco_captions"); empty: `dir` was made by jaxvl.prepare
+        split="train",
+        mixture=(),  # ((dir, weight), ...) of prepared data sets; replaces `dir` for training
+        image_size=256,
+        crop_scale=(0.2, 1.0),  # share of the picture's area that a random crop keeps
+        flip_probability=0.5,  # 0 where captions say left and right
+        rand_augment_operations=2,
+        rand_augment_magnitude=7,  # of 10
+        rand_augment_probability=0.5,  # of each operation
+        color_jitter=(0.4, 0.4, 0.4, 0.1),  # brightness, contrast, saturation, hue
+        color_jitter_probability=0.0,
+        greyscale_probability=0.0,
+        blur_sigma=(0.1, 2.0),  # pixels
+        blur_probability=0.0,
+        tokenizer="",  # name, folder or tokenizer.json; empty: the one stored with the data set
+        max_words=30,
+        max_tokens=25,  # with [CLS]
+        add_sep=False,  # the original ALBEF has no [SEP]
+        prefetch_batches=4,
+        loader_threads=2,
+    )
+
+
+def _model():
+    return dict(
+        name="albef",  # a key of jaxvl.models.MODELS
+        init="",  # weights to start from; empty: random
+        embed_size=256,
+        temperature=0.07,  # at the start; learned
+        temperature_range=(0.001, 0.5),
+        scan_layers=True,  # compile one layer instead of all; the parameters are the same
+        remat=False,  # recompute a layer's activations in the backward pass: less memory
+        product_dtype="float32",  # inputs of matrix products; they accumulate in float32
+        activation_dtype="float32",  # between the products
+        image=dict(patch_size=16, layers=12, width=768, heads=12, mlp_width=3072),
+        text=dict(
+            layers=6,
+            fusion_layers=6,
+            width=768,
+            heads=12,
+            mlp_width=3072,
+            vocabulary_size=0,  # 0: the tokenizer's
+            positions=512,
+            dropout=0.1,
+        ),
+    )
+
+
+def _momentum():
+    return dict(
+        decay=0.995,  # of the twin encoders, a step
+        queue_size=65_536,  # features of earlier batches that serve as contrastive keys
+        distill=0.4,  # weight of the twins' predictions in the targets
+        distill_ramp_epochs=1.0,  # from 0
+    )
+
+
+def _loss():
+    return dict(
+        itc_weight=1.0,
+        itm_weight=1.0,
+        mlm_weight=1.0,
+        itm_negative_blocks=1,  # draw hard negatives within this many equal parts of the batch
+        mask_probability=0.15,  # share of tokens that masked language modelling hides
+    )
+
+
+def _softmask():
+    return dict(
+        weight=1.0,  # of matching on the softly masked picture; 0 switches it off
+        strength=1.0,  # how far the most relevant patch is attenuated
+        layer=2,  # fusion layer whose cross-attention is read, from 0
+        score="logit",  # or "probability": what is differentiated
+        probability=1.0,  # share of the pairs that are masked
+        start_step=0,
+        auto_strength=False,  # move `strength` so that masked pairs stay in `auto_band`
+        auto_band=(0.6, 0.8),  # match probability of a masked pair
+        auto_rate=0.01,  # change of strength a step for each unit of distance from the band
+        auto_mass=0.5,  # share of attenuated energy above which strength is pulled back
+        auto_mass_weight=1.0,
+        focal_gamma=2.0,  # of the contrastive loss; 0 is the plain one
+        focal_on="all",  # or "target": the factor of the true class only
+        text_augmentation=True,  # the masked words feed every loss, not masked modelling alone
+    )
+
+
+def _optim():
+    return dict(
+        learning_rate=1e-4,
+        warmup_learning_rate=1e-5,  # at step 0
+        warmup_steps=2_000,
+        final_learning_rate=1e-5,  # end of the cosine, at total_steps
+        weight_decay=0.02,  # none on biases, norms and the temperature
+        b1=0.9,
+        b2=0.999,
+        eps=1e-8,
+        clip_norm=0.0,  # global norm of the gradient; 0: no clipping
+        ema_decay=0.0,  # running mean of the parameters, used for evaluation; 0: none
+    )
+
+
+def _checkpoint():
+    return dict(
+        every_steps=1_000,
+        keep=2,  # newest ones
+        best_metric="retrieval/mean_recall",  # the best one by this is kept too; empty: none
+    )
+
+
+def _log():
+    return dict(
+        every_steps=50,
+        tensorboard=True,
+        panel_pictures=4,  # held-out pictures whose word heat-maps are drawn at each evaluation
+    )
+
+
+def _eval():
+    return dict(
+        every_steps=5_000,  # and after the last step; 0: never
+        split="val",
+        batch_size=64,
+        max_examples=0,  # pictures evaluated; 0: all
+    )
+
+
+def _evals():
+    return dict(  # evaluators of jaxvl.evals.EVALUATORS, each with its own keys; None: not run
+        retrieval=dict(rerank=128),  # candidates that the fusion encoder ranks again; 0: none
+        hard_negatives=dict(),  # data sets that bring negatives (Scenes)
+        grounding=dict(),  # data sets that know which word means which box (Scenes)
+    )
+
+
+def validate(config, *, devices, processes):
+    """Raises UserError naming the first key that cannot work on `devices` in `processes`."""
+    _validate_choices(config)
+    data_axis = config.mesh.data
+    if data_axis == -1:
+        data_axis = devices // config.mesh.fsdp
+    mesh = data_axis * config.mesh.fsdp
+    _check(mesh == devices, f"mesh.data={config.mesh.data} x mesh.fsdp={config.mesh.fsdp} "
+           f"does not cover the {devices} devices")
+    _check(config.batch_size > 0 and config.batch_size % mesh == 0,
+           f"batch_size={config.batch_size} is not divided by the mesh of {mesh} devices")
+    _check(config.batch_size % processes == 0,
+           f"batch_size={config.batch_size} is not divided by {processes} processes")
+    _check(config.eval.batch_size % mesh == 0,
+           f"eval.batch_size={config.eval.batch_size} is not divided by the mesh of {mesh} devices")
+    _check(config.momentum.queue_size % config.batch_size == 0,
+           f"momentum.queue_size={config.momentum.queue_size} is not divided by "
+           f"batch_size={config.batch_size}")
+    _check(config.batch_size % config.loss.itm_negative_blocks == 0,
+           f"loss.itm_negative_blocks={config.loss.itm_negative_blocks} does not divide "
+           f"batch_size={config.batch_size}")
+    _check(config.data.image_size % config.model.image.patch_size == 0,
+           f"data.image_size={config.data.image_size} is not divided by "
+           f"model.image.patch_size={config.model.image.patch_size}")
+    for tower in ("image", "text"):
+        sizes = config.model[tower]
+        _check(sizes.width % sizes.heads == 0,
+               f"model.{tower}.width={sizes.width} is not divided by "
+               f"model.{tower}.heads={sizes.heads}")
+    _check(config.data.max_tokens <= config.model.text.positions,
+           f"data.max_tokens={config.data.max_tokens} exceeds "
+           f"model.text.positions={config.model.text.positions}")
+    _check(0 <= config.softmask.layer < config.model.text.fusion_layers,
+           f"softmask.layer={config.softmask.layer} is not one of the "
+           f"{config.model.text.fusion_layers} fusion layers, counted from 0")
+
+
+def _validate_choices(config):
+    from jaxvl.evals import EVALUATORS
+    from jaxvl.methods import METHODS
+    from jaxvl.models import MODELS
+
+    choices = {
+        "method": METHODS,
+        "model.name": MODELS,
+        "model.product_dtype": ("float32", "bfloat16"),
+        "model.activation_dtype": ("float32", "bfloat16"),
+        "softmask.score": ("logit", "probability"),
+        "softmask.focal_on": ("all", "target"),
+    }
+    for key, allowed in choices.items():
+        value = config
+        for part in key.split("."):
+            value = value[part]
+        _check(value in allowed, f"{key}={value!r} is not one of {', '.join(allowed)}")
+    for name in config.evals:
+        _check(name in EVALUATORS, f"evals.{name} is not one of {', '.join(EVALUATORS)}")
+
+
+def _check(holds, message):
+    if not holds:
+        raise UserError(f"config: {message}")

@@ -1,0 +1,51 @@
+"""The contracts between the parts: NamedTuples of pure functions, in optax's manner.
+
+Letters: G global batch, H W picture, N image tokens (class token first), L text tokens,
+D width, h heads, E embedding, V vocabulary.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+Params = Any
+Metrics = dict[str, Any]
+
+
+class Model(NamedTuple):
+    """An image tower, a text tower and what joins them.
+
+    `key` is a PRNG key for dropout, or None for none (evaluation).
+    """
+
+    init: Callable  # (key) -> params
+    encode_image: Callable  # (params, image_GxHxWx3 uint8) -> v_GxNxD
+    encode_text: Callable  # (params, ids_GxL, mask_GxL, *, key) -> t_GxLxD
+    project_image: Callable  # (params, v_GxNxD) -> zi_GxE, unit length
+    project_text: Callable  # (params, t_GxLxD, ids_GxL) -> zt_GxE, unit length
+    image_keys: Callable  # (params, v_GxNxD) -> cross-attention keys and values of all layers
+    fuse: Callable  # (params, image_keys, t_GxLxD, mask_GxL, *, key, keep_GxN, probe, layer)
+    #                 -> (states_GxLxD, attention_GxhxLxN of `layer`)
+    match_logits: Callable  # (params, states_GxLxD) -> [G, 2], index 1 = match
+    word_logits: Callable  # (params, states_GxLxD) -> [G, L, V]
+    partition_rules: tuple  # ((path regex, PartitionSpec), ...), first match decides
+
+
+class Method(NamedTuple):
+    """What a training step computes.
+
+    init_slots: (params) -> slots, the state that is carried beside the parameters.
+    forward: (params, slots, batch, *, step, key) -> (loss, (metrics, slots)).
+    project: (params) -> params, constraints that hold after each update.
+    slot_rules: partition rules of what is in the slots but not in the parameters.
+    """
+
+    init_slots: Callable
+    forward: Callable
+    project: Callable
+    slot_rules: tuple
+
+
+class Evaluator(NamedTuple):
+    """One evaluation: `run(params) -> dict of floats`, names flat under the evaluator's own."""
+
+    run: Callable
