@@ -1,0 +1,17 @@
+"""TensorFlow as the input pipeline uses it: on the host only, and quiet.
+
+Importing this module costs TensorFlow's import: command lines do it inside functions.
+"""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import tensorflow as tf  # noqa: E402  (the log level is read at import)
+
+__all__ = ["tf"]
+
+try:
+    tf.config.set_visible_devices([], "GPU")  # the accelerators belong to JAX
+except RuntimeError:
+    pass  # somebody has used TensorFlow in this process already: too late to choose
