@@ -1,0 +1,106 @@
+"""Any TFDS builder with an image and captions, by name and data_dir, prepared as ArrayRecord."""
+
+import hashlib
+import json
+
+import tensorflow_datasets as tfds
+
+from jaxvl.data.host_tf import tf
+from jaxvl.data.sources import Source, shards
+from jaxvl.errors import UserError
+
+_CAPTION_KEYS = ("captions", "caption", "text", "texts")
+_FILE_NAME_KEYS = ("file_name", "image/filename", "filename", "image_id", "image/id", "id")
+
+
+def open_split(*, directory, name, split):
+    """The Source of a split of TFDS builder `name` (`name/config` too) in data_dir `directory`.
+
+    Raises UserError, with the one command that prepares it, where it is not prepared as
+    ArrayRecord, and for a builder without image or captions.
+    """
+    info = _builder(name, directory).info
+    split_info = shards.find_split(info, split)
+    return Source(
+        name=f"{name}:{split}",
+        num_examples=split_info.num_examples,
+        fingerprint=_fingerprint(info, split),
+        read=shards.reader(split_info),
+        parse=_parser(info, _image_key(info), _caption_key(info)),
+    )
+
+
+def _builder(name, directory):
+    command = f"tfds build {name} --data_dir {directory} --file_format=array_record"
+    try:
+        builder = tfds.builder(name, data_dir=str(directory), try_gcs=False)
+    except (tfds.core.DatasetNotFoundError, ImportError) as error:
+        raise UserError(
+            f"TFDS has no builder {name!r} and {directory} holds none; for one of your own run "
+            f"`tfds build --file_format=array_record --data_dir {directory}` in its folder"
+        ) from error
+    if not builder.data_path.exists() or not builder.info.splits:
+        raise UserError(f"TFDS data set {name} is not prepared in {directory}; run: {command}")
+    formats = [builder.info.file_format, *builder.info.alternative_file_formats]
+    if "array_record" not in [getattr(each, "value", each) for each in formats]:
+        raise UserError(
+            f"TFDS data set {name} in {directory} is stored as {formats[0].value}, which has no "
+            f"random access; run: {command} --overwrite"
+        )
+    return tfds.builder_from_directory(str(builder.data_path), file_format="array_record")
+
+
+def _image_key(info):
+    keys = [key for key, f in info.features.items() if isinstance(f, tfds.features.Image)]
+    if not keys:
+        raise UserError(f"TFDS data set {info.name}: no image among {', '.join(info.features)}")
+    return "image" if "image" in keys else keys[0]
+
+
+def _caption_key(info):
+    """Where the captions are in a stored example: "captions", or "captions/text" and the like."""
+    stored = info.features.get_serialized_info()
+    for key in _CAPTION_KEYS:
+        found = stored.get(key)
+        inner = found if isinstance(found, dict) else {"": found}
+        for inner_key in ("", *_CAPTION_KEYS):
+            tensor = inner.get(inner_key)
+            if tensor is not None and tensor.tf_dtype == tf.string and len(tensor.shape) <= 1:
+                return f"{key}/{inner_key}".rstrip("/")
+    raise UserError(
+        f"TFDS data set {info.name}: no captions among {', '.join(info.features)}; "
+        f"looked for {', '.join(_CAPTION_KEYS)}"
+    )
+
+
+def _parser(info, image_key, caption_key):
+    file_name_key = next((key for key in _FILE_NAME_KEYS if key in info.features), None)
+    spec = {
+        image_key: tf.io.FixedLenFeature([], tf.string),
+        caption_key: tf.io.FixedLenSequenceFeature([], tf.string, allow_missing=True),
+    }
+    if file_name_key:
+        dtype = tf.as_dtype(info.features[file_name_key].get_serialized_info().tf_dtype)
+        spec[file_name_key] = tf.io.FixedLenFeature([], dtype)
+
+    def parse(serialized):
+        example = tf.io.parse_single_example(serialized, spec)
+        name = example[file_name_key] if file_name_key else tf.constant("")
+        return {
+            "image": example[image_key],
+            "file_name": name if name.dtype == tf.string else tf.as_string(name),
+            "captions": example[caption_key],
+            "boxes": tf.zeros([0, 4], tf.float32),
+            "mentions": tf.zeros([0, 3], tf.int64),
+            "negatives": tf.zeros([0], tf.string),
+            "negative_kinds": tf.zeros([0], tf.string),
+            "negative_captions": tf.zeros([0], tf.int64),
+        }
+
+    return parse
+
+
+def _fingerprint(info, split):
+    sizes = {name: [s.shard_lengths, s.num_bytes] for name, s in info.splits.items()}
+    described = json.dumps([info.full_name, sizes], sort_keys=True)
+    return f"{hashlib.sha256(described.encode()).hexdigest()[:32]}:{split}"
