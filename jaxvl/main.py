@@ -1,0 +1,78 @@
+"""Trains or evaluates: python -m jaxvl.main --config=configs/x.py[:arg] [--config.key=value]."""
+
+import os
+import sys
+from pathlib import Path
+
+from absl import app, flags
+from ml_collections import config_flags
+
+from jaxvl.errors import UserError
+
+CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "Experiment, FILE.py or FILE.py:ARG; single keys with --config.KEY=VALUE."
+)
+WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Where the run lives and continues; default runs/NAME_OF_CONFIG[_ARG]."
+)
+EVAL_ONLY = flags.DEFINE_bool("eval_only", False, "Evaluate the newest checkpoint, do not train.")
+REPLAY = flags.DEFINE_string(
+    "replay", None, "Run again the steps that led to this bundle of values that were not finite."
+)
+DISTRIBUTED = flags.DEFINE_bool(
+    "distributed", False, "Several processes, found by themselves (Slurm, TPU pod)."
+)
+COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, elsewhere.")
+NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "With --coordinator.")
+PROCESS_ID = flags.DEFINE_integer("process_id", None, "With --coordinator: from 0.")
+
+
+def main(_):
+    """Runs what the flags ask for; what a person can put right is one line and exit code 2."""
+    try:
+        sys.exit(_run())
+    except UserError as error:
+        sys.exit(_refuse(error))
+
+
+def _run():
+    if not REPLAY.value and CONFIG.value is None:
+        raise UserError("--config=FILE.py is missing (or --replay=BUNDLE)")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    _connect()
+    from jaxvl import evaluation, nonfinite, train
+
+    if REPLAY.value:
+        nonfinite.replay(REPLAY.value)
+        return 0
+    run = evaluation.evaluate_only if EVAL_ONLY.value else train.train
+    return run(CONFIG.value, WORKDIR.value or _default_workdir())
+
+
+def _connect():
+    if COORDINATOR.value or DISTRIBUTED.value:
+        import jax
+
+        jax.config.update("jax_cpu_collectives_implementation", "gloo")
+        jax.distributed.initialize(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
+
+
+def _default_workdir():
+    name, _, argument = flags.FLAGS["config"].config_filename.partition(":")
+    return Path("runs") / "_".join(filter(None, [Path(name).stem, argument]))
+
+
+def _refuse(error):
+    print(f"jaxvl: {' '.join(str(error).split())}", file=sys.stderr)
+    return 2
+
+
+def _parse(argv):
+    try:
+        return flags.FLAGS(argv)
+    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+        sys.exit(_refuse(error))
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=_parse)

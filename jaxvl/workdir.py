@@ -1,0 +1,114 @@
+"""What a run leaves in its working directory beside checkpoints: config.json and results.json."""
+
+import json
+import math
+import os
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from jaxvl import config as config_lib
+from jaxvl.errors import UserError
+
+# A run may be continued with other values of these: they do not change what a step computes.
+# Every other key must be what it was.
+FREE_KEYS = (
+    "total_steps",
+    "mesh",
+    "log",
+    "checkpoint",
+    "eval",
+    "evals",
+    "data.prefetch_batches",
+    "data.loader_threads",
+    "model.scan_layers",
+    "model.remat",
+)
+
+
+def write_json(path, value):
+    """Writes JSON so that a reader sees the old file or the new one, never half of it."""
+    path = Path(path)
+    temporary = path.with_name(f"{path.name}.tmp{os.getpid()}")
+    temporary.write_text(json.dumps(plain(value), indent=2, allow_nan=False) + "\n")
+    os.replace(temporary, path)
+
+
+def plain(value):
+    """Returns the value with what JSON cannot say (nan, inf) as the strings "nan" and "inf"."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value
+
+
+def begin(config, workdir):
+    """Makes the working directory and writes config.json, every key; or continues one.
+
+    Raises UserError naming a key in which a run that is there computes something else, or where
+    the directory cannot be made.
+    """
+    workdir = Path(workdir)
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--workdir {workdir} cannot be made: {error.strerror}") from None
+    if (workdir / "config.json").exists():
+        check_same(config, workdir)
+    write_json(workdir / "config.json", config.to_dict())
+
+
+def load_config(workdir):
+    """Reads the ConfigDict of a run. Raises UserError where there is none or it is another's."""
+    path = Path(workdir) / "config.json"
+    try:
+        stored = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise UserError(f"{workdir} is not a run's working directory: no config.json") from None
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path} is not valid JSON: {error}") from None
+    check_keys(stored)
+    config = config_lib.base()
+    config.update(stored)
+    return config.lock()
+
+
+def check_keys(config):
+    """Raises UserError naming a key that base() lacks, or one of base() that is absent."""
+    given, known = flat(config), flat(config_lib.base())
+    for key in given:
+        if key not in known and not _is_switched_off(key, given, known):
+            raise UserError(f"config: unknown key {key}")
+    for key in known:
+        if key not in given and not any(key.startswith(f"{parent}.") for parent in given):
+            raise UserError(f"config: the key {key} is missing; start from jaxvl.config.base()")
+
+
+def _is_switched_off(key, given, known):
+    return given[key] is None and any(name.startswith(f"{key}.") for name in known)
+
+
+def check_same(config, workdir):
+    """Raises UserError naming a key in which WORKDIR/config.json computes something else."""
+    stored, given = flat(load_config(workdir)), flat(config)
+    for key in sorted(set(stored) | set(given)):
+        free = any(key == name or key.startswith(f"{name}.") for name in FREE_KEYS)
+        if not free and stored.get(key) != given.get(key):
+            raise UserError(
+                f"config: {key}={given.get(key)!r}, but {workdir} was begun with "
+                f"{stored.get(key)!r}; continue with that value or choose another --workdir"
+            )
+
+
+def flat(config, prefix=""):
+    """Returns {dotted key: value}; an empty group is {its name: {}}."""
+    values = {}
+    for key, value in config.items():
+        if isinstance(value, (dict, ConfigDict)) and len(value):
+            values.update(flat(value, f"{prefix}{key}."))
+        else:
+            values[f"{prefix}{key}"] = {} if isinstance(value, (dict, ConfigDict)) else value
+    return values
