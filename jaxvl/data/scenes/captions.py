@@ -1,0 +1,189 @@
+"""Captions of a scene: five ways to say what is there, from two words to all of it.
+
+A caption is a list of parts (Noun, Relation, str) until it is written out, so that a negative can
+change one part of it, and so that each word's object is known.
+"""
+
+from typing import NamedTuple
+
+from jaxvl.data.scenes.truth import parse, readings
+from jaxvl.data.scenes.vocabulary import ATTRIBUTES, OPENINGS, RELATIONS, WORDS
+from jaxvl.data.scenes.world import relation_holds
+
+
+class Noun(NamedTuple):
+    """A noun phrase. words: attribute kind (and "shape") -> word. after: kinds said after it."""
+
+    thing: int
+    article: str
+    words: dict[str, str]
+    after: tuple[str, ...] = ()
+
+
+class Relation(NamedTuple):
+    """A relation between the nouns around it. fronted: before both, "left of a ring is a star"."""
+
+    name: str
+    phrase: str
+    fronted: bool = False
+
+
+def write(parts):
+    """Writes parts out. Returns the caption and its mentions, (word position, thing) pairs."""
+    words, mentions = [], []
+    for part in parts:
+        if isinstance(part, Noun):
+            if part.article:
+                words.append((part.article, None))
+            words += [
+                (part.words[kind], part.thing)
+                for kind in ATTRIBUTES
+                if kind in part.words and kind not in part.after
+            ]
+            words.append((part.words["shape"], part.thing))
+            for k, kind in enumerate(part.after):
+                words += [(w, None) for w in (("that", "is") if k == 0 else ("and",))]
+                words.append((part.words[kind], part.thing))
+        elif isinstance(part, Relation):
+            words += [(word, None) for word in part.phrase.split()]
+        elif part == ",":
+            words[-1] = words[-1][0] + ",", words[-1][1]
+        else:
+            words += [(word, None) for word in part.split()]
+    texts = [word for word, _ in words]
+    for k, following in enumerate(texts[1:]):
+        if texts[k] == "a" and following[0] in "aeiou":
+            texts[k] = "an"
+    mentions = [(k, thing) for k, (_, thing) in enumerate(words) if thing is not None]
+    return " ".join(texts), mentions
+
+
+def describe(world, rng):
+    """Five different captions of a scene, in no fixed order, as lists of parts.
+
+    Each is true, and every noun in it can only mean the thing it was written for.
+    """
+    makers = (_terse, _detailed, *((_related, _listed, _full) if len(world.things) > 1 else ()))
+    makers += (_detailed,) * (5 - len(makers))
+    drafts, texts = [], set()
+    for maker in makers:
+        sure = 0.0
+        while True:
+            parts = maker(world, rng, sure)
+            text, _ = write(parts)
+            if text not in texts and means_what_it_should(parts, text, world):
+                break
+            sure += 0.1  # say colours more often until nothing else fits the words
+        drafts.append(parts)
+        texts.add(text)
+    rng.shuffle(drafts)
+    return drafts
+
+
+def means_what_it_should(parts, text, world):
+    """Whether the caption, read back from its words, is true in exactly the intended reading."""
+    intended = [part.thing for part in parts if isinstance(part, Noun)]
+    return readings(parse(text), world) == [(tuple(intended), True)]
+
+
+def _noun(world, thing, rng, *, colour, extra, article=None, after=True):
+    """Names a thing. colour, extra: chance to say its colour, and each of size and texture."""
+    values = world.things[thing]
+    chances = {"size": extra, "colour": colour}
+    chances["texture"] = extra * (0.5 if values.texture == "plain" else 1.3)
+    kinds = [kind for kind in ATTRIBUTES if rng.random() < chances[kind]]
+    words = {k: _word(k, getattr(values, k), rng) for k in (*kinds, "shape")}
+    later = tuple(rng.sample(kinds, min(len(kinds), 2))) if after and rng.random() < 0.15 else ()
+    if article is None:
+        article = rng.choices(("a", "the", "one"), (6, 3, 1))[0]
+    return Noun(thing, article, words, later)
+
+
+def _word(kind, value, rng):
+    words = WORDS[kind][value]
+    return words[0] if rng.random() < 0.6 else rng.choice(words)
+
+
+def _opening(rng, chance):
+    return [rng.choice(OPENINGS)] if rng.random() < chance else []
+
+
+def _terse(world, rng, sure):
+    thing = rng.randrange(len(world.things))
+    noun = _noun(world, thing, rng, colour=0.9 + sure, extra=sure / 2, article="", after=False)
+    return [noun]
+
+
+def _detailed(world, rng, sure):
+    thing = rng.randrange(len(world.things))
+    return [*_opening(rng, 0.3), _noun(world, thing, rng, colour=0.85 + sure, extra=0.65)]
+
+
+def relation_between(world, i, j, rng):
+    """A relation of thing i to thing j that clearly holds, or None; contact before direction."""
+    true = [name for name in RELATIONS if relation_holds(world, i, name, j)]
+    contact = [name for name in true if name in ("inside", "around", "front", "behind")]
+    if not true:
+        return None
+    name = rng.choice(contact or true)
+    return Relation(name, rng.choice(RELATIONS[name]))
+
+
+def _related(world, rng, sure):
+    """Two things and how one stands to the other."""
+    relation = None
+    while relation is None:
+        i, j = rng.sample(range(len(world.things)), 2)
+        if any(map(any, world.covered)) and rng.random() < 0.5:
+            i, j = rng.sample((0, 1), 2)
+        relation = relation_between(world, i, j, rng)
+    one, other = (_noun(world, k, rng, colour=0.85 + sure, extra=0.35) for k in (i, j))
+    return _clause(one, relation, other, rng)
+
+
+def _clause(one, relation, other, rng):
+    form = rng.random()
+    if form < 0.2:
+        relation = relation._replace(fronted=True)
+        return [relation, other, rng.choice(("is", "there is", "we see")), one]
+    if form < 0.45:
+        return [one, rng.choice(("is", "sits")), relation, other]
+    return [*_opening(rng, 0.3), one, relation, other]
+
+
+def _listed(world, rng, sure):
+    """Every thing, in any order."""
+    order = rng.sample(range(len(world.things)), len(world.things))
+    article = "" if rng.random() < 0.3 else None
+    nouns = [
+        _noun(world, k, rng, colour=0.95 + sure, extra=0.3, article=article, after=False)
+        for k in order
+    ]
+    parts = _opening(rng, 0.4) if article is None else []
+    for k, noun in enumerate(nouns):
+        if k:
+            parts += [rng.choice(("and", "with"))] if k == len(nouns) - 1 else [","]
+        parts.append(noun)
+    return parts
+
+
+def _full(world, rng, sure):
+    """Every thing and how they stand to each other, two by two."""
+    count = len(world.things)
+    order = rng.sample(range(count), count)
+    if any(map(any, world.covered)):
+        order = rng.sample((0, 1), 2) + [k for k in order if k > 1]
+    extra = {2: 0.5, 3: 0.3, 4: 0.12}[count]
+    nouns = [_noun(world, k, rng, colour=0.95 + sure, extra=extra, after=count < 4) for k in order]
+    relations = [relation_between(world, i, j, rng) for i, j in zip(order, order[1:])]
+    if count == 2 and relations[0]:
+        return _clause(nouns[0], relations[0], nouns[1], rng)
+    parts = [*_opening(rng, 0.3), nouns[0]]
+    for k, noun in enumerate(nouns[1:]):
+        chained = k == 0 or k == 2 or (count == 3 and rng.random() < 0.5)
+        if chained and relations[k]:
+            parts += ["which is"] * (k == 1) + [relations[k]]
+        else:
+            parts.append("and" if k == count - 2 or count == 4 else ",")
+        parts.append(noun)
+    return parts

@@ -1,0 +1,108 @@
+"""Draws scenes at random: how many things, what they look like and where they are."""
+
+import math
+
+from jaxvl.data.scenes import shapes
+from jaxvl.data.scenes.vocabulary import HELD_OUT, WORDS
+from jaxvl.data.scenes.world import Thing, measure, relation_holds
+
+RADII = {"small": (0.09, 0.11), "big": (0.17, 0.21), "container": (0.25, 0.3)}
+GAP = 0.015  # least distance between things that do not belong together
+
+
+def sample(rng, *, unseen):
+    """Draws a World of 1-4 things, no two of the same colour and shape.
+
+    rng: random.Random. unseen: with at least one held-out pair of colour and shape, or with none.
+    """
+    count = rng.choices((1, 2, 3, 4), (0.08, 0.34, 0.36, 0.22))[0]
+    kind = rng.choices(("apart", "inside", "front"), (0.36, 0.34, 0.3))[0] if count > 1 else "apart"
+    while True:
+        groups = _groups(_looks(rng, count, unseen), kind, rng)
+        things = _place(groups, rng) if groups else None
+        if not things:
+            continue
+        world = measure(things)
+        if kind != "front" or _clearly_in_front(world):
+            return world
+
+
+def _looks(rng, count, unseen):
+    """Attributes of `count` things."""
+    colours, kinds = tuple(WORDS["colour"]), tuple(WORDS["shape"])
+    pairs = [rng.choice(sorted(HELD_OUT))] if unseen else []
+    while len(pairs) < count:
+        pair = rng.choice(colours), rng.choice(kinds)
+        if pair not in pairs and (unseen or pair not in HELD_OUT):
+            pairs.append(pair)
+    rng.shuffle(pairs)
+    return [
+        Thing(
+            shape=shape,
+            colour=colour,
+            size="small" if rng.random() < 0.5 else "big",
+            texture=rng.choices(tuple(WORDS["texture"]), (4, 2, 2, 2))[0],
+        )
+        for colour, shape in pairs
+    ]
+
+
+def _groups(things, kind, rng):
+    """Things that keep together, each with its place relative to the group's first.
+
+    Returns None where these things cannot form such a pair.
+    """
+    if kind == "inside":
+        things[:2] = things[0]._replace(size="big"), things[1]._replace(size="small")
+    things = [_scaled(thing, thing.size, rng) for thing in things]
+    if kind == "apart":
+        return [[thing] for thing in things]
+    first, second, *rest = things
+    if first.colour == second.colour:
+        return None
+    if kind == "front":
+        offset = rng.uniform(0.5, 0.95) * (first.radius + second.radius)
+    else:
+        first = _scaled(first, "container", rng)
+        spare = shapes.ROOM.get(first.shape, 0) * first.radius - second.radius
+        if spare < 0.005:
+            return None
+        offset = rng.uniform(0, min(spare, 0.06))
+    turn = rng.uniform(0, 2 * math.pi)
+    second = second._replace(x=offset * math.cos(turn), y=offset * math.sin(turn))
+    return [[first, second], *([thing] for thing in rest)]
+
+
+def _scaled(thing, scale, rng):
+    return thing._replace(radius=rng.uniform(*RADII[scale]), angle=rng.uniform(-0.2, 0.2))
+
+
+def _place(groups, rng):
+    """Moves each group to a free spot, whole within the picture. None where there is no room."""
+    placed = []
+    for group in groups:
+        for _ in range(15):
+            x, y = rng.random(), rng.random()
+            moved = [thing._replace(x=thing.x + x, y=thing.y + y) for thing in group]
+            if all(_within(thing) and _free(thing, placed) for thing in moved):
+                break
+        else:
+            return None
+        placed += moved
+    return placed
+
+
+def _within(thing):
+    return min(thing.x, thing.y, 1 - thing.x, 1 - thing.y) >= thing.radius
+
+
+def _free(thing, placed):
+    """Whether a thing is clear of all others to one side, so that some relation holds."""
+    return all(
+        max(abs(thing.x - p.x), abs(thing.y - p.y)) > thing.radius + p.radius + GAP for p in placed
+    )
+
+
+def _clearly_in_front(world):
+    """Whether the second thing hides some of the first, not most of it, and sticks out of it."""
+    return 0.08 <= world.covered[0][1] <= 0.45 and relation_holds(world, 1, "front", 0)

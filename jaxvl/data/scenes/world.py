@@ -1,0 +1,108 @@
+"""A scene as things in a unit square, and which relations hold in it."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxvl.data.scenes import shapes
+from jaxvl.data.scenes.vocabulary import INVERSE
+
+RASTER = 96  # pixels a side on which overlaps and boxes are measured, whatever the picture's size
+
+
+class Thing(NamedTuple):
+    """One object: what can be said of it, and where it is (units of the picture's side, radians)."""
+
+    shape: str
+    colour: str
+    size: str
+    texture: str
+    x: float = 0.0
+    y: float = 0.0
+    radius: float = 0.0
+    angle: float = 0.0
+
+
+class World(NamedTuple):
+    """A scene. Things are drawn in their order, so a later one covers an earlier one.
+
+    boxes: per thing ymin, xmin, ymax, xmax in [0, 1] of what is visible of it.
+    extents: the same of the whole thing, covered or not.
+    covered: covered[i][j] is the share of thing i that thing j hides.
+    """
+
+    things: tuple[Thing, ...]
+    boxes: tuple[tuple[float, ...], ...]
+    extents: tuple[tuple[float, ...], ...]
+    covered: tuple[tuple[float, ...], ...]
+
+
+def measure(things):
+    """The world of these things, in the order in which they are drawn."""
+    patches = [shapes.patch(thing, RASTER, 0) for thing in things]
+    masks = [distance <= 0 for _, _, distance in patches]
+    extents = [_box(patch, mask) for patch, mask in zip(patches, masks)]
+    covered = [[0.0] * len(things) for _ in things]
+    visible = [mask.copy() for mask in masks]
+    for j in range(1, len(things)):
+        for i in range(j):
+            if _apart(things[i], things[j]):
+                continue
+            over = np.zeros((RASTER, RASTER), bool)
+            over[patches[j][:2]] = masks[j]
+            over = over[patches[i][:2]]
+            covered[i][j] = float((masks[i] & over).sum() / masks[i].sum())
+            visible[i] &= ~over
+    boxes = [
+        extent if seen is mask else _box(patch, seen)
+        for patch, mask, seen, extent in zip(patches, masks, visible, extents)
+    ]
+    return World(tuple(things), tuple(boxes), tuple(extents), tuple(map(tuple, covered)))
+
+
+def _apart(one, other):
+    return math.hypot(one.x - other.x, one.y - other.y) >= one.radius + other.radius
+
+
+def _box(patch, mask):
+    rows, columns, _ = patch
+    y, x = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if len(y) == 0:
+        return (0.0, 0.0, 0.0, 0.0)
+    top, left = rows.start, columns.start
+    corners = top + y[0], left + x[0], top + y[-1] + 1, left + x[-1] + 1
+    return tuple(float(c) / RASTER for c in corners)
+
+
+def relation_holds(world, i, name, j):
+    """Whether thing i stands in relation `name` to thing j: True, False, or None if debatable."""
+    if name in ("right", "below", "around", "behind"):
+        return relation_holds(world, j, INVERSE[name], i)
+    if name == "left":
+        return _before(world.extents[i][1::2], world.extents[j][1::2])
+    if name == "above":
+        return _before(world.extents[i][0::2], world.extents[j][0::2])
+    inside = _inside(world, i, j)
+    if name == "inside":
+        return inside
+    if world.covered[j][i] == 0:
+        return False
+    return True if inside is False and world.covered[j][i] >= 0.05 else None
+
+
+def _before(first, second):
+    """Whether interval `first` lies before `second`, but for a slight overlap."""
+    overlap = first[1] - second[0]
+    if overlap <= 0.15 * min(first[1] - first[0], second[1] - second[0]):
+        return True
+    return False if sum(first) > sum(second) - 0.08 else None
+
+
+def _inside(world, i, j):
+    inner, outer = world.things[i], world.things[j]
+    offset = math.hypot(inner.x - outer.x, inner.y - outer.y)
+    if i > j and offset + inner.radius <= shapes.ROOM.get(outer.shape, 0) * outer.radius:
+        return True
+    (top, left, bottom, right), (y0, x0, y1, x1) = world.extents[i], world.extents[j]
+    return None if top >= y0 and left >= x0 and bottom <= y1 and right <= x1 else False
