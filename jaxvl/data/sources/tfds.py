@@ -4,6 +4,7 @@ import hashlib
 import json
 
 import tensorflow_datasets as tfds
+from tensorflow_datasets.core import read_only_builder
 
 from jaxvl.data.host_tf import tf
 from jaxvl.data.sources import Source, shards
@@ -31,21 +32,25 @@ def open_split(*, directory, name, split):
 
 
 def _builder(name, directory):
-    command = f"tfds build {name} --data_dir {directory} --file_format=array_record"
+    # Not `tfds build`: the tfds command line starts only where apache_beam is installed.
+    command = (
+        f"python -c \"import tensorflow_datasets as tfds; tfds.builder('{name}', "
+        f"data_dir='{directory}', file_format='array_record').download_and_prepare()\""
+    )
     try:
-        builder = tfds.builder(name, data_dir=str(directory), try_gcs=False)
-    except (tfds.core.DatasetNotFoundError, ImportError) as error:
+        # From the files alone: the builder's own code might look on the network.
+        builder = read_only_builder.builder_from_files(name, data_dir=str(directory))
+    except tfds.core.DatasetNotFoundError:
         raise UserError(
-            f"TFDS has no builder {name!r} and {directory} holds none; for one of your own run "
-            f"`tfds build --file_format=array_record --data_dir {directory}` in its folder"
-        ) from error
-    if not builder.data_path.exists() or not builder.info.splits:
-        raise UserError(f"TFDS data set {name} is not prepared in {directory}; run: {command}")
-    formats = [builder.info.file_format, *builder.info.alternative_file_formats]
-    if "array_record" not in [getattr(each, "value", each) for each in formats]:
+            f"TFDS data set {name} is not prepared in {directory}; run: {command}"
+        ) from None
+    info = builder.info
+    formats = [each.value for each in (info.file_format, *info.alternative_file_formats)]
+    if "array_record" not in formats:
+        path = str(builder.data_path)
         raise UserError(
-            f"TFDS data set {name} in {directory} is stored as {formats[0].value}, which has no "
-            f"random access; run: {command} --overwrite"
+            f"TFDS data set {name} in {directory} is stored as {formats[0]}, which has no random "
+            f"access; run: mv {path} {path}.{formats[0]} && {command}"
         )
     return tfds.builder_from_directory(str(builder.data_path), file_format="array_record")
 
