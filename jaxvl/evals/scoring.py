@@ -1,0 +1,217 @@
+"""What a model says of any number of pictures and texts, as NumPy arrays on the host.
+
+Everything is fed in padded batches of one shape and the padding is dropped afterwards, so that
+neither the batch size nor the mesh changes a number. Every process gets all of the results.
+
+Letters: I pictures, T texts, P pairs of a picture and a text, N image tokens, L text tokens,
+D width, E embedding. Matching works on S pictures at a time with C texts each: a picture's
+cross-attention keys are computed once for C texts.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from tqdm import tqdm
+
+from jaxvl.sharding import batch_sharding, replicated, to_global
+
+PAIRS_A_PICTURE = 4  # pairs matched at once for each picture of a batch: a pair costs far less
+
+
+class Pictures(NamedTuple):
+    """Encoded pictures: image tokens, and unit embeddings in float32."""
+
+    tokens_IxNxD: np.ndarray
+    embeddings_IxE: np.ndarray
+
+
+class Texts(NamedTuple):
+    """Encoded texts: text tokens, which of them exist, and unit embeddings in float32."""
+
+    states_TxLxD: np.ndarray
+    mask_TxL: np.ndarray
+    embeddings_TxE: np.ndarray
+
+
+class Scorer(NamedTuple):
+    """A model's answers; compiled once for all evaluators.
+
+    pictures: (params, batches, *, count, progress) -> Pictures; batches as
+      `jaxvl.data.batches.eval_images` yields them.
+    texts: (params, tokens, *, progress) -> Texts of `jaxvl.data.tokenizer.Tokens`.
+    match: (params, pictures, texts, pairs_Px2, *, progress) -> match logits float32 [P] of rows
+      (picture, text); None for a model without fusion.
+    """
+
+    pictures: Callable
+    texts: Callable
+    match: Callable | None
+
+
+def make_scorer(model, *, mesh, batch_size):
+    """Returns the Scorer of a Model. batch_size: pictures at once, over the whole mesh."""
+
+    def jit(function):
+        return jax.jit(function, out_shardings=replicated(mesh))
+
+    @jit
+    def encode_pictures(params, batch):
+        v_GxNxD = model.encode_image(params, batch["image"])
+        return {
+            "index": batch["index"],
+            "mask": batch["mask"],
+            "tokens": v_GxNxD,
+            "embeddings": model.project_image(params, v_GxNxD).astype(jnp.float32),
+        }
+
+    @jit
+    def encode_texts(params, batch):
+        t_GxLxD = model.encode_text(params, batch["ids"], batch["mask"], key=None)
+        zt_GxE = model.project_text(params, t_GxLxD, batch["ids"])
+        return {"states": t_GxLxD, "embeddings": zt_GxE.astype(jnp.float32)}
+
+    @jit
+    def match_units(params, batch):
+        keys = model.image_keys(params, batch["tokens"])
+
+        def one_text_a_picture(t_SxLxD, mask_SxL):
+            states_SxLxD, _ = model.fuse(
+                params, keys, t_SxLxD, mask_SxL, key=None, keep_GxN=None, probe=None, layer=None
+            )
+            return model.match_logits(params, states_SxLxD)[:, 1]
+
+        # The keys are not mapped over: they are neither computed nor copied once a text.
+        over_texts = jax.vmap(one_text_a_picture, in_axes=1, out_axes=1)
+        return over_texts(batch["states"], batch["mask"]).astype(jnp.float32)
+
+    def pictures(params, batches, *, count, progress):
+        steps = -(-count // batch_size)
+        inputs = (to_global(batch, mesh) for batch in batches)
+        return _collect_pictures(
+            outputs(encode_pictures, params, inputs, steps, label="pictures", progress=progress),
+            count,
+        )
+
+    def texts(params, tokens, *, progress):
+        rows = padded_rows(len(tokens.ids), batch_size)
+        inputs = (
+            put_rows({"ids": tokens.ids[at], "mask": tokens.mask[at]}, mesh) for at in rows
+        )
+        found = list(
+            outputs(encode_texts, params, inputs, len(rows), label="texts", progress=progress)
+        )
+        joined = {
+            name: np.concatenate([out[name] for out in found])[: len(tokens.ids)]
+            for name in ("states", "embeddings")
+        }
+        return Texts(joined["states"], tokens.mask, joined["embeddings"])
+
+    def match(params, pictures, texts, pairs_Px2, *, progress):
+        if not len(pairs_Px2):
+            return np.zeros(0, np.float32)
+        devices = mesh.size
+        most = max(1, PAIRS_A_PICTURE * batch_size // devices)
+        units = group_pairs(pairs_Px2, most=most)
+        at_once = devices * max(1, most // units.texts_UxC.shape[1])
+        rows = padded_rows(len(units.picture_U), at_once)
+        inputs = (
+            put_rows(
+                {
+                    "tokens": pictures.tokens_IxNxD[units.picture_U[at]],
+                    "states": texts.states_TxLxD[units.texts_UxC[at]],
+                    "mask": texts.mask_TxL[units.texts_UxC[at]],
+                },
+                mesh,
+            )
+            for at in rows
+        )
+        found = outputs(match_units, params, inputs, len(rows), label="pairs", progress=progress)
+        logits_UxC = np.concatenate(list(found))
+        return logits_UxC[units.unit_P, units.slot_P]
+
+    return Scorer(pictures, texts, match if model.fuse else None)
+
+
+def outputs(step, params, inputs, steps, *, label, progress):
+    """Yields step(params, input) as NumPy, one step late: the host prepares the next meanwhile."""
+    waiting = None
+    shown = progress and jax.process_index() == 0
+    for batch in tqdm(inputs, total=steps, desc=label, leave=False, delay=2, disable=not shown):
+        result = step(params, batch)
+        if waiting is not None:
+            yield jax.tree.map(np.asarray, waiting)
+        waiting = result
+    if waiting is not None:
+        yield jax.tree.map(np.asarray, waiting)
+
+
+def padded_rows(count, batch_size):
+    """Returns index arrays of length batch_size that cover range(count); the last row repeats."""
+    starts = range(0, count, batch_size)
+    return [np.minimum(np.arange(s, s + batch_size), count - 1) for s in starts]
+
+
+def put_rows(batch, mesh):
+    """Returns a batch that every process has whole as global arrays, split along the first axis."""
+    rows = batch_sharding(mesh)
+
+    def put(array):
+        return jax.make_array_from_callback(array.shape, rows, lambda index: array[index])
+
+    return jax.tree.map(put, batch)
+
+
+def _collect_pictures(found, count):
+    all_pictures, seen_I = None, np.zeros(count, int)
+    for out in found:
+        mask, index = out["mask"], out["index"][out["mask"]]
+        if all_pictures is None:
+            all_pictures = Pictures(
+                np.empty((count, *out["tokens"].shape[1:]), out["tokens"].dtype),
+                np.empty((count, *out["embeddings"].shape[1:]), np.float32),
+            )
+        all_pictures.tokens_IxNxD[index] = out["tokens"][mask]
+        all_pictures.embeddings_IxE[index] = out["embeddings"][mask]
+        np.add.at(seen_I, index, 1)
+    if not (seen_I == 1).all():
+        raise RuntimeError(f"evaluation: {(seen_I != 1).sum()} of {count} pictures not seen once")
+    return all_pictures
+
+
+class Units(NamedTuple):
+    """Pairs in groups of one picture and C texts, and where each pair went.
+
+    picture_U, texts_UxC: a unit's picture and texts; unused places hold text 0.
+    unit_P, slot_P: the place of each pair.
+    """
+
+    picture_U: np.ndarray
+    texts_UxC: np.ndarray
+    unit_P: np.ndarray
+    slot_P: np.ndarray
+
+
+def group_pairs(pairs_Px2, *, most):
+    """Returns Units of rows (picture, text) with C <= most, a power of two below that.
+
+    Powers of two, since each C is compiled anew and the largest group differs between evaluations.
+    """
+    picture_P, text_P = pairs_Px2.T
+    order_P = np.argsort(picture_P, kind="stable")
+    _, first, of_P, counts = np.unique(
+        picture_P[order_P], return_index=True, return_inverse=True, return_counts=True
+    )
+    size = min(most, 1 << int(counts.max() - 1).bit_length())
+    place_P = np.arange(len(order_P)) - first[of_P]
+    units = -(-counts // size)
+    unit_P = (np.cumsum(units) - units)[of_P] + place_P // size
+    picture_U = np.zeros(units.sum(), int)
+    texts_UxC = np.zeros((units.sum(), size), int)
+    picture_U[unit_P] = picture_P[order_P]
+    texts_UxC[unit_P, place_P % size] = text_P[order_P]
+    back_P = np.empty_like(order_P)
+    back_P[order_P] = np.arange(len(order_P))
+    return Units(picture_U, texts_UxC, unit_P[back_P], (place_P % size)[back_P])
