@@ -6,7 +6,7 @@ from jaxvl.data.scenes import shapes
 from jaxvl.data.scenes.vocabulary import HELD_OUT, WORDS
 from jaxvl.data.scenes.world import Thing, measure, relation_holds
 
-RADII = {"small": (0.09, 0.11), "big": (0.17, 0.21), "container": (0.25, 0.3)}
+RADII = {"small": (0.1, 0.12), "big": (0.175, 0.21), "container": (0.26, 0.3)}
 GAP = 0.015  # least distance between things that do not belong together
 
 

@@ -1,4 +1,9 @@
-"""Draws a scene: things with texture, outline and shadow on a cluttered, noisy background."""
+"""Draws a scene: things with texture, outline and shadow on a cluttered, noisy background.
+
+A canvas is float32 [3, size, size]: channels first, since NumPy is slow where the last axis is 3.
+"""
+
+import functools
 
 import numpy as np
 from PIL import Image
@@ -6,86 +11,108 @@ from PIL import Image
 from jaxvl.data.scenes import shapes
 from jaxvl.data.scenes.vocabulary import COLOURS
 
+_FIELD = 8  # sides of a picture in a side of the clutter that backgrounds are cut from
+_LIGHT_ACCENT = ("black", "blue", "purple")  # too dark for a pattern in a darker shade
+
 
 def render(world, size, rng):
     """The picture of a world. rng: numpy Generator. Returns uint8 [size, size, 3]."""
     canvas = background(size, rng)
     for thing in world.things:
         draw(canvas, thing, rng)
-    canvas *= rng.uniform(0.82, 1.1)
-    canvas += rng.uniform(-12, 12)
-    grain = rng.standard_normal(canvas.shape[:2], np.float32)
-    canvas += grain[:, :, None] * np.float32(rng.uniform(1, 6))
-    return np.clip(canvas, 0, 255).astype(np.uint8)
+    contrast, brightness, grain = rng.uniform((0.82, -12, 1), (1.1, 12, 9)).astype(np.float32)
+    canvas *= contrast
+    canvas += _crop(_clutter(size)[:1], size, rng) * grain + brightness
+    np.clip(canvas, 0, 255, out=canvas)
+    return canvas.transpose(1, 2, 0).astype(np.uint8, order="C")
 
 
 def background(size, rng):
-    """A gradient with blotches, scribbles and specks. Returns float32 [size, size, 3]."""
-    grey = rng.uniform(70, 200)
-    corners = grey + rng.uniform(-30, 30, (2, 2, 1)) + rng.uniform(-28, 28, (2, 2, 3))
-    canvas = _enlarged(corners, size)
-    for cells, strength in ((5, 26), (14, 14)):
-        canvas += _enlarged(rng.uniform(128 - strength, 128 + strength, (cells, cells, 3)), size)
-        canvas -= 128
-    _scribble(canvas, rng)
+    """A gradient under a random crop of the clutter. Returns a canvas."""
+    tint = rng.uniform(-20, 20, (3, 3, 1, 1)).astype(np.float32)
+    ramp = np.linspace(-1, 1, size, dtype=np.float32)
+    canvas = _crop(_clutter(size)[1:], size, rng) * np.float32(rng.uniform(0.7, 1.2))
+    canvas += tint[0] + np.float32(rng.uniform(75, 195))
+    canvas += tint[1] * ramp
+    canvas += tint[2] * ramp[:, None]
     return canvas
 
 
-def _enlarged(grid, size):
-    image = Image.fromarray(np.clip(grid, 0, 255).astype(np.uint8))
-    return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC), np.float32)
+def _crop(field, size, rng):
+    y, x, down, across = rng.integers(0, (size * (_FIELD - 1), size * (_FIELD - 1), 2, 2))
+    crop = field[:, y : y + size, x : x + size]
+    return crop[:, :: 1 - 2 * down, :: 1 - 2 * across]
 
 
-def _scribble(canvas, rng):
-    """Faint curves (quadratic Bezier) and specks that mean nothing."""
-    size = len(canvas)
-    t = np.linspace(0, 1, size, dtype=np.float32)[:, None]
-    for _ in range(rng.integers(2, 7)):
-        a, b, c = rng.uniform(0, size, (3, 2)).astype(np.float32)
-        y, x = ((1 - t) ** 2 * a + 2 * t * (1 - t) * b + t**2 * c).astype(int).T
-        canvas[y, x] += rng.uniform(-45, 45, 3).astype(np.float32)
-    y, x = rng.integers(0, size, (2, size // 2))
-    canvas[y, x] += rng.uniform(-40, 40, (size // 2, 1)).astype(np.float32)
+@functools.cache
+def _clutter(size):
+    """What backgrounds are cut from: grain, then blotches, curves and specks in three channels.
+
+    The same in every process. Returns float32 [4, F, F], the grain in [-1, 1].
+    """
+    rng = np.random.Generator(np.random.PCG64(0))
+    side = size * _FIELD
+    blotches = sum(
+        _enlarged(rng.uniform(0, 255, (cells * _FIELD, cells * _FIELD, channels)), side) * strength
+        for cells, channels, strength in ((4, 1, 0.3), (12, 1, 0.12), (12, 3, 0.08))
+    )
+    blotches -= blotches.mean()
+    t = np.linspace(0, 1, size)[:, None]
+    for _ in range(5 * _FIELD**2):
+        start = rng.uniform(0, side, 2)
+        a, b, c = start + rng.uniform(-0.7, 0.7, (3, 2)) * size
+        y, x = ((1 - t) ** 2 * a + 2 * t * (1 - t) * b + t**2 * c).astype(int).T % side
+        blotches[:, y, x] += rng.uniform(-40, 40, (3, 1))
+    y, x = rng.integers(0, side, (2, side * _FIELD // 2))
+    blotches[:, y, x] += rng.uniform(-40, 40, len(y))
+    grain = rng.uniform(-1, 1, (1, side, side))
+    return np.concatenate([grain, blotches]).astype(np.float32)
+
+
+def _enlarged(grid, side):
+    """Smoothly enlarges [h, w, channels] of bytes to float [channels, side, side]."""
+    channels = [Image.fromarray(plane.astype(np.uint8)) for plane in np.moveaxis(grid, -1, 0)]
+    return np.stack(
+        [np.asarray(c.resize((side, side), Image.Resampling.BICUBIC), float) for c in channels]
+    )
 
 
 def draw(canvas, thing, rng):
-    """Draws one thing onto a float32 canvas, in place."""
-    size = len(canvas)
-    margin = 2 + size // 32
-    rows, columns, distance = shapes.patch(thing, size, margin)
-    part = canvas[rows, columns]
+    """Draws one thing onto a canvas, in place."""
+    size = canvas.shape[-1]
+    rows, columns, distance = shapes.patch(thing, size, 2 + size // 32)
+    part = canvas[:, rows, columns]
 
     drop = max(1, size // 64)
     shadow = np.clip(0.5 - distance[:-drop, :-drop] / (2.5 * drop), 0, 1) * 0.4
-    part[drop:, drop:] *= 1 - shadow[:, :, None]
+    part[:, drop:, drop:] *= 1 - shadow
 
-    base = np.array(COLOURS[thing.colour], np.float32) + rng.uniform(-10, 10, 3).astype(np.float32)
-    dark = thing.colour in ("black", "blue", "purple")
-    accent = base * 0.4 + 255 * 0.6 if dark else base * 0.42
-    weight = _texture(thing, distance.shape, size, rng)[:, :, None]
-    paint = base + weight * (accent - base)
-    light = np.linspace(1.1, 0.88, distance.shape[0], dtype=np.float32)[:, None, None]
-    paint = paint * light
+    base = np.array(COLOURS[thing.colour]) + rng.uniform(-10, 10, 3)
+    base = base.astype(np.float32)[:, None, None]
+    light = np.linspace(1.1, 0.9, len(distance), dtype=np.float32)[:, None]
+    line = max(1.0, size / 90)
+    outline, strength = (170, 0.55) if thing.colour == "black" else (20, 0.8)
+    edge = np.clip(1 - abs(distance + line / 2) / line, 0, 1) * strength
+    cover = np.clip(0.5 - distance, 0, 1)
+    paint = cover * (1 - edge) * light
+    part *= 1 - cover
+    part += cover * edge * outline
+    part += paint * base
+    if thing.texture != "plain":
+        accent = base * 0.4 + 153 if thing.colour in _LIGHT_ACCENT else base * 0.45
+        paint *= _texture(thing.texture, distance.shape, size, rng)
+        part += paint * (accent - base)
 
-    line = max(1.0, size / 80)
-    edge = np.clip(1 - abs(distance + line / 2) / line, 0, 1)[:, :, None] * 0.85
-    outline = np.float32(225 if thing.colour == "black" else 22)
-    paint = paint + edge * (outline - paint)
-    cover = np.clip(0.5 - distance, 0, 1)[:, :, None]
-    part += cover * (paint - part)
 
-
-def _texture(thing, shape, size, rng):
-    """How much of the accent colour each pixel takes: in [0, 1], float32, of `shape`."""
-    if thing.texture == "plain":
-        return np.zeros((1, 1), np.float32)
+def _texture(texture, shape, size, rng):
+    """How much of the accent colour each pixel takes: float32 in [0, 1], of `shape`."""
     y = np.arange(shape[0], dtype=np.float32)[:, None]
     x = np.arange(shape[1], dtype=np.float32)
     phase = rng.uniform(0, 6.28, 2).astype(np.float32)
     wave = np.float32(2 * np.pi / max(4.5, size / 17))
-    if thing.texture == "striped":
+    if texture == "striped":
         return np.clip(0.5 + 1.4 * np.sin((x + y) * (wave * 0.7071) + phase[0]), 0, 1)
     waves = np.sin(x * wave * 0.9 + phase[0]), np.sin(y * wave * 0.9 + phase[1])
-    if thing.texture == "dotted":
-        return np.clip(0.5 + 2.0 * (waves[0] + waves[1] - 0.8), 0, 1)
+    if texture == "dotted":
+        return np.clip(0.5 + 2 * (waves[0] + waves[1] - 0.8), 0, 1)
     return np.clip(0.5 + 3 * waves[0] * waves[1], 0, 1)

@@ -6,6 +6,7 @@ from jaxvl.data.scenes.vocabulary import ARTICLES, FILLERS, LEXICON, PHRASES
 from jaxvl.data.scenes.world import relation_holds
 
 _LONGEST = max(map(len, PHRASES))
+_STARTS = frozenset(phrase[0] for phrase in PHRASES)
 _PUNCTUATION = str.maketrans("", "", ".,!?;:\"'")
 
 
@@ -66,6 +67,8 @@ def parse(caption):
 
 
 def _relation_at(words, at):
+    if words[at] not in _STARTS:
+        return 0, None
     for length in range(min(_LONGEST, len(words) - at), 0, -1):
         name = PHRASES.get(tuple(words[at : at + length]))
         if name:

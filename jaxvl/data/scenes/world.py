@@ -12,7 +12,7 @@ RASTER = 96  # pixels a side on which overlaps and boxes are measured, whatever 
 
 
 class Thing(NamedTuple):
-    """One object: what can be said of it, and where it is (units of the picture's side, radians)."""
+    """One object: what can be said of it, and where it is, in picture sides and radians."""
 
     shape: str
     colour: str
