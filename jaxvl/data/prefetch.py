@@ -52,6 +52,3 @@ class prefetch:  # noqa: N801  (reads as a function where it is used)
 
     def __exit__(self, *_):
         self.close()
-
-    def __del__(self):
-        self._pool.shutdown(wait=False, cancel_futures=True)

@@ -49,15 +49,19 @@ def apply_operation(image, operation, *, sign, magnitude):
 
 def auto_contrast(image):
     """Stretch each channel to the full range; a flat channel stays (PIL.ImageOps)."""
-    low, high = tf.reduce_min(image, axis=[0, 1]), tf.reduce_max(image, axis=[0, 1])
+    rows = _rows(image)
+    low = tf.reduce_min(tf.reshape(tf.reduce_min(rows, axis=0), [-1, 3]), axis=0)
+    high = tf.reduce_max(tf.reshape(tf.reduce_max(rows, axis=0), [-1, 3]), axis=0)
     spread = high > low
     scale = tf.where(spread, 255.0 / tf.where(spread, high - low, 1.0), 1.0)
-    return (image - tf.where(spread, low, 0.0)) * scale
+    width = image.shape[1]
+    low = tf.tile(tf.where(spread, low, 0.0), [width])
+    return tf.reshape((rows - low) * tf.tile(scale, [width]), image.shape)
 
 
 def equalize(image):
     """Flatten each channel's histogram, as PIL.ImageOps.equalize does, rounding included."""
-    level = tf.cast(tf.round(image), tf.int32) + tf.constant([0, 256, 512])
+    level = tf.cast(_rows(image) + 0.5, tf.int32) + tf.tile([0, 256, 512], [image.shape[1]])
     histogram = tf.math.bincount(tf.reshape(level, [-1]), minlength=768, maxlength=768)
     histogram = tf.reshape(histogram, [3, 256])
     total = tf.reduce_sum(histogram[0])
@@ -67,7 +71,8 @@ def equalize(image):
     below = tf.cumsum(histogram, axis=1, exclusive=True)
     table = (step[:, None] // 2 + below) // tf.maximum(step, 1)[:, None]
     table = tf.where(step[:, None] > 0, tf.minimum(table, 255), tf.range(256)[None])
-    return tf.gather(tf.cast(tf.reshape(table, [-1]), tf.float32), level)
+    image_rows = tf.gather(tf.cast(tf.reshape(table, [-1]), tf.float32), level)
+    return tf.reshape(image_rows, image.shape)
 
 
 def sharpness(image, factor):
@@ -82,19 +87,23 @@ def sharpness(image, factor):
 
 
 def warp(image, transform):
-    """Sample the image bilinearly at `transform` [8] (output to input), mean grey outside."""
-    return tf.raw_ops.ImageProjectiveTransformV3(
-        images=image[None],
-        transforms=transform[None],
-        output_shape=image.shape[:2],
-        fill_value=FILL,
-        interpolation="BILINEAR",
-        fill_mode="CONSTANT",
-    )[0]
+    """Sample the image at `transform` [6] (output to input), mean grey outside.
+
+    The nearest pixel, as torchvision's RandAugment does by default: TF's bilinear sampling costs
+    more than the whole rest of the pipeline.
+    """
+    height, width, _ = image.shape
+    x = tf.range(width, dtype=tf.float32)[None]
+    y = tf.range(height, dtype=tf.float32)[:, None]
+    from_x = tf.cast(tf.floor(transform[0] * x + (transform[1] * y + transform[2] + 0.5)), tf.int32)
+    from_y = tf.cast(tf.floor(transform[3] * x + (transform[4] * y + transform[5] + 0.5)), tf.int32)
+    inside = (from_x >= 0) & (from_x < width) & (from_y >= 0) & (from_y < height)
+    pixels = tf.concat([tf.reshape(image, [-1, 3]), tf.fill([1, 3], FILL)], axis=0)
+    return tf.gather(pixels, tf.where(inside, from_y * width + from_x, height * width))
 
 
 def _matrix(which, level, size):
-    """Return the transform [8] of shear x, y, translation x, y or rotation at a signed level."""
+    """Return the transform [6] of shear x, y, translation x, y or rotation at a signed level."""
     centre = (size - 1) / 2
     shear = 0.3 * level
     shift = TRANSLATE * size * level
@@ -108,4 +117,9 @@ def _matrix(which, level, size):
         [cos, -sin, turn_x, sin, cos, turn_y],
     ]
     table = tf.stack([tf.stack([tf.cast(x, tf.float32) for x in row]) for row in rows])
-    return tf.concat([tf.gather(table, which), tf.zeros(2)], axis=0)
+    return tf.gather(table, which)
+
+
+def _rows(image):
+    """[H, W * 3]: TF broadcasts along a last axis of 3 several times slower than along this."""
+    return tf.reshape(image, [image.shape[0], -1])
