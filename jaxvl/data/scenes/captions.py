@@ -147,7 +147,7 @@ def _clause(one, relation, other, rng):
         relation = relation._replace(fronted=True)
         return [relation, other, rng.choice(("is", "there is", "we see")), one]
     if form < 0.45:
-        return [one, rng.choice(("is", "sits")), relation, other]
+        return [one, "is", relation, other]
     return [*_opening(rng, 0.3), one, relation, other]
 
 

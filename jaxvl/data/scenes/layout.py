@@ -53,6 +53,7 @@ def _groups(things, kind, rng):
     Returns None where these things cannot form such a pair.
     """
     if kind == "inside":
+        things.sort(key=lambda thing: thing.shape not in shapes.ROOM)
         things[:2] = things[0]._replace(size="big"), things[1]._replace(size="small")
     things = [_scaled(thing, thing.size, rng) for thing in things]
     if kind == "apart":
@@ -82,24 +83,19 @@ def _place(groups, rng):
     placed = []
     for group in groups:
         for _ in range(15):
-            x, y = rng.random(), rng.random()
-            moved = [thing._replace(x=thing.x + x, y=thing.y + y) for thing in group]
-            if all(_within(thing) and _free(thing, placed) for thing in moved):
+            dx, dy = rng.random(), rng.random()
+            if all(_free(t.x + dx, t.y + dy, t.radius, placed) for t in group):
+                placed += [t._replace(x=t.x + dx, y=t.y + dy) for t in group]
                 break
         else:
             return None
-        placed += moved
     return placed
 
 
-def _within(thing):
-    return min(thing.x, thing.y, 1 - thing.x, 1 - thing.y) >= thing.radius
-
-
-def _free(thing, placed):
-    """Whether a thing is clear of all others to one side, so that some relation holds."""
-    return all(
-        max(abs(thing.x - p.x), abs(thing.y - p.y)) > thing.radius + p.radius + GAP for p in placed
+def _free(x, y, radius, placed):
+    """Whether a thing is in the picture, and clear of all others to a side: a relation holds."""
+    return min(x, y, 1 - x, 1 - y) >= radius and all(
+        max(abs(x - p.x), abs(y - p.y)) > radius + p.radius + GAP for p in placed
     )
 
 

@@ -64,9 +64,7 @@ def _swap_attribute(parts, rng):
     ]
     for i, j, kind in rng.sample(options, len(options)):
         one, other = parts[i].words[kind], parts[j].words[kind]
-        yield _with(
-            parts, {i: _reworded(parts[i], kind, other), j: _reworded(parts[j], kind, one)}
-        )
+        yield _with(parts, {i: _reworded(parts[i], kind, other), j: _reworded(parts[j], kind, one)})
 
 
 def _replace(kinds):
@@ -77,9 +75,7 @@ def _replace(kinds):
             meant = LEXICON[parts[i].words[kind]][1]
             others = [value for value in WORDS[kind] if value != meant]
             for value in rng.sample(others, len(others)):
-                yield _with(
-                    parts, {i: _reworded(parts[i], kind, rng.choice(WORDS[kind][value]))}
-                )
+                yield _with(parts, {i: _reworded(parts[i], kind, rng.choice(WORDS[kind][value]))})
 
     return edits
 

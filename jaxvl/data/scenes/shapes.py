@@ -3,6 +3,8 @@
 Each lies within the unit disc, so that objects whose radii do not meet cannot overlap.
 """
 
+import math
+
 import numpy as np
 
 _TIP = np.cos(np.pi / 5), np.sin(np.pi / 5)
@@ -51,7 +53,7 @@ def _diamond(x, y):
 
 
 def _crescent(x, y):
-    x = x - 0.2
+    x = x - 0.17
     return np.maximum(np.hypot(x, y) - 0.9, 0.78 - np.hypot(x - 0.5, y))
 
 
@@ -83,6 +85,6 @@ def patch(thing, size, margin):
     scale = 1 / (thing.radius * size)
     dx = (np.arange(left, right, dtype=np.float32) - x) * scale
     dy = (np.arange(top, bottom, dtype=np.float32)[:, None] - y) * scale
-    cos, sin = np.float32(np.cos(thing.angle)), np.float32(np.sin(thing.angle))
-    distance = DISTANCE[thing.shape](cos * dx + sin * dy, cos * dy - sin * dx) / scale
-    return slice(top, bottom), slice(left, right), distance
+    cos, sin = math.cos(thing.angle), math.sin(thing.angle)
+    distance = DISTANCE[thing.shape](cos * dx + sin * dy, cos * dy - sin * dx)
+    return slice(top, bottom), slice(left, right), distance * np.float32(1 / scale)

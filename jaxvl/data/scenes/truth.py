@@ -4,10 +4,11 @@ from typing import NamedTuple
 
 from jaxvl.data.scenes.vocabulary import ARTICLES, FILLERS, LEXICON, PHRASES
 from jaxvl.data.scenes.world import relation_holds
+from jaxvl.data.text_ops import clean_caption
 
 _LONGEST = max(map(len, PHRASES))
 _STARTS = frozenset(phrase[0] for phrase in PHRASES)
-_PUNCTUATION = str.maketrans("", "", ".,!?;:\"'")
+_MAX_WORDS = 100
 
 
 class Statement(NamedTuple):
@@ -23,7 +24,7 @@ class Statement(NamedTuple):
 
 def parse(caption):
     """Reads a caption of the Scenes grammar: a Statement, or None where it is not one."""
-    words = caption.lower().translate(_PUNCTUATION).split()
+    words = clean_caption(caption, max_words=_MAX_WORDS).split()
     descriptions, relations = [], []
     pending, waiting, fronted, predicate = {}, None, None, False
     at = 0

@@ -71,7 +71,7 @@ INVERSE = {
 ARTICLES = ("a", "an", "the", "one")
 OPENINGS = ("there is", "a picture of", "the picture shows", "we see", "here is")
 FILLERS = frozenset(
-    "and with that which is sits picture of shows we see here there".split()
+    "and with that which is picture of shows we see here there".split()
 )  # a caption's words that neither describe nor relate
 
 # word -> (kind, value), and a relation's words -> its name.
@@ -81,9 +81,7 @@ LEXICON = {
     for value, words in values.items()
     for word in words
 }
-PHRASES = {
-    tuple(phrase.split()): name for name, phrases in RELATIONS.items() for phrase in phrases
-}
+PHRASES = {tuple(phrase.split()): name for name, phrases in RELATIONS.items() for phrase in phrases}
 
 # Colour-shape pairs that only the split `unseen` shows: each colour and each shape exactly once,
 # since 3 and the number of shapes have no common factor.

@@ -44,7 +44,7 @@ def measure(things):
     masks = [distance <= 0 for _, _, distance in patches]
     extents = [_box(patch, mask) for patch, mask in zip(patches, masks)]
     covered = [[0.0] * len(things) for _ in things]
-    visible = [mask.copy() for mask in masks]
+    visible = list(masks)
     for j in range(1, len(things)):
         for i in range(j):
             if _apart(things[i], things[j]):
@@ -53,7 +53,7 @@ def measure(things):
             over[patches[j][:2]] = masks[j]
             over = over[patches[i][:2]]
             covered[i][j] = float((masks[i] & over).sum() / masks[i].sum())
-            visible[i] &= ~over
+            visible[i] = visible[i] & ~over
     boxes = [
         extent if seen is mask else _box(patch, seen)
         for patch, mask, seen, extent in zip(patches, masks, visible, extents)
@@ -66,13 +66,15 @@ def _apart(one, other):
 
 
 def _box(patch, mask):
+    """The extent of a mask (not empty) on its patch, in [0, 1]."""
     rows, columns, _ = patch
-    y, x = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if len(y) == 0:
-        return (0.0, 0.0, 0.0, 0.0)
+    (y0, y1), (x0, x1) = _span(mask.any(axis=1)), _span(mask.any(axis=0))
     top, left = rows.start, columns.start
-    corners = top + y[0], left + x[0], top + y[-1] + 1, left + x[-1] + 1
-    return tuple(float(c) / RASTER for c in corners)
+    return (top + y0) / RASTER, (left + x0) / RASTER, (top + y1) / RASTER, (left + x1) / RASTER
+
+
+def _span(line):
+    return int(line.argmax()), len(line) - int(line[::-1].argmax())
 
 
 def relation_holds(world, i, name, j):
@@ -86,9 +88,10 @@ def relation_holds(world, i, name, j):
     inside = _inside(world, i, j)
     if name == "inside":
         return inside
-    if world.covered[j][i] == 0:
-        return False
-    return True if inside is False and world.covered[j][i] >= 0.05 else None
+    if inside is not False:
+        return None  # what lies on a thing might be called in front of it, too
+    share = world.covered[j][i]
+    return None if 0 < share < 0.05 else share > 0
 
 
 def _before(first, second):
