@@ -68,7 +68,7 @@ def _parser():
     )
     folder.add_argument(
         "--max_side",
-        type=int,
+        type=_size,
         default=640,
         help="longest side stored, in pixels; larger pictures are shrunk, since training would "
         "decode them anew each epoch; 0 keeps them (640)",
@@ -86,6 +86,12 @@ def _add_workers(parser):
 def _count(text):
     if int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return int(text)
+
+
+def _size(text):
+    if int(text) < 0:
+        raise argparse.ArgumentTypeError(f"{text} is negative")
     return int(text)
 
 

@@ -16,7 +16,7 @@ MAX_PIXELS = 100_000_000
 MAX_BYTES = 256 * 2**20
 JPEG_QUALITY = 95
 # Named, so that PIL tries nothing exotic (its EPS reader runs an interpreter).
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 _ORIENTATION = 0x0112
 
 

@@ -1,0 +1,201 @@
+"""The store: what is written is read by TFDS, whole or not at all."""
+
+import errno
+import fcntl
+import json
+import os
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+
+from jaxvl.data import sources, store, tokenizer
+from jaxvl.errors import UserError
+
+
+def record(i, **changes):
+    # The store does not decode: any bytes do, where nothing else does.
+    return {"image": b"jpeg %d" % i, "file_name": f"{i}", "captions": [f"a cube {i}"], **changes}
+
+
+def write(directory, splits, counts=None, **meta):
+    store.write(
+        directory,
+        kind="test",
+        splits={name: iter(records) for name, records in splits.items()},
+        counts=counts or {name: len(records) for name, records in splits.items()},
+        meta=meta,
+        vocabulary_size=60,
+    )
+
+
+def left_in(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_tfds_reads_it(tmp_path):
+    captions = ["Größe 🐕", "two\nlines"]
+    boxes = np.array([[0.0, 0.25, 0.5, 1.0]])
+    full = record(
+        1,
+        captions=captions,
+        boxes=boxes,
+        mentions=np.array([[0, 1, 0]]),
+        negatives=["no"],
+        negative_kinds=["swap_attribute"],
+        negative_captions=np.array([1]),
+    )
+    write(tmp_path / "set", {"train": [record(0), full], "val": [record(2)]})
+    builder = tfds.builder_from_directory(str(tmp_path / "set"))
+    assert {name: split.num_examples for name, split in builder.info.splits.items()} == {
+        "train": 2,
+        "val": 1,
+    }
+    skip = {"image": tfds.decode.SkipDecoding()}
+    found = builder.as_data_source(split="train", decoders=skip)[1]
+    assert [caption.decode() for caption in found["captions"]] == captions
+    np.testing.assert_array_equal(found["boxes"], boxes)
+    assert found["mentions"].tolist() == [[0, 1, 0]]
+    assert list(found["negative_kinds"]) == [b"swap_attribute"]
+
+
+def test_meta_tells_what_it_is(tmp_path):
+    write(tmp_path / "set", {"train": [record(0)], "val": []}, seed=7)
+    meta = store.read_meta(tmp_path / "set")
+    assert meta["kind"] == "test" and meta["seed"] == 7
+    assert meta["splits"] == {"train": 1, "val": 0}
+
+
+def test_the_fingerprint_is_the_content_s(tmp_path):
+    variants = {
+        "same": {"train": [record(0), record(1)]},
+        "again": {"train": [record(0), record(1)]},
+        "order": {"train": [record(1), record(0)]},
+        "image": {"train": [record(0), record(1, image=b"other")]},
+        "caption": {"train": [record(0), record(1, captions=["other"])]},
+        "box": {"train": [record(0), record(1, boxes=np.zeros((1, 4)))]},
+        "split": {"train": [record(0)], "val": [record(1)]},
+    }
+    prints = {}
+    for name, splits in variants.items():
+        write(tmp_path / name, splits)
+        prints[name] = store.read_meta(tmp_path / name)["fingerprint"]
+    assert prints["same"] == prints["again"]
+    assert len(set(prints.values())) == len(prints) - 1
+
+
+def test_many_records_make_several_shards_read_as_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "RECORDS_PER_SHARD", 4)
+    write(tmp_path / "set", {"train": [record(i) for i in range(10)]})
+    assert len(list((tmp_path / "set").glob("*train*"))) == 3
+    source = sources.open_source(directory=tmp_path / "set", name="", split="train")
+    assert [each["file_name"] for each in sources.annotations(source)] == list("0123456789")
+
+
+def test_the_tokenizer_knows_the_train_captions_only(tmp_path):
+    splits = {
+        "train": [record(0, captions=["cube"] * 9)],
+        "val": [record(1, captions=["sphere"] * 9)],
+    }
+    write(tmp_path / "set", splits)
+    stored = tokenizer.load(tmp_path / "set")
+    assert stored.token_to_id("cube") is not None and stored.token_to_id("sphere") is None
+
+
+def test_an_existing_data_set_is_never_overwritten(tmp_path):
+    (tmp_path / "mine.txt").write_text("precious")
+    with pytest.raises(UserError, match="exists and is not empty"):
+        write(tmp_path, {"train": [record(0)]})
+    assert left_in(tmp_path) == ["mine.txt"]
+
+
+def test_an_empty_folder_may_be_filled(tmp_path):
+    (tmp_path / "set").mkdir()
+    write(tmp_path / "set", {"train": [record(0)]})
+    assert store.read_meta(tmp_path / "set")["splits"] == {"train": 1}
+
+
+@pytest.mark.parametrize("error", [RuntimeError("stop"), KeyboardInterrupt(), SystemExit(143)])
+def test_an_interrupted_write_leaves_nothing(tmp_path, error):
+    def records():
+        yield record(0)
+        raise error
+
+    with pytest.raises(type(error)):
+        write_generator(tmp_path / "set", records())
+    assert left_in(tmp_path) == []
+
+
+def write_generator(directory, records):
+    store.write(
+        directory,
+        kind="test",
+        splits={"train": records},
+        counts={"train": 2},
+        meta={},
+        vocabulary_size=60,
+    )
+
+
+@pytest.mark.parametrize(
+    "error",
+    [OSError(errno.ENOSPC, "full"), ValueError("INTERNAL: write(): No space left on device")],
+)
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, error):
+    def records():
+        yield record(0)
+        raise error
+
+    with pytest.raises(UserError, match="the disk is full; nothing was written"):
+        write_generator(tmp_path / "set", records())
+    assert left_in(tmp_path) == []
+
+
+def test_what_a_killed_process_left_is_cleared_away(tmp_path):
+    partial = tmp_path / ".set.partial"
+    partial.mkdir()
+    (partial / "half a shard").write_text("")
+    write(tmp_path / "set", {"train": [record(0)]})
+    assert left_in(tmp_path) == ["set"]
+    assert "half a shard" not in left_in(tmp_path / "set")
+
+
+def test_two_processes_do_not_write_one_data_set(tmp_path):
+    partial = tmp_path / ".set.partial"
+    partial.mkdir()
+    lock = os.open(partial, os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    try:
+        with pytest.raises(UserError, match="another process is writing it"):
+            write(tmp_path / "set", {"train": [record(0)]})
+        assert partial.exists()
+    finally:
+        os.close(lock)
+
+
+def test_records_that_were_lost_on_the_way_are_noticed(tmp_path, monkeypatch):
+    with pytest.raises(UserError, match="split train: 3 records announced, 1 came"):
+        write(tmp_path / "set", {"train": [record(0)]}, counts={"train": 3})
+    add_examples = tfds.core.SequentialWriter.add_examples
+    monkeypatch.setattr(
+        tfds.core.SequentialWriter,
+        "add_examples",
+        lambda self, split_examples: add_examples(
+            self, {split: records[:-1] for split, records in split_examples.items()}
+        ),
+    )
+    with pytest.raises(UserError, match="split train holds 1 of 2 records"):
+        write(tmp_path / "set", {"train": [record(0), record(1)]})
+    assert left_in(tmp_path) == []
+
+
+@pytest.mark.parametrize("captions", [[], [""], ["fine", " "]])
+def test_a_record_without_a_caption_is_refused(tmp_path, captions):
+    with pytest.raises(UserError, match="record 0: a caption is missing or empty"):
+        write(tmp_path / "set", {"train": [record(0, captions=captions)]})
+
+
+def test_damaged_meta_is_named(tmp_path):
+    (tmp_path / "jaxvl.json").write_text(json.dumps({})[:-1])
+    with pytest.raises(UserError, match="jaxvl.json: unreadable"):
+        store.read_meta(tmp_path)
