@@ -7,34 +7,45 @@ import sys
 
 import jax
 
-from jaxvl.evals import retrieval
+from jaxvl.evals import grounding, hard_negatives, retrieval
 from jaxvl.evals.examples import make_examples
 from jaxvl.evals.scoring import make_scorer
 
 EVALUATORS = {
     "retrieval": retrieval.make,
+    "hard_negatives": hard_negatives.make,
+    "grounding": grounding.make,
 }
-ANNOTATIONS = {}  # what an evaluator needs of a data set
+ANNOTATIONS = {"hard_negatives": "negatives", "grounding": "mentions"}  # needed of a data set
+FUSION = ("grounding",)  # needed of the model: cross-attention
 
 
 def make_evaluators(config, *, model, source, tokenizer, mesh):
     """Returns {name: Evaluator} of those in config.evals that are not None.
 
-    One whose annotations the source does not have is left out, with a line that says so.
+    One for which the data set has no annotations, or the model no fusion encoder, is left out,
+    with a line that says so.
     """
     examples = make_examples(config, source=source, tokenizer=tokenizer)
-    scorer = make_scorer(model, mesh=mesh, batch_size=config.eval.batch_size)
+    scorer = make_scorer(config, model=model, mesh=mesh, batch_size=config.eval.batch_size)
+    wanted = [name for name in EVALUATORS if config.evals.get(name) is not None]
     evaluators = {}
-    for name, make in EVALUATORS.items():
-        if name not in config.evals or config.evals[name] is None:
-            continue
-        field = ANNOTATIONS.get(name)
-        if field and not any(len(record[field]) for record in examples.records):
-            if jax.process_index() == 0:
-                print(f"{source.name} has no {field}: no {name}", file=sys.stderr)
-            continue
-        evaluators[name] = make(config, scorer=scorer, examples=examples)
+    for name in wanted:
+        missing = _missing(name, examples.records, scorer)
+        if not missing:
+            evaluators[name] = EVALUATORS[name](config, scorer=scorer, examples=examples)
+        elif jax.process_index() == 0:
+            print(f"evals.{name} is left out: {source.name} {missing}", file=sys.stderr)
     return evaluators
+
+
+def _missing(name, records, scorer):
+    field = ANNOTATIONS.get(name)
+    if field and not any(len(record[field]) for record in records):
+        return f"has no {field}"
+    if name in FUSION and scorer.word_maps is None:
+        return "is evaluated with a model that has no fusion encoder"
+    return ""
 
 
 def run_all(evaluators, params, *, progress=True):

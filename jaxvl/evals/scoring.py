@@ -14,9 +14,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from tqdm import tqdm
 
-from jaxvl.sharding import batch_sharding, replicated, to_global
+from jaxvl.evals.feeding import outputs, padded_rows, put_rows
+from jaxvl.evals.word_maps import make_word_maps
+from jaxvl.sharding import replicated, to_global
 
 PAIRS_A_PICTURE = 4  # pairs matched at once for each picture of a batch: a pair costs far less
 
@@ -43,15 +44,18 @@ class Scorer(NamedTuple):
       `jaxvl.data.batches.eval_images` yields them.
     texts: (params, tokens, *, progress) -> Texts of `jaxvl.data.tokenizer.Tokens`.
     match: (params, pictures, texts, pairs_Px2, *, progress) -> match logits float32 [P] of rows
-      (picture, text); None for a model without fusion.
+      (picture, text).
+    word_maps: what each token looks at, see `word_maps.make_word_maps`.
+    The last two are None for a model without fusion.
     """
 
     pictures: Callable
     texts: Callable
     match: Callable | None
+    word_maps: Callable | None
 
 
-def make_scorer(model, *, mesh, batch_size):
+def make_scorer(config, *, model, mesh, batch_size):
     """Returns the Scorer of a Model. batch_size: pictures at once, over the whole mesh."""
 
     def jit(function):
@@ -96,6 +100,7 @@ def make_scorer(model, *, mesh, batch_size):
         )
 
     def texts(params, tokens, *, progress):
+        tokens = without_common_padding(tokens)
         rows = padded_rows(len(tokens.ids), batch_size)
         inputs = (
             put_rows({"ids": tokens.ids[at], "mask": tokens.mask[at]}, mesh) for at in rows
@@ -132,36 +137,16 @@ def make_scorer(model, *, mesh, batch_size):
         logits_UxC = np.concatenate(list(found))
         return logits_UxC[units.unit_P, units.slot_P]
 
-    return Scorer(pictures, texts, match if model.fuse else None)
+    if not model.fuse:
+        return Scorer(pictures, texts, None, None)
+    word_maps = make_word_maps(config, model=model, mesh=mesh, batch_size=batch_size)
+    return Scorer(pictures, texts, match, word_maps)
 
 
-def outputs(step, params, inputs, steps, *, label, progress):
-    """Yields step(params, input) as NumPy, one step late: the host prepares the next meanwhile."""
-    waiting = None
-    shown = progress and jax.process_index() == 0
-    for batch in tqdm(inputs, total=steps, desc=label, leave=False, delay=2, disable=not shown):
-        result = step(params, batch)
-        if waiting is not None:
-            yield jax.tree.map(np.asarray, waiting)
-        waiting = result
-    if waiting is not None:
-        yield jax.tree.map(np.asarray, waiting)
-
-
-def padded_rows(count, batch_size):
-    """Returns index arrays of length batch_size that cover range(count); the last row repeats."""
-    starts = range(0, count, batch_size)
-    return [np.minimum(np.arange(s, s + batch_size), count - 1) for s in starts]
-
-
-def put_rows(batch, mesh):
-    """Returns a batch that every process has whole as global arrays, split along the first axis."""
-    rows = batch_sharding(mesh)
-
-    def put(array):
-        return jax.make_array_from_callback(array.shape, rows, lambda index: array[index])
-
-    return jax.tree.map(put, batch)
+def without_common_padding(tokens):
+    """Returns Tokens cut where all rows are padding, at a multiple of 8 to compile few lengths."""
+    longest = int(tokens.mask.sum(axis=1).max())
+    return type(tokens)(*(field[:, : -(-longest // 8) * 8] for field in tokens))
 
 
 def _collect_pictures(found, count):

@@ -1,0 +1,85 @@
+"""Accuracy on hard negatives: does the true caption score above its false neighbour?
+
+Letters: I pictures, T distinct texts, R rows (a picture, a caption, what contradicts it).
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxvl.evals.examples import distinct
+from jaxvl.types import Evaluator
+
+
+class Rows(NamedTuple):
+    """A picture, a true and a false text of it, and how the false one was made."""
+
+    picture_R: np.ndarray
+    true_R: np.ndarray
+    false_R: np.ndarray
+    kind_R: np.ndarray
+
+
+def make(config, *, scorer, examples):
+    """Returns the Evaluator: share of rows with score(true) > score(false), strictly.
+
+    `accuracy` and one value a kind by the match logit, `itc_accuracy` by cosine similarity; a model
+    without fusion has only the cosine, and `accuracy` is of that.
+    """
+    del config
+    rows, tokens = rows_of(examples)
+
+    def run(params, progress=False):
+        count = len(examples.records)
+        pictures = scorer.pictures(params, examples.pictures(), count=count, progress=progress)
+        texts = scorer.texts(params, tokens, progress=progress)
+        itc_2xR = cosines(pictures, texts, rows)
+        if not scorer.match:
+            return accuracies(itc_2xR, rows.kind_R)
+        match_2xR = score_pairs(scorer, params, pictures, texts, rows, progress=progress)
+        itc_accuracy = accuracies(itc_2xR, rows.kind_R)["accuracy"]
+        return {**accuracies(match_2xR, rows.kind_R), "itc_accuracy": itc_accuracy}
+
+    return Evaluator(run)
+
+
+def rows_of(examples):
+    """Returns (Rows, Tokens of the distinct texts that they refer to)."""
+    picture, true, false, kind = [], [], [], []
+    for i, record in enumerate(examples.records):
+        for negative, name, caption in zip(
+            record["negatives"], record["negative_kinds"], record["negative_captions"], strict=True
+        ):
+            picture.append(i)
+            true.append(record["captions"][caption])
+            false.append(negative)
+            kind.append(name)
+    tokens, place = distinct(examples.tokenize(true + false))
+    true_R, false_R = place.reshape(2, -1)
+    return Rows(np.array(picture), true_R, false_R, np.array(kind)), tokens
+
+
+def cosines(pictures, texts, rows):
+    """Returns float32 [2, R]: the pictures' cosine similarity to the true and the false texts."""
+    zi_RxE = pictures.embeddings_IxE[rows.picture_R]
+    # One product a row, summed in one order: equal texts have equal scores.
+    return np.stack(
+        [(zi_RxE * texts.embeddings_TxE[t_R]).sum(axis=1) for t_R in (rows.true_R, rows.false_R)]
+    )
+
+
+def score_pairs(scorer, params, pictures, texts, rows, *, progress):
+    """Returns float32 [2, R]: match logits of true and false texts, each pair scored once."""
+    pairs_2Rx2 = np.stack(
+        [np.tile(rows.picture_R, 2), np.concatenate([rows.true_R, rows.false_R])], axis=1
+    )
+    pairs_Px2, place = np.unique(pairs_2Rx2, axis=0, return_inverse=True)
+    logits_P = scorer.match(params, pictures, texts, pairs_Px2, progress=progress)
+    return logits_P[place.reshape(2, -1)]
+
+
+def accuracies(scores_2xR, kind_R):
+    """Returns {"accuracy": share of rows, and the same for each kind}; a tie is a failure."""
+    right_R = scores_2xR[0] > scores_2xR[1]
+    by_kind = {str(kind): float(right_R[kind_R == kind].mean()) for kind in np.unique(kind_R)}
+    return {"accuracy": float(right_R.mean()), **by_kind}
