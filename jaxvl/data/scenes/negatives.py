@@ -1,7 +1,7 @@
 """Hard negatives: a caption with one thing changed, and certain to be false of the scene."""
 
 from jaxvl.data.scenes.captions import Noun, Relation, write
-from jaxvl.data.scenes.truth import holds, parse
+from jaxvl.data.scenes.truth import judge, parse
 from jaxvl.data.scenes.vocabulary import ATTRIBUTES, HELD_OUT, INVERSE, LEXICON, RELATIONS, WORDS
 
 # How often a replaced relation becomes this one, after how often captions use it, so that the
@@ -31,13 +31,15 @@ def contradict(drafts, world, rng, *, unseen):
 def _first_false(candidates, world, taken, unseen):
     for parts in candidates:
         text, _ = write(parts)
-        if text not in taken and holds(text, world) is False and (unseen or not _held_out(text)):
+        statement = parse(text)
+        allowed = text not in taken and (unseen or not _names_held_out(statement))
+        if allowed and judge(statement, world) is False:
             return text
     return None
 
 
-def _held_out(text):
-    return any((d.get("colour"), d["shape"]) in HELD_OUT for d in parse(text).descriptions)
+def _names_held_out(statement):
+    return any((d.get("colour"), d["shape"]) in HELD_OUT for d in statement.descriptions)
 
 
 def _nouns(parts):

@@ -80,7 +80,7 @@ def _enlarged(grid, side):
 def draw(canvas, thing, rng):
     """Draws one thing onto a canvas, in place."""
     size = canvas.shape[-1]
-    rows, columns, distance = shapes.patch(thing, size, 2 + size // 32)
+    rows, columns, distance = shapes.patch(thing, size, 2 + size // 48)
     part = canvas[:, rows, columns]
 
     drop = max(1, size // 64)
@@ -90,7 +90,7 @@ def draw(canvas, thing, rng):
     base = np.array(COLOURS[thing.colour]) + rng.uniform(-10, 10, 3)
     base = base.astype(np.float32)[:, None, None]
     light = np.linspace(1.1, 0.9, len(distance), dtype=np.float32)[:, None]
-    line = max(1.0, size / 90)
+    line = size / 90
     outline, strength = (170, 0.55) if thing.colour == "black" else (20, 0.8)
     edge = np.clip(1 - abs(distance + line / 2) / line, 0, 1) * strength
     cover = np.clip(0.5 - distance, 0, 1)

@@ -38,7 +38,7 @@ def _cross(x, y):
 
 
 def _ring(x, y):
-    return abs(np.hypot(x, y) - 0.76) - 0.2
+    return abs(np.hypot(x, y) - 0.75) - 0.22
 
 
 def _heart(x, y):
@@ -69,7 +69,7 @@ DISTANCE = {
 }  # fmt: skip
 
 # Shapes that can hold another one, with the radius of the free disc around their centre.
-ROOM = {"circle": 0.9, "square": 0.7, "ring": 0.56, "diamond": 0.53, "heart": 0.5, "triangle": 0.5}
+ROOM = {"circle": 0.9, "square": 0.7, "ring": 0.52, "diamond": 0.53, "heart": 0.5, "triangle": 0.5}
 
 
 def patch(thing, size, margin):

@@ -111,13 +111,16 @@ def _different(candidates):
     ]
 
 
+def judge(statement, world):
+    """Whether a statement is true of a scene: True, False, or None if debatable."""
+    verdicts = [verdict for _, verdict in readings(statement, world)]
+    return True if True in verdicts else None if verdicts else False
+
+
 def holds(caption, world):
     """Whether a caption is true of a scene: True, False, or None if debatable or not understood.
 
     caption: text of the Scenes grammar, for instance a negative made by another program.
     """
     statement = parse(caption)
-    if statement is None:
-        return None
-    verdicts = [verdict for _, verdict in readings(statement, world)]
-    return True if True in verdicts else None if verdicts else False
+    return None if statement is None else judge(statement, world)
