@@ -11,7 +11,7 @@ from PIL import Image
 from jaxvl.data.scenes import shapes
 from jaxvl.data.scenes.vocabulary import COLOURS
 
-_FIELD = 8  # sides of a picture in a side of the clutter that backgrounds are cut from
+_FIELD = 4  # sides of a picture in a side of the clutter that backgrounds are cut from
 _LIGHT_ACCENT = ("black", "blue", "purple")  # too dark for a pattern in a darker shade
 
 
@@ -20,7 +20,7 @@ def render(world, size, rng):
     canvas = background(size, rng)
     for thing in world.things:
         draw(canvas, thing, rng)
-    contrast, brightness, grain = rng.uniform((0.82, -12, 1), (1.1, 12, 9)).astype(np.float32)
+    contrast, brightness, grain = rng.uniform((0.82, -12, 0.01), (1.1, 12, 0.07)).astype(np.float32)
     canvas *= contrast
     canvas += _crop(_clutter(size)[:1], size, rng) * grain + brightness
     np.clip(canvas, 0, 255, out=canvas)
@@ -40,7 +40,7 @@ def background(size, rng):
 
 def _crop(field, size, rng):
     y, x, down, across = rng.integers(0, (size * (_FIELD - 1), size * (_FIELD - 1), 2, 2))
-    crop = field[:, y : y + size, x : x + size]
+    crop = field[:, y : y + size, x : x + size].astype(np.float32)
     return crop[:, :: 1 - 2 * down, :: 1 - 2 * across]
 
 
@@ -48,7 +48,7 @@ def _crop(field, size, rng):
 def _clutter(size):
     """What backgrounds are cut from: grain, then blotches, curves and specks in three channels.
 
-    The same in every process. Returns float32 [4, F, F], the grain in [-1, 1].
+    The same in every process. Returns int8 [4, F, F].
     """
     rng = np.random.Generator(np.random.PCG64(0))
     side = size * _FIELD
@@ -65,8 +65,8 @@ def _clutter(size):
         blotches[:, y, x] += rng.uniform(-40, 40, (3, 1))
     y, x = rng.integers(0, side, (2, side * _FIELD // 2))
     blotches[:, y, x] += rng.uniform(-40, 40, len(y))
-    grain = rng.uniform(-1, 1, (1, side, side))
-    return np.concatenate([grain, blotches]).astype(np.float32)
+    grain = rng.uniform(-128, 128, (1, side, side))
+    return np.clip(np.concatenate([grain, blotches]), -128, 127).astype(np.int8)
 
 
 def _enlarged(grid, side):
