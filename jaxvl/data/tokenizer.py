@@ -184,4 +184,4 @@ def encode(tokenizer, captions, *, max_tokens, max_words, add_sep):
 
 def _word_indices(text, offsets):
     # By each token's last character: byte-level tokenizers count the space before a word to it.
-    return [text.count(" ", 0, max(end - 1, 0)) for _, end in offsets]
+    return [text.count(" ", 0, end) for _, end in offsets]

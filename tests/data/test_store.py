@@ -164,7 +164,7 @@ def test_two_processes_do_not_write_one_data_set(tmp_path):
     partial = tmp_path / ".set.partial"
     partial.mkdir()
     lock = os.open(partial, os.O_RDONLY)
-    fcntl.flock(lock, fcntl.LOCK_EX)
+    fcntl.flock(lock, fcntl.LOCK_SH)
     try:
         with pytest.raises(UserError, match="another process is writing it"):
             write(tmp_path / "set", {"train": [record(0)]})
