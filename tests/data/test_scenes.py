@@ -15,7 +15,8 @@ from jaxvl.data.scenes.vocabulary import HELD_OUT, LEXICON, WORDS
 from jaxvl.data.scenes.world import Thing, measure, relation_holds
 from jaxvl.data.text_ops import clean_caption
 
-COUNT, SIZE = 150, 64
+COUNT, SIZE = 100, 64
+WORDS_OF_SHAPES = {word for words in WORDS["shape"].values() for word in words}
 
 
 @pytest.fixture(scope="module", params=["train", "unseen"])
@@ -132,9 +133,6 @@ def test_a_caption_can_be_read_in_one_way_only_and_so_can_its_nouns(examples):
         )
 
 
-WORDS_OF_SHAPES = {word for words in WORDS["shape"].values() for word in words}
-
-
 def test_boxes_hold_what_is_visible_of_each_thing_and_no_more(examples):
     size = 192
     for record, world in examples[:40]:
@@ -152,9 +150,10 @@ def test_boxes_hold_what_is_visible_of_each_thing_and_no_more(examples):
 def test_a_picture_shows_each_thing_within_its_box_and_only_there():
     """Taking a thing out changes the picture inside its box (and its shadow), nowhere else."""
     world = scenes.world(5, split="train", seed=3)
-    draw = lambda things: render(  # noqa: E731
-        measure(things), SIZE, np.random.default_rng(0)
-    ).astype(int)
+
+    def draw(things):
+        return render(measure(things), SIZE, np.random.default_rng(0)).astype(int)
+
     backdrop = [t._replace(radius=1e-3) for t in world.things]
     for k in range(len(world.things)):
         alone = [*backdrop[:k], world.things[k], *backdrop[k + 1 :]]

@@ -30,7 +30,7 @@ class Relation(NamedTuple):
 
 def write(parts):
     """Writes parts out. Returns the caption and its mentions, (word position, thing) pairs."""
-    words, mentions = [], []
+    words = []
     for part in parts:
         if isinstance(part, Noun):
             if part.article:
@@ -42,7 +42,7 @@ def write(parts):
             ]
             words.append((part.words["shape"], part.thing))
             for k, kind in enumerate(part.after):
-                words += [(w, None) for w in (("that", "is") if k == 0 else ("and",))]
+                words += [("and", None)] if k else [("that", None), ("is", None)]
                 words.append((part.words[kind], part.thing))
         elif isinstance(part, Relation):
             words += [(word, None) for word in part.phrase.split()]
@@ -71,7 +71,7 @@ def describe(world, rng):
         while True:
             parts = maker(world, rng, sure)
             text, _ = write(parts)
-            if text not in texts and means_what_it_should(parts, text, world):
+            if text not in texts and _means_what_it_should(parts, text, world):
                 break
             sure += 0.1  # say colours more often until nothing else fits the words
         drafts.append(parts)
@@ -80,7 +80,7 @@ def describe(world, rng):
     return drafts
 
 
-def means_what_it_should(parts, text, world):
+def _means_what_it_should(parts, text, world):
     """Whether the caption, read back from its words, is true in exactly the intended reading."""
     intended = [part.thing for part in parts if isinstance(part, Noun)]
     return readings(parse(text), world) == [(tuple(intended), True)]
@@ -119,7 +119,7 @@ def _detailed(world, rng, sure):
     return [*_opening(rng, 0.3), _noun(world, thing, rng, colour=0.85 + sure, extra=0.65)]
 
 
-def relation_between(world, i, j, rng):
+def _relation_between(world, i, j, rng):
     """A relation of thing i to thing j that clearly holds, or None; contact before direction."""
     true = [name for name in RELATIONS if relation_holds(world, i, name, j)]
     contact = [name for name in true if name in ("inside", "around", "front", "behind")]
@@ -129,14 +129,19 @@ def relation_between(world, i, j, rng):
     return Relation(name, rng.choice(RELATIONS[name]))
 
 
+def _in_contact(world):
+    """Whether the second thing, as layouts have it, is inside or in front of the first."""
+    return any(relation_holds(world, 1, name, 0) for name in ("inside", "front"))
+
+
 def _related(world, rng, sure):
     """Two things and how one stands to the other."""
     relation = None
     while relation is None:
         i, j = rng.sample(range(len(world.things)), 2)
-        if any(map(any, world.covered)) and rng.random() < 0.5:
+        if _in_contact(world) and rng.random() < 0.5:
             i, j = rng.sample((0, 1), 2)
-        relation = relation_between(world, i, j, rng)
+        relation = _relation_between(world, i, j, rng)
     one, other = (_noun(world, k, rng, colour=0.85 + sure, extra=0.35) for k in (i, j))
     return _clause(one, relation, other, rng)
 
@@ -171,11 +176,11 @@ def _full(world, rng, sure):
     """Every thing and how they stand to each other, two by two."""
     count = len(world.things)
     order = rng.sample(range(count), count)
-    if any(map(any, world.covered)):
+    if _in_contact(world):
         order = rng.sample((0, 1), 2) + [k for k in order if k > 1]
     extra = {2: 0.5, 3: 0.3, 4: 0.12}[count]
     nouns = [_noun(world, k, rng, colour=0.95 + sure, extra=extra, after=count < 4) for k in order]
-    relations = [relation_between(world, i, j, rng) for i, j in zip(order, order[1:])]
+    relations = [_relation_between(world, i, j, rng) for i, j in zip(order, order[1:])]
     if count == 2 and relations[0]:
         return _clause(nouns[0], relations[0], nouns[1], rng)
     parts = [*_opening(rng, 0.3), nouns[0]]

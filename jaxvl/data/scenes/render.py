@@ -89,7 +89,7 @@ def draw(canvas, thing, rng):
 
     base = np.array(COLOURS[thing.colour]) + rng.uniform(-10, 10, 3)
     base = base.astype(np.float32)[:, None, None]
-    light = np.linspace(1.1, 0.9, len(distance), dtype=np.float32)[:, None]
+    light = 1.1 - np.arange(len(distance), dtype=np.float32)[:, None] * (0.2 / len(distance))
     line = size / 90
     outline, strength = (170, 0.55) if thing.colour == "black" else (20, 0.8)
     edge = np.clip(1 - abs(distance + line / 2) / line, 0, 1) * strength
