@@ -192,9 +192,16 @@ def _mapper(source, function, *, num_keys=0):
 def _what_is_wrong(source, index, cause):
     """Return the line that names a record that cannot be used."""
     try:
-        file_name = source.parse(tf.constant(source.read(np.array([index]))[0]))["file_name"]
-        record = f"record {index} ({file_name.numpy().decode('utf-8', 'replace')})"
+        fields = source.parse(tf.constant(source.read(np.array([index]))[0]))
+        file_name = fields["file_name"].numpy().decode("utf-8", "replace")
     except Exception:
-        record = f"record {index}"
-    reason = str(cause).strip().splitlines()[0]
-    return f"{source.name}: {record} cannot be read: {reason}; prepare the data set again"
+        return f"{source.name}: record {index} cannot be read; copy or prepare the data set again"
+    if len(fields["captions"]):
+        # TF says where in the graph, in many lines; then what, on the line before "[[{{node".
+        reason = str(cause).split("\n\t [[")[0].splitlines()[-1].split("MapV2: ")[-1]
+    else:
+        reason = "it has no caption"
+    return (
+        f"{source.name}: record {index} ({file_name}) cannot be used: {reason}; "
+        "prepare the data set without it"
+    )

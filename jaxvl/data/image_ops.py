@@ -97,7 +97,7 @@ def crop_window(height, width, u, *, scale):
     """Return (top, left, height, width), int32 [4], of RandomResizedCrop.
 
     Area a share of the picture drawn from `scale`, aspect ratio log-uniform in 3/4..4/3; the
-    first of ten tries that fits (as torchvision's), else the first cut to the picture. Never
+    first of ten tries that fits (as torchvision's), else the first, shrunk until it does. Never
     empty.
     """
     size = tf.cast(tf.stack([height, width]), tf.float32)
@@ -106,7 +106,8 @@ def crop_window(height, width, u, *, scale):
     root = tf.exp((low + (high - low) * u[CROP_TRIES : 2 * CROP_TRIES]) / 2)
     tries = tf.round(tf.sqrt(area)[:, None] * tf.stack([1 / root, root], axis=1))
     fits = tf.reduce_all(tries <= size, axis=1)  # argmax of no fit at all is the first try
-    chosen = tf.clip_by_value(tries[tf.argmax(tf.cast(fits, tf.int32))], 1.0, size)
+    chosen = tries[tf.argmax(tf.cast(fits, tf.int32))]
+    chosen = tf.maximum(tf.floor(chosen * tf.minimum(1.0, tf.reduce_min(size / chosen))), 1.0)
     corner = tf.floor(u[2 * CROP_TRIES :] * (size - chosen + 1))
     return tf.cast(tf.concat([tf.minimum(corner, size - chosen), chosen], axis=0), tf.int32)
 

@@ -1,0 +1,237 @@
+"""Image operations against PIL, and what must hold for any picture."""
+
+import io
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image, ImageEnhance, ImageFilter, ImageOps
+
+from jaxvl.data import image_ops
+from jaxvl.data import rand_augment as ra
+from jaxvl.data.host_tf import tf
+
+PLAIN = dict(
+    image_size=24,
+    crop_scale=(0.2, 1.0),
+    flip_probability=0.0,
+    rand_augment_operations=0,
+    rand_augment_magnitude=7,
+    rand_augment_probability=0.0,
+    color_jitter=(0.4, 0.4, 0.4, 0.1),
+    color_jitter_probability=0.0,
+    greyscale_probability=0.0,
+    blur_sigma=(0.1, 2.0),
+    blur_probability=0.0,
+)
+
+
+def settings(**keys):
+    return SimpleNamespace(**{**PLAIN, **keys})
+
+
+def picture(height=40, width=40, seed=0):
+    """A smooth uint8 picture that does not use the whole range."""
+    coarse = np.random.default_rng(seed).integers(30, 200, (5, 5, 3), dtype=np.uint8)
+    return np.asarray(Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC))
+
+
+def encode(pixels, kind="PNG", mode="RGB"):
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).convert(mode).save(buffer, kind)
+    return buffer.getvalue()
+
+
+def floats(pixels):
+    return tf.constant(pixels, tf.float32)
+
+
+def draws(cfg, seed=0):
+    return tf.constant(np.random.default_rng(seed).random(image_ops.num_draws(cfg)), tf.float32)
+
+
+def apply(name, pixels, *, sign=1.0, magnitude=7):
+    operation = tf.constant(ra.OPERATIONS.index(name))
+    image = floats(pixels)
+    return ra.apply_operation(image, operation, sign=tf.constant(sign), magnitude=magnitude).numpy()
+
+
+def differ(a, b):
+    return np.abs(np.asarray(a, np.float32) - np.asarray(b, np.float32)).max()
+
+
+@pytest.mark.parametrize(
+    ("name", "pil"),
+    [
+        ("identity", lambda image: image),
+        ("auto_contrast", ImageOps.autocontrast),
+        ("equalize", ImageOps.equalize),
+        ("brightness", lambda image: ImageEnhance.Brightness(image).enhance(1.36)),
+        ("sharpness", lambda image: ImageEnhance.Sharpness(image).enhance(1.36)),
+    ],
+)
+def test_operations_are_pil_s_within_a_level(name, pil):
+    pixels = picture()
+    assert differ(apply(name, pixels), pil(Image.fromarray(pixels))) <= 1.5
+
+
+@pytest.mark.parametrize(
+    ("name", "matrix"),
+    [
+        ("shear_x", (1, 0.21, -0.105, 0, 1, 0)),  # PIL counts from pixel corners, not centres
+        ("shear_y", (1, 0, 0, 0.21, 1, -0.105)),
+        ("translate_x", (1, 0, 7 * 40 / 256, 0, 1, 0)),
+        ("translate_y", (1, 0, 0, 0, 1, 7 * 40 / 256)),
+    ],
+)
+def test_geometric_operations_move_pixels_as_pil_does(name, matrix):
+    pixels = picture()
+    moved = Image.fromarray(pixels).transform(
+        (40, 40), Image.Transform.AFFINE, matrix, fillcolor=(128, 128, 128)
+    )
+    assert np.mean(apply(name, pixels) == np.asarray(moved)) > 0.99
+    assert not (apply(name, pixels, sign=-1.0) == apply(name, pixels)).all()
+
+
+def test_rotation_turns_about_the_centre():
+    pixels = picture()
+    turned = Image.fromarray(pixels).rotate(21, fillcolor=(128,) * 3)
+    close = np.abs(apply("rotate", pixels) - np.asarray(turned)).max(axis=2) < 1
+    assert close.mean() > 0.98
+
+
+@pytest.mark.parametrize("name", ["shear_x", "shear_y", "translate_x", "translate_y", "rotate"])
+def test_geometric_operations_of_magnitude_zero_change_nothing(name):
+    assert (apply(name, picture(), magnitude=0) == picture()).all()
+
+
+def test_operations_leave_a_flat_picture_flat_and_in_range():
+    flat = np.full((8, 8, 3), 77, np.uint8)
+    for name in ("auto_contrast", "equalize", "sharpness"):
+        assert (apply(name, flat) == flat).all()
+    assert apply("brightness", np.full((8, 8, 3), 250, np.uint8)).max() == 255
+
+
+def test_rand_augment_draws_every_operation_and_respects_its_probability():
+    pixels = floats(picture())
+    u = np.random.default_rng(0).random((300, ra.DRAWS)).astype(np.float32)
+    augment = tf.function(
+        lambda u: ra.rand_augment(pixels, u, operations=1, magnitude=7, probability=0.5)
+    )
+    changed = [bool((augment(tf.constant(row)) != pixels).numpy().any()) for row in u]
+    assert 0.36 < np.mean(changed) < 0.54  # half are applied, nine operations of ten do something
+
+
+def test_crop_windows_stay_inside_and_keep_area_and_aspect():
+    for height, width in [(160, 160), (100, 300)]:
+        for seed in range(50):
+            u = tf.constant(np.random.default_rng(seed).random(22), tf.float32)
+            window = image_ops.crop_window(height, width, u, scale=(0.2, 1.0)).numpy()
+            top, left, h, w = window
+            assert top >= 0 and left >= 0 and top + h <= height and left + w <= width
+            assert 0.19 < h * w / (height * width) <= 1 and 0.74 < w / h < 1.35
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (3, 500), (500, 3), (2, 1)])
+def test_the_smallest_and_the_thinnest_pictures_give_a_crop(height, width):
+    cfg = settings()
+    encoded = encode(np.full((height, width, 3), 90, np.uint8))
+    for seed in range(10):
+        assert differ(image_ops.augment(tf.constant(encoded), draws(cfg, seed), cfg), 90) <= 1
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP"])
+def test_every_format_decodes_to_the_same_crop(kind):
+    cfg = settings()
+    encoded = encode(picture(), kind)
+    pixels = np.asarray(Image.open(io.BytesIO(encoded)))
+    image = image_ops.augment(tf.constant(encoded), draws(cfg), cfg)
+    expected = image_ops.augment(tf.constant(encode(pixels)), draws(cfg), cfg)
+    assert image.dtype == tf.uint8 and image.shape == (24, 24, 3)
+    assert differ(image, expected) <= (4 if kind == "JPEG" else 0)
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "1"])
+def test_grey_palette_and_transparent_pictures_decode_to_rgb(mode):
+    image = image_ops.whole(tf.constant(encode(picture(), "PNG", mode)), 24)
+    assert image.shape == (24, 24, 3)
+
+
+@pytest.mark.parametrize("shape", [(60, 90), (17, 12), (10, 100), (24, 24)])
+def test_whole_pictures_are_resized_as_pil_does(shape):
+    pixels = picture(*shape)
+    expected = Image.fromarray(pixels).resize((24, 24), Image.Resampling.BICUBIC)
+    assert differ(image_ops.whole(tf.constant(encode(pixels)), 24), expected) <= 1
+
+
+def test_flips_flip():
+    plain, mirrored = settings(crop_scale=(1, 1)), settings(crop_scale=(1, 1), flip_probability=1.0)
+    encoded = tf.constant(encode(picture()))
+    image = image_ops.augment(encoded, draws(plain), plain).numpy()
+    assert (image_ops.augment(encoded, draws(plain), mirrored).numpy() == image[:, ::-1]).all()
+
+
+def recolored(u_jitter, *, u_grey=1.0, strengths=(0.4, 0.4, 0.4, 0.1)):
+    return image_ops.recolor(
+        floats(picture()),
+        tf.constant(u_jitter, tf.float32),
+        tf.constant(u_grey),
+        strengths=strengths,
+        jitter_probability=0.8,
+        greyscale_probability=0.2,
+    ).numpy()
+
+
+def test_colour_that_is_not_jittered_stays():
+    assert differ(recolored([0.9, 0, 0, 0, 0]), picture()) < 0.01
+    assert differ(recolored([0.1, 0.5, 0.5, 0.5, 0.5]), picture()) < 0.01
+    assert differ(recolored([0.1, 0, 0, 0, 0], strengths=(0, 0, 0, 0)), picture()) < 0.01
+
+
+@pytest.mark.parametrize(
+    ("position", "enhance"),
+    [(1, ImageEnhance.Brightness), (2, ImageEnhance.Contrast), (3, ImageEnhance.Color)],
+)
+@pytest.mark.parametrize(("u", "factor"), [(0.0, 0.6), (0.9, 1.32)])
+def test_jitter_is_pil_s_enhancement(position, enhance, u, factor):
+    amounts = [0.1, 0.5, 0.5, 0.5, 0.5]
+    amounts[position] = u
+    assert differ(recolored(amounts), enhance(Image.fromarray(picture())).enhance(factor)) <= 1.5
+
+
+def test_hue_turns_keep_brightness_and_a_half_turn_gives_the_opposite_colour():
+    turned = recolored([0.1, 0.5, 0.5, 0.5, 1.0])
+    assert differ(turned @ image_ops.GREY, picture() @ np.array(image_ops.GREY)) < 0.5
+    assert differ(turned, picture()) > 5
+    opposite = recolored([0.1, 0.5, 0.5, 0.5, 1.0], strengths=(0, 0, 0, 0.5))
+    grey = (picture() @ np.array(image_ops.GREY))[..., None]
+    assert differ(opposite, np.clip(2 * grey - picture(), 0, 255)) < 0.5
+
+
+def test_grey_is_grey():
+    grey = recolored([0.1, 0.9, 0.1, 0.9, 0.9], u_grey=0.1)
+    assert differ(grey, grey[..., :1]) < 0.01
+    plain = Image.fromarray(picture()).convert("L")
+    assert differ(recolored([0.9, 0, 0, 0, 0], u_grey=0.1)[..., 0], plain) <= 1
+
+
+def test_blur_is_gaussian():
+    blurred = image_ops.blur(floats(picture()), tf.constant(1.5)).numpy()
+    expected = Image.fromarray(picture()).filter(ImageFilter.GaussianBlur(1.5))
+    assert differ(blurred[6:-6, 6:-6], np.asarray(expected)[6:-6, 6:-6]) <= 2
+    assert differ(image_ops.blur(floats(picture()), tf.constant(0.1)), picture()) < 0.01
+
+
+def test_what_is_switched_off_adds_nothing_to_the_graph():
+    def names(cfg):
+        signature = [tf.TensorSpec([], tf.string), tf.TensorSpec([None], tf.float32)]
+        graph = tf.function(lambda x, u: image_ops.augment(x, u, cfg), input_signature=signature)
+        operations = graph.get_concrete_function().graph.get_operations()
+        return [operation.type for operation in operations]
+
+    bare = names(settings())
+    assert bare.count("StatelessIf") + bare.count("If") == 2  # which decoder, which way to resize
+    assert not {"StatelessCase", "Case", "MatMul", "ReverseV2"} & set(bare)
+    full = names(settings(rand_augment_operations=2, rand_augment_probability=0.5,
+                          greyscale_probability=0.2, blur_probability=0.5))  # fmt: skip
+    assert full.count("StatelessCase") + full.count("Case") == 2 and "MatMul" in full
