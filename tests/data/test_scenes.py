@@ -66,10 +66,11 @@ def test_records_have_the_schema(examples):
             assert (image.format, image.mode, image.size) == ("JPEG", "RGB", (SIZE, SIZE))
 
 
-def test_every_caption_is_true_and_short_enough_for_30_words(examples):
+def test_every_caption_is_true_and_no_text_is_longer_than_30_words(examples):
     for record, world in examples:
         for caption in record["captions"]:
             assert scenes.holds(caption, world) is True, caption
+        for caption in record["captions"] + record["negatives"]:
             assert clean_caption(caption, max_words=30) == clean_caption(caption, max_words=99)
 
 

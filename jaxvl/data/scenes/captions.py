@@ -10,6 +10,8 @@ from jaxvl.data.scenes.truth import parse, readings
 from jaxvl.data.scenes.vocabulary import ATTRIBUTES, OPENINGS, RELATIONS, WORDS
 from jaxvl.data.scenes.world import relation_holds
 
+_MAX_WORDS = 27  # models read 30, and a negative's relation may be 3 words longer
+
 
 class Noun(NamedTuple):
     """A noun phrase. words: attribute kind (and "shape") -> word. after: kinds said after it."""
@@ -71,7 +73,8 @@ def describe(world, rng):
         while True:
             parts = maker(world, rng, sure)
             text, _ = write(parts)
-            if text not in texts and _means_what_it_should(parts, text, world):
+            fits = text not in texts and text.count(" ") < _MAX_WORDS
+            if fits and _means_what_it_should(parts, text, world):
                 break
             sure += 0.1  # say colours more often until nothing else fits the words
         drafts.append(parts)

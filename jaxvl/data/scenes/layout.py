@@ -62,7 +62,7 @@ def _groups(things, kind, rng):
     if first.colour == second.colour:
         return None
     if kind == "front":
-        offset = rng.uniform(0.5, 0.95) * (first.radius + second.radius)
+        offset = rng.uniform(0.5, 0.75) * (first.radius + second.radius)
     else:
         first = _scaled(first, "container", rng)
         spare = shapes.ROOM.get(first.shape, 0) * first.radius - second.radius
