@@ -10,7 +10,7 @@ from jaxvl.errors import UserError
 
 
 def base():
-    """Returns the ConfigDict of all keys. The values are those of the papers where they give one."""
+    """Returns the ConfigDict of all keys, with the papers' values where they give one."""
     return ConfigDict(
         dict(
             seed=0,  # parameters, data order and every random draw follow from it
@@ -77,6 +77,7 @@ def _model():
             heads=12,
             mlp_width=3072,
             vocabulary_size=0,  # 0: the tokenizer's
+            mask_token=-1,  # id of [MASK]; -1: the tokenizer's
             positions=512,
             dropout=0.1,
         ),
@@ -169,6 +170,16 @@ def _evals():
     )
 
 
+def resolve(config, *, vocabulary_size, mask_token):
+    """Returns a copy with what depends on the tokenizer filled in, where it was left open."""
+    config = config.copy_and_resolve_references()
+    if config.model.text.vocabulary_size == 0:
+        config.model.text.vocabulary_size = vocabulary_size
+    if config.model.text.mask_token == -1:
+        config.model.text.mask_token = mask_token
+    return config
+
+
 def validate(config, *, devices, processes):
     """Raises UserError naming the first key that cannot work on `devices` in `processes`."""
     _validate_choices(config)
@@ -201,9 +212,10 @@ def validate(config, *, devices, processes):
     _check(config.data.max_tokens <= config.model.text.positions,
            f"data.max_tokens={config.data.max_tokens} exceeds "
            f"model.text.positions={config.model.text.positions}")
-    _check(0 <= config.softmask.layer < config.model.text.fusion_layers,
-           f"softmask.layer={config.softmask.layer} is not one of the "
-           f"{config.model.text.fusion_layers} fusion layers, counted from 0")
+    _check(0 <= config.softmask.layer < config.model.text.fusion_layers - 1,
+           f"softmask.layer={config.softmask.layer} must be at least 0 and below "
+           f"{config.model.text.fusion_layers - 1}: in the last fusion layer only [CLS] reaches "
+           "the match score, so no other word would look at anything")
 
 
 def _validate_choices(config):

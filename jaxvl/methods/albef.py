@@ -1,0 +1,280 @@
+"""ALBEF (Li et al. 2021): contrast, matching and masked words, with momentum twins and queues.
+
+The pieces are functions of their own, since SoftMask is made of the same ones.
+Letters: G batch, Q queue, M = G + Q keys, N image tokens, L text tokens, E embedding.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.sharding import PartitionSpec as P
+
+from jaxvl.losses import contrastive, itm, mlm
+from jaxvl.models.albef import MATCH
+from jaxvl.ops.rng import stream
+from jaxvl.types import Method
+
+TWINS = ("image", "text", "fusion", "word_head", "image_projection", "text_projection")
+SLOT_RULES = ((r"queue/", P()),)
+
+
+class Encoded(NamedTuple):
+    """Both towers' outputs for a batch: of its texts, and of its corrupted texts if they differ."""
+
+    v_GxNxD: jax.Array
+    t_GxLxD: jax.Array
+    words_GxLxD: jax.Array
+    zi_GxE: jax.Array
+    zt_GxE: jax.Array
+
+
+class Pairs(NamedTuple):
+    """Picture-text pairs for the fusion encoder; `keep_GxN` None attenuates nothing."""
+
+    image_keys: object
+    t_GxLxD: jax.Array
+    mask_GxL: jax.Array
+    keep_GxN: jax.Array | None
+
+
+def make(config, model, *, steps_per_epoch):
+    """Returns the Method; `steps_per_epoch` is the length of the ramp's unit."""
+
+    def forward(params, slots, batch, *, step, key):
+        mask = batch["token_mask"]
+        twins = update_twins(slots["twins"], params, decay=config.momentum.decay)
+        distill = distill_weight(config, step, steps_per_epoch)
+        corrupted = corrupt_words(config, batch, key)
+        texts = (batch["token_ids"], corrupted.ids_GxL)
+
+        online = encode(model, params, batch, texts, key=stream(key, "online"))
+        twin = encode(model, twins, batch, texts, key=stream(key, "twin"))
+        contrast, similarity = contrast_batch(
+            params, slots["queue"], online, twin, batch["image_id"], distill, plain_itc
+        )
+        image_keys = model.image_keys(params, online.v_GxNxD)
+        (positive,) = fuse_together(
+            model, params, [Pairs(image_keys, online.t_GxLxD, mask, None)], stream(key, "positive")
+        )
+        wrong, weight_R = draw_pairs(config, model, params, online, image_keys, batch, similarity,
+                                     key)  # fmt: skip
+        masked = Pairs(image_keys, online.words_GxLxD, mask, None)
+        negative, words = fuse_together(model, params, [wrong, masked], stream(key, "negative"))
+
+        positive_Gx2, negative_Rx2 = (model.match_logits(params, x) for x in (positive, negative))
+        words = (model.word_logits(params, words), twin_words(model, twins, twin, mask, key))
+        losses = {
+            "itc": contrast,
+            "itm": matching_loss(positive_Gx2, negative_Rx2, weight_R),
+            "mlm": words_mean(words, batch["token_ids"], corrupted.hidden_GxL, distill),
+        }
+        metrics = report(losses, params, positive_Gx2, negative_Rx2, weight_R)
+        slots = {"twins": twins, "queue": enqueue(slots["queue"], twin, batch["image_id"])}
+        return total(losses, config), (metrics, slots)
+
+    return Method(
+        init_slots=lambda params: init_slots(config, params),
+        forward=forward,
+        project=lambda params: clip_temperature(config, params),
+        slot_rules=SLOT_RULES,
+    )
+
+
+def init_slots(config, params):
+    """Returns the twins, equal to the parameters, and empty queues."""
+    size, embed = config.momentum.queue_size, config.model.embed_size
+    return {
+        "twins": {name: params[name] for name in TWINS},
+        "queue": {
+            "image": jnp.zeros((size, embed)),
+            "text": jnp.zeros((size, embed)),
+            "image_id": jnp.full((size,), -1, jnp.int32),  # -1: not filled yet
+            "position": jnp.zeros((), jnp.int32),
+        },
+    }
+
+
+def update_twins(twins, params, *, decay):
+    """Returns the twins after one EMA step towards the parameters; no gradient flows."""
+    online = lax.stop_gradient({name: params[name] for name in TWINS})
+    return jax.tree.map(lambda twin, new: decay * twin + (1 - decay) * new, twins, online)
+
+
+def distill_weight(config, step, steps_per_epoch):
+    """Returns the twins' share in the targets: a linear ramp from 0 over the first epochs."""
+    ramp_steps = config.momentum.distill_ramp_epochs * steps_per_epoch
+    return config.momentum.distill * jnp.minimum(1.0, step / max(ramp_steps, 1))
+
+
+def corrupt_words(config, batch, key):
+    """Returns mlm.Corrupted of the batch: the same draw wherever it is used in a step."""
+    return mlm.corrupt(
+        stream(key, "mlm"),
+        batch["token_ids"],
+        batch["word_ids"] >= 0,
+        probability=config.loss.mask_probability,
+        mask_token=config.model.text.mask_token,
+        vocabulary_size=config.model.text.vocabulary_size,
+    )
+
+
+def encode(model, params, batch, texts, *, key):
+    """Returns Encoded: the pictures, and the texts in one call: (ids,) or (ids, corrupted ids)."""
+    rows = batch["image"].shape[0]
+    ids_RxL = jnp.concatenate(texts)
+    mask_RxL = jnp.concatenate([batch["token_mask"]] * len(texts))
+    v = model.encode_image(params, batch["image"])
+    t = model.encode_text(params, ids_RxL, mask_RxL, key=key)
+    zi, zt = model.project_image(params, v), model.project_text(params, t[:rows], texts[0])
+    return Encoded(v, t[:rows], t[-rows:], zi, zt)
+
+
+def plain_itc(logits_GxM, targets_GxM, same_GxM):
+    """The contrastive loss of ALBEF."""
+    return contrastive.focal_itc(
+        logits_GxM, targets_GxM, gamma=0, focal_on="all", same_GxM=same_GxM
+    )
+
+
+def contrast_batch(params, queue, online, twin, image_id_G, distill, itc):
+    """Returns (the mean ITC loss of both directions, image-to-text logits within the batch).
+
+    Keys are the twins' features of the batch and the queues; the logits [G, G] and their
+    transpose's counterpart guide the draw of hard negatives.
+    """
+    tau = params["temperature"]
+    key_ids_M = jnp.concatenate([image_id_G, queue["image_id"]])
+    same_GxM = image_id_G[:, None] == key_ids_M[None, :]
+    exists_1xM = (key_ids_M >= 0)[None, :]
+
+    def direction(z_GxE, twin_z_GxE, twin_keys_GxE, queued_QxE):
+        keys_MxE = lax.stop_gradient(jnp.concatenate([twin_keys_GxE, queued_QxE]))
+        logits = jnp.where(exists_1xM, z_GxE @ keys_MxE.T / tau, contrastive.ABSENT)
+        twin_logits = jnp.where(exists_1xM, twin_z_GxE @ keys_MxE.T / tau, contrastive.ABSENT)
+        twin_logits = lax.stop_gradient(twin_logits)
+        targets = contrastive.soft_targets(twin_logits, same_GxM, distill=distill)
+        return itc(logits, targets, same_GxM).mean(), logits[:, : z_GxE.shape[0]]
+
+    to_text, logits_i2t = direction(online.zi_GxE, twin.zi_GxE, twin.zt_GxE, queue["text"])
+    to_image, logits_t2i = direction(online.zt_GxE, twin.zt_GxE, twin.zi_GxE, queue["image"])
+    return (to_text + to_image) / 2, (logits_i2t, logits_t2i)
+
+
+def draw_pairs(config, model, params, online, image_keys, batch, similarity, key):
+    """Returns the 2G hard negatives, each picture with a wrong text and each text with a wrong
+    picture, and their weights: 0 where there was nothing to draw."""
+    blocks = config.loss.itm_negative_blocks
+    same_GxG = batch["image_id"][:, None] == batch["image_id"][None, :]
+    logits_i2t, logits_t2i = lax.stop_gradient(similarity)
+
+    def draw(name, logits):
+        return itm.draw_negatives(stream(key, name), logits, same_GxG, blocks=blocks)
+
+    def take(x, index_G):
+        return itm.take_rows(x, index_G, blocks=blocks)
+
+    text_G, text_found_G = draw("itm_text", logits_i2t)
+    image_G, image_found_G = draw("itm_image", logits_t2i)
+    mask = batch["token_mask"]
+    wrong_text = Pairs(image_keys, take(online.t_GxLxD, text_G), take(mask, text_G), None)
+    # The tokens are gathered and not their keys: across devices that is a twelfth of the traffic.
+    wrong_keys = model.image_keys(params, take(online.v_GxNxD, image_G))
+    wrong_image = Pairs(wrong_keys, online.t_GxLxD, mask, None)
+    weight_R = jnp.concatenate([text_found_G, image_found_G]).astype(jnp.float32)
+    return join([wrong_text, wrong_image]), weight_R
+
+
+def join(pairs):
+    """Returns several Pairs as one."""
+    keep = None
+    if any(one.keep_GxN is not None for one in pairs):
+        keep = jnp.concatenate([_keep(one) for one in pairs])
+    return Pairs(
+        image_keys=jax.tree.map(
+            lambda *parts: jnp.concatenate(parts, axis=1), *(one.image_keys for one in pairs)
+        ),
+        t_GxLxD=jnp.concatenate([one.t_GxLxD for one in pairs]),
+        mask_GxL=jnp.concatenate([one.mask_GxL for one in pairs]),
+        keep_GxN=keep,
+    )
+
+
+def _keep(pairs):
+    if pairs.keep_GxN is not None:
+        return pairs.keep_GxN
+    return jnp.ones((pairs.t_GxLxD.shape[0], jax.tree.leaves(pairs.image_keys)[0].shape[2]))
+
+
+def fuse_together(model, params, pairs, key):
+    """Returns the fused states of each of several Pairs, from one pass: one program to compile."""
+    rows = [one.t_GxLxD.shape[0] for one in pairs]
+    one = join(pairs) if len(pairs) > 1 else pairs[0]
+    states, _ = model.fuse(
+        params, one.image_keys, one.t_GxLxD, one.mask_GxL,
+        key=key, keep_GxN=one.keep_GxN, probe=None, layer=None,
+    )  # fmt: skip
+    return lax.split(states, rows)
+
+
+def twin_words(model, twins, twin, mask_GxL, key):
+    """Returns the twins' logits of the masked words."""
+    pairs = Pairs(model.image_keys(twins, twin.v_GxNxD), twin.words_GxLxD, mask_GxL, None)
+    (states,) = fuse_together(model, twins, [pairs], stream(key, "twin_words"))
+    return model.word_logits(twins, states)
+
+
+def matching_loss(positive_Gx2, negative_Rx2, weight_R):
+    """Returns the mean cross-entropy over positives and those negatives that exist."""
+    values = [itm.cross_entropy(positive_Gx2, MATCH), itm.cross_entropy(negative_Rx2, 1 - MATCH)]
+    weights = jnp.concatenate([jnp.ones(positive_Gx2.shape[0]), weight_R])
+    return mlm.masked_mean(jnp.concatenate(values), weights)
+
+
+def words_mean(logits, ids_GxL, hidden_GxL, distill):
+    """Returns the mean masked-word loss over the hidden tokens; logits = (online, twin)."""
+    online, twin = logits
+    values = mlm.masked_words(online, ids_GxL, lax.stop_gradient(twin), distill=distill)
+    return mlm.masked_mean(values, hidden_GxL)
+
+
+def total(losses, config):
+    """Returns the weighted sum of the losses that every method has."""
+    return sum(config.loss[f"{name}_weight"] * losses[name] for name in ("itc", "itm", "mlm"))
+
+
+def enqueue(queue, twin, image_id_G):
+    """Returns the queues with the twins' features of this batch in place of the oldest."""
+    size, rows = queue["image_id"].shape[0], image_id_G.shape[0]
+
+    def put(buffer, new):
+        return lax.dynamic_update_slice_in_dim(
+            buffer, lax.stop_gradient(new), queue["position"], axis=0
+        )
+
+    return {
+        "image": put(queue["image"], twin.zi_GxE),
+        "text": put(queue["text"], twin.zt_GxE),
+        "image_id": put(queue["image_id"], image_id_G),
+        "position": (queue["position"] + rows) % size,
+    }
+
+
+def clip_temperature(config, params):
+    """Returns the parameters with the temperature inside its range."""
+    low, high = config.model.temperature_range
+    return {**params, "temperature": jnp.clip(params["temperature"], low, high)}
+
+
+def report(losses, params, positive_Gx2, negative_Rx2, weight_R):
+    """Returns the metrics that every method logs."""
+    right_G = (positive_Gx2.argmax(-1) == MATCH).astype(jnp.float32)
+    wrong_R = (negative_Rx2.argmax(-1) != MATCH).astype(jnp.float32)
+    weights = jnp.concatenate([jnp.ones_like(right_G), weight_R])
+    accuracy = mlm.masked_mean(jnp.concatenate([right_G, wrong_R]), weights)
+    return {
+        **{f"loss/{name}": value for name, value in losses.items()},
+        "itm/accuracy": accuracy,
+        "temperature": params["temperature"],
+    }

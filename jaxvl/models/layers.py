@@ -1,0 +1,165 @@
+"""The layers that both towers are made of, and how a stack of them is run.
+
+Letters: G batch, L query tokens, M key tokens, h heads, d width of a head, D width.
+"""
+
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxvl.ops.dot import product
+from jaxvl.ops.rng import keep_mask, stream
+
+TRUNCATED_NORMAL = nn.initializers.truncated_normal(0.02)
+
+
+class Numerics(NamedTuple):
+    """What a tower computes in: inputs of matrix products, and activations between them."""
+
+    product: str
+    activation: str
+
+
+class Dense(nn.Module):
+    """A linear map of the last axis; its kernel is [in, out]."""
+
+    features: int
+    numerics: Numerics
+
+    @nn.compact
+    def __call__(self, x):
+        kernel = self.param("kernel", TRUNCATED_NORMAL, (x.shape[-1], self.features))
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        rows = x.reshape(-1, x.shape[-1])
+        y = product("ri,io->ro", rows, kernel, dtype=self.numerics.product) + bias[None]
+        return y.reshape(*x.shape[:-1], self.features).astype(self.numerics.activation)
+
+
+class Mlp(nn.Module):
+    """Two linear maps with an exact GELU between them."""
+
+    width: int
+    numerics: Numerics
+
+    @nn.compact
+    def __call__(self, x):
+        hidden = nn.gelu(Dense(self.width, self.numerics, name="up")(x), approximate=False)
+        return Dense(x.shape[-1], self.numerics, name="down")(hidden)
+
+
+def layer_norm(epsilon, numerics, *, name):
+    """Returns a LayerNorm module that computes in float32."""
+    return nn.LayerNorm(
+        epsilon=epsilon, use_fast_variance=False, dtype=numerics.activation, name=name
+    )
+
+
+def split_heads(x_GxLxD, heads):
+    """Returns [G, L, h, d]."""
+    return x_GxLxD.reshape(*x_GxLxD.shape[:-1], heads, -1)
+
+
+def attention_weights(query_GxLxhxd, key_GxMxhxd, numerics, *, keep_GxM, mask_GxM):
+    """Returns float32 [G, h, L, M]: softmax over the keys.
+
+    keep_GxM: factor of each key vector, or None for 1. mask_GxM: keys that exist, or None for all.
+    """
+    scale = query_GxLxhxd.shape[-1] ** -0.5
+    scores_GxhxLxM = product(
+        "GLhd,GMhd->GhLM", query_GxLxhxd * scale, key_GxMxhxd, dtype=numerics.product
+    )
+    if keep_GxM is not None:
+        scores_GxhxLxM = scores_GxhxLxM * keep_GxM[:, None, None, :]
+    if mask_GxM is not None:
+        scores_GxhxLxM = jnp.where(mask_GxM[:, None, None, :], scores_GxhxLxM, -1e9)
+    return jax.nn.softmax(scores_GxhxLxM)
+
+
+def attend(attention_GxhxLxM, value_GxMxhxd, numerics):
+    """Returns [G, L, D]: the values' mean under the attention, heads joined."""
+    mixed = product("GhLM,GMhd->GLhd", attention_GxhxLxM, value_GxMxhxd, dtype=numerics.product)
+    return mixed.reshape(*mixed.shape[:2], -1).astype(numerics.activation)
+
+
+class SelfAttention(nn.Module):
+    """Multi-head attention of a sequence to itself; `mask_GxL` None means every token exists."""
+
+    heads: int
+    numerics: Numerics
+    dropout: float
+
+    @nn.compact
+    def __call__(self, x_GxLxD, mask_GxL, key):
+        joined = Dense(3 * x_GxLxD.shape[-1], self.numerics, name="qkv")(x_GxLxD)
+        parts = jnp.split(joined, 3, axis=-1)
+        query, key_heads, value = (split_heads(part, self.heads) for part in parts)
+        attention = attention_weights(
+            query, key_heads, self.numerics, keep_GxM=None, mask_GxM=mask_GxL
+        )
+        attention = dropout(attention, self.dropout, key, "attention")
+        return Dense(x_GxLxD.shape[-1], self.numerics, name="out")(
+            attend(attention, value, self.numerics)
+        )
+
+
+def dropout(x, rate, key, name):
+    """Returns x with a share `rate` of its entries zeroed and the rest scaled; key None: x."""
+    if key is None or rate == 0:
+        return x
+    kept = keep_mask(stream(key, name), rate, x.shape)
+    return jnp.where(kept, x / (1 - rate), 0).astype(x.dtype)
+
+
+def init_stack(init_layer, key, layers):
+    """Returns the parameters of `layers` layers, stacked along a new first axis."""
+    return jax.vmap(init_layer)(jax.random.split(key, layers))
+
+
+def run_stack(layer, params, x, *, key, scan, remat, extra=None):
+    """Returns x after every layer: `layer(params_l, x, key_l, extra_l) -> x`.
+
+    params, extra: trees with a leading axis of layers. scan: compile one layer instead of all of
+    them; remat: recompute a layer in the backward pass. The result does not depend on either.
+    """
+    layers = jax.tree.leaves(params)[0].shape[0]
+    keys = None if key is None else jax.random.split(key, layers)
+    apply = jax.checkpoint(layer) if remat else layer
+    inputs = (params, keys, extra)
+    if scan:
+        return lax.scan(lambda x, one: (apply(one[0], x, one[1], one[2]), None), x, inputs)[0]
+    for params_l, key_l, extra_l in unstack(inputs, layers):
+        x = apply(params_l, x, key_l, extra_l)
+    return x
+
+
+def unstack(tree, layers):
+    """Returns a list of `layers` trees, the slices along the first axis.
+
+    lax.split, not indexing: its gradient is one concatenation instead of a padded sum a layer.
+    """
+    leaves, structure = jax.tree.flatten(tree)
+    slices = [_split(leaf, layers) for leaf in leaves]
+    return [structure.unflatten(one) for one in zip(*slices)]
+
+
+def _split(leaf, layers):
+    if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return list(leaf)
+    return [jnp.squeeze(part, 0) for part in lax.split(leaf, (1,) * layers, axis=0)]
+
+
+def split_stack(tree, at):
+    """Returns the stacks before layer `at`, of that layer alone (no axis of layers), and after."""
+
+    def parts(leaf):
+        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            return leaf[:at], leaf[at : at + 1], leaf[at + 1 :]
+        return lax.split(leaf, (at, 1, leaf.shape[0] - at - 1), axis=0)
+
+    leaves, structure = jax.tree.flatten(tree)
+    before, here, after = zip(*map(parts, leaves)) if leaves else ((), (), ())
+    here = [leaf[0] for leaf in here]
+    return structure.unflatten(before), structure.unflatten(here), structure.unflatten(after)

@@ -1,0 +1,120 @@
+"""Vision transformer (Dosovitskiy et al. 2021): pre-norm blocks, class token, learned positions.
+
+Letters: G batch, H W pixels, N tokens (class token first), D width.
+"""
+
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxvl.models.layers import (
+    TRUNCATED_NORMAL,
+    Dense,
+    Mlp,
+    SelfAttention,
+    init_stack,
+    layer_norm,
+    run_stack,
+)
+from jaxvl.ops.rng import stream
+
+EPSILON = 1e-6
+PIXEL_MEAN = (0.48145466, 0.4578275, 0.40821073)  # of CLIP's training pictures; ALBEF uses it too
+PIXEL_STD = (0.26862954, 0.26130258, 0.27577711)
+
+
+class PatchEmbedding(nn.Module):
+    """Patches to tokens: one matrix product, since stride and patch are the same."""
+
+    patch: int
+    width: int
+    tokens: int
+    numerics: tuple
+
+    @nn.compact
+    def __call__(self, x_GxHxWx3):
+        g, h, w, _ = x_GxHxWx3.shape
+        p = self.patch
+        patches = x_GxHxWx3.reshape(g, h // p, p, w // p, p, 3).transpose(0, 1, 3, 2, 4, 5)
+        patches = patches.reshape(g, (h // p) * (w // p), p * p * 3)
+        v = Dense(self.width, self.numerics, name="projection")(patches)
+        class_token = self.param("class_token", TRUNCATED_NORMAL, (1, 1, self.width))
+        positions = self.param("positions", TRUNCATED_NORMAL, (1, self.tokens, self.width))
+        first = jnp.broadcast_to(class_token, (g, 1, self.width)).astype(v.dtype)
+        return jnp.concatenate([first, v], axis=1) + positions.astype(v.dtype)
+
+
+class Block(nn.Module):
+    """One pre-norm transformer block."""
+
+    heads: int
+    mlp_width: int
+    numerics: tuple
+
+    @nn.compact
+    def __call__(self, x):
+        norm = functools.partial(layer_norm, EPSILON, self.numerics)
+        attention = SelfAttention(self.heads, self.numerics, 0.0, name="attention")
+        x = x + attention(norm(name="attention_norm")(x), None, None)
+        return x + Mlp(self.mlp_width, self.numerics, name="mlp")(norm(name="mlp_norm")(x))
+
+
+def make_vit(sizes, *, image_size, numerics, scan, remat):
+    """Returns (init, encode): init(key) -> params; encode(params, image uint8) -> v_GxNxD.
+
+    sizes: config.model.image. image_size: pixels of a side, divided by the patch.
+    """
+    tokens = (image_size // sizes.patch_size) ** 2 + 1
+    embedding = PatchEmbedding(sizes.patch_size, sizes.width, tokens, numerics)
+    block = Block(sizes.heads, sizes.mlp_width, numerics)
+    norm = layer_norm(EPSILON, numerics, name=None)
+    v_1xNxD = jnp.zeros((1, 2, sizes.width))
+
+    def init(key):
+        picture = jnp.zeros((1, image_size, image_size, 3))
+        return {
+            "embedding": embedding.init(stream(key, "embedding"), picture)["params"],
+            "layers": init_stack(
+                lambda k: block.init(k, v_1xNxD)["params"], stream(key, "layers"), sizes.layers
+            ),
+            "norm": norm.init(stream(key, "norm"), v_1xNxD)["params"],
+        }
+
+    def encode(params, image_GxHxWx3):
+        x = normalise_pixels(image_GxHxWx3)
+        v = embedding.apply({"params": params["embedding"]}, x)
+        v = run_stack(
+            lambda p, v, _key, _extra: block.apply({"params": p}, v),
+            params["layers"],
+            v,
+            key=None,
+            scan=scan,
+            remat=remat,
+        )
+        return norm.apply({"params": params["norm"]}, v)
+
+    return init, encode
+
+
+def normalise_pixels(image_GxHxWx3):
+    """Returns float32 pixels of zero mean and unit deviation from uint8 ones."""
+    mean, std = (jnp.asarray(x)[None, None, None] * 255 for x in (PIXEL_MEAN, PIXEL_STD))
+    return (image_GxHxWx3.astype(jnp.float32) - mean) / std
+
+
+def interpolate_positions(positions_1xNxD, tokens):
+    """Returns [1, tokens, D]: the grid resized bicubically, the class position kept.
+
+    Raises ValueError where either grid is not square.
+    """
+    have, want = (round((n - 1) ** 0.5) for n in (positions_1xNxD.shape[1], tokens))
+    if (have**2 + 1, want**2 + 1) != (positions_1xNxD.shape[1], tokens):
+        raise ValueError(f"positions {positions_1xNxD.shape[1]} -> {tokens}: not square grids")
+    if have == want:
+        return positions_1xNxD
+    width = positions_1xNxD.shape[-1]
+    grid = positions_1xNxD[:, 1:].reshape(1, have, have, width)
+    resized = jax.image.resize(grid, (1, want, want, width), "bicubic", antialias=False)
+    return jnp.concatenate([positions_1xNxD[:, :1], resized.reshape(1, want**2, width)], axis=1)

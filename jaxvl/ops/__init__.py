@@ -1,0 +1,1 @@
+"""Array operations that the models and methods share."""

@@ -1,0 +1,44 @@
+"""Matrix products whose inputs are narrow and whose sums are float32, backward too."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+
+
+def product(spec, a, b, *, dtype):
+    """Returns einsum(spec, a, b) in float32, its inputs rounded to `dtype` first.
+
+    spec: two operands, every letter of an operand in the other one or in the output.
+    The cotangents are products of the same kind: left to JAX they would be taken in float32.
+    """
+    if jnp.dtype(dtype) == jnp.float32:
+        return jnp.einsum(spec, a, b, preferred_element_type=jnp.float32)
+    return _narrow_product(spec, jnp.dtype(dtype), a, b)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _narrow_product(spec, dtype, a, b):
+    return _narrow_einsum(spec, dtype, a, b)
+
+
+def _narrow_einsum(spec, dtype, a, b):
+    return jnp.einsum(spec, a.astype(dtype), b.astype(dtype), preferred_element_type=jnp.float32)
+
+
+def _forward(spec, dtype, a, b):
+    # The rounded operands are what the backward pass multiplies: half the memory of keeping both.
+    kept = (a.astype(dtype), b.astype(dtype), jnp.zeros((), a.dtype), jnp.zeros((), b.dtype))
+    return _narrow_einsum(spec, dtype, a, b), kept
+
+
+def _backward(spec, dtype, kept, cotangent):
+    a, b, like_a, like_b = kept
+    operands, out = spec.split("->")
+    letters_a, letters_b = operands.split(",")
+    grad_a = _narrow_einsum(f"{out},{letters_b}->{letters_a}", dtype, cotangent, b)
+    grad_b = _narrow_einsum(f"{letters_a},{out}->{letters_b}", dtype, a, cotangent)
+    return grad_a.astype(like_a.dtype), grad_b.astype(like_b.dtype)
+
+
+_narrow_product.defvjp(_forward, _backward)
