@@ -1,0 +1,71 @@
+"""What the benchmarks of a training step share: an experiment, its step, a batch of noise."""
+
+import importlib.util
+
+import numpy as np
+
+from jaxvl import optim, sharding, state, step
+from jaxvl import config as config_lib
+from jaxvl.methods import METHODS
+from jaxvl.models import MODELS
+
+BERT_WORDS, BERT_MASK = 30_522, 103
+
+
+def load_config(path, *, method, batch_size):
+    """Returns the experiment FILE.py[:ARG] with BERT's vocabulary where it names none."""
+    name, _, argument = path.partition(":")
+    spec = importlib.util.spec_from_file_location("experiment", name)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    config = module.get_config(argument) if argument else module.get_config()
+    config = config_lib.resolve(config, vocabulary_size=BERT_WORDS, mask_token=BERT_MASK)
+    config.update(method=method, batch_size=batch_size)
+    config.mesh.update(data=1, fsdp=1)
+    return config
+
+
+def make_step(config, *, initialise=True):
+    """Returns (state or None, the jitted step, the abstract state) on one device."""
+    mesh = sharding.make_mesh(config.mesh)
+    model = MODELS[config.model.name](config)
+    method = METHODS[config.method](config, model, steps_per_epoch=1_000)
+    optimizer = optim.make_optimizer(config.optim, total_steps=config.total_steps)
+    begin = state.make_begin(config, method=method, optimizer=optimizer)
+    abstract = state.abstract_state(begin, model=model, method=method, mesh=mesh)
+    train_step = step.make_train_step(
+        config,
+        method=method,
+        optimizer=optimizer,
+        schedule=optim.make_schedule(config.optim, total_steps=config.total_steps),
+        abstract=abstract,
+    )
+    first = None
+    if initialise:
+        first = state.initial_state(begin, model=model, abstract=abstract, seed=config.seed)
+    return first, train_step, abstract
+
+
+def random_batch(config):
+    """Returns a global batch of noise with captions of every length."""
+    rng = np.random.default_rng(0)
+    g, length = config.batch_size, config.data.max_tokens
+    side, words = config.data.image_size, config.model.text.vocabulary_size
+    mask = np.arange(length)[None] < rng.integers(length // 2, length + 1, (g, 1))
+    batch = {
+        "image": rng.integers(0, 256, (g, side, side, 3), dtype=np.uint8),
+        "token_ids": np.where(mask, rng.integers(1, words, (g, length)), 0).astype(np.int32),
+        "token_mask": mask,
+        "word_ids": np.where(mask, np.arange(length)[None] - 1, -1).astype(np.int32),
+        "image_id": np.arange(g, dtype=np.int32),
+        "example_id": np.arange(g, dtype=np.int32),
+    }
+    return sharding.to_global(batch, sharding.make_mesh(config.mesh))
+
+
+def unrolled_flops(config):
+    """Returns the operations of one step with its layers unrolled, before XLA rewrites it."""
+    unrolled = config.copy_and_resolve_references()
+    unrolled.model.update(scan_layers=False, remat=False)
+    _, train_step, abstract = make_step(unrolled, initialise=False)
+    return train_step.lower(abstract, random_batch(unrolled)).cost_analysis()["flops"]
