@@ -4,8 +4,8 @@ import importlib.util
 
 import numpy as np
 
-from jaxvl import optim, sharding, state, step
 from jaxvl import config as config_lib
+from jaxvl import optim, sharding, state, step
 from jaxvl.methods import METHODS
 from jaxvl.models import MODELS
 

@@ -47,7 +47,6 @@ def _arguments():
 def measure(arguments, method, dtype):
     """Returns the figures of one method in one precision."""
     import jax
-
     from benchmarks_common import load_config, make_step, random_batch, unrolled_flops
 
     config = load_config(arguments.config, method=method, batch_size=arguments.batch_size)
@@ -67,7 +66,8 @@ def measure(arguments, method, dtype):
         state, metrics = compiled(state, batch)
     jax.block_until_ready((state, metrics))
     seconds = (time.perf_counter() - start) / arguments.steps
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # before the peak's matrices
+    # Read here: the matrices of the peak's measurement must not count.
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     peak = peak_gflops(dtype)
     return {
         "compile_seconds": compile_seconds,
