@@ -131,7 +131,9 @@ def _picture(path):
 
 
 def _read(workdir, jpeg, text):
-    from jaxvl import checkpoint, experiment
+    import jax
+
+    from jaxvl import checkpoint, experiment, sharding
     from jaxvl.data import image_ops
     from jaxvl.evals.examples import make_tokenize
     from jaxvl.evals.reading import read
@@ -142,10 +144,11 @@ def _read(workdir, jpeg, text):
     basis = experiment.open_basis(config)
     if not basis.model.fuse:
         raise UserError(f"{workdir}: {config.model.name} has no fusion encoder to explain")
-    params, _ = checkpoint.restore_params(workdir, model=basis.model, mesh=basis.mesh)
+    mesh = sharding.make_mesh(config.mesh, devices=jax.devices()[:1])  # one picture, one device
+    params, _ = checkpoint.restore_params(workdir, model=basis.model, mesh=mesh)
     pixels = image_ops.whole(jpeg, config.data.image_size).numpy()
     (reading,) = read(
-        basis.config, model=basis.model, params=params, mesh=basis.mesh, images=[pixels],
+        basis.config, model=basis.model, params=params, mesh=mesh, images=[pixels],
         captions=[text], tokenize=make_tokenize(basis.config, basis.tokenizer),
     )  # fmt: skip
     return reading

@@ -1,0 +1,130 @@
+"""Retrieval: right at 100 %, random and constant scorers at chance, however it is batched."""
+
+import jax
+import numpy as np
+import pytest
+import table_model
+from ml_collections import ConfigDict
+
+from jaxvl.evals import retrieval
+from jaxvl.evals.scoring import group_pairs, make_scorer
+from jaxvl.sharding import make_mesh
+
+PICTURES, CAPTIONS = 37, 5
+
+
+def mesh_of(data, fsdp):
+    return make_mesh(ConfigDict({"data": data, "fsdp": fsdp}), devices=jax.devices()[: data * fsdp])
+
+
+def run(kind, *, rerank=8, batch_size=8, mesh=(1, 1), order=None, fusion=True, seed=0):
+    picture_C = np.repeat(np.arange(PICTURES), CAPTIONS)
+    order = np.arange(PICTURES) if order is None else order
+    records = [{"captions": [str(c) for c in np.flatnonzero(picture_C == i)]} for i in order]
+    examples = table_model.make_examples(records, greys=order, batch_size=batch_size)
+    config = table_model.make_config(rerank=rerank, batch_size=batch_size)
+    scorer = make_scorer(
+        config, model=table_model.make_model(fusion), mesh=mesh_of(*mesh), batch_size=batch_size
+    )
+    params = table_model.make_params(picture_C, kind=kind, seed=seed)
+    return retrieval.make(config, scorer=scorer, examples=examples).run(params)
+
+
+@pytest.mark.parametrize("rerank", [0, 1, 8, 1000])
+def test_a_perfect_scorer_finds_everything(rerank):
+    assert set(run("perfect", rerank=rerank).values()) == {1.0}
+
+
+def test_seven_numbers_are_reported():
+    names = {f"{way}_r{k}" for way in ("i2t", "t2i") for k in (1, 5, 10)}
+    assert set(run("random")) == names | {"mean_recall"}
+
+
+def test_a_model_without_fusion_is_ranked_by_similarity_alone():
+    assert run("random", fusion=False) == run("random", rerank=0)
+    assert run("random", rerank=0) != run("random", rerank=1000)
+
+
+@pytest.mark.parametrize("rerank", [0, 1000])
+def test_a_constant_scorer_is_at_chance(rerank):
+    scores = run("constant", rerank=rerank)
+    for k in (1, 5, 10):
+        assert scores[f"t2i_r{k}"] == pytest.approx(k / PICTURES)
+        missed = np.prod([1 - CAPTIONS / (PICTURES * CAPTIONS - drawn) for drawn in range(k)])
+        assert scores[f"i2t_r{k}"] == pytest.approx(1 - missed)
+
+
+def test_random_scorers_are_at_chance_on_average():
+    found = [run("random", rerank=rerank, seed=s) for s in range(6) for rerank in (0, 8)]
+    mean = {name: np.mean([scores[name] for scores in found]) for name in found[0]}
+    assert mean["t2i_r10"] == pytest.approx(10 / PICTURES, abs=0.05)
+    assert mean["t2i_r1"] == pytest.approx(1 / PICTURES, abs=0.03)
+
+
+@pytest.mark.parametrize(
+    "batch_size, mesh", [(1, (1, 1)), (5, (1, 1)), (64, (1, 1)), (16, (8, 1)), (8, (2, 4))]
+)
+def test_neither_batch_size_nor_mesh_changes_a_number(batch_size, mesh):
+    assert run("random", batch_size=batch_size, mesh=mesh) == run("random")
+
+
+def test_the_order_of_the_data_set_changes_nothing():
+    order = np.random.default_rng(1).permutation(PICTURES)
+    assert run("random", order=order) == pytest.approx(run("random"), abs=1e-12)
+
+
+def test_reranked_candidates_precede_all_others():
+    itc = np.array([[0.9, 0.8, 0.7, 0.6, 0.5]], np.float32)
+    match = np.array([[-30.0, 20.0, 99.0, 99.0, 99.0]], np.float32)
+    chosen = retrieval.top(itc, 2)
+    ranked = np.argsort(-retrieval.put_first(itc, match, chosen)[0])
+    assert ranked.tolist() == [1, 0, 2, 3, 4]
+
+
+@pytest.mark.parametrize("count, expected", [(1, [0, 1, 0, 0]), (3, [1, 1, 0, 1]), (9, [1] * 4)])
+def test_candidates_are_the_highest_and_never_more_than_there_are(count, expected):
+    scores = np.array([[0.5, 0.9, 0.1, 0.5]])
+    assert retrieval.top(scores, count).tolist() == [[bool(x) for x in expected]]
+
+
+def test_of_equal_candidates_the_first_are_taken_and_no_more():
+    assert retrieval.top(np.zeros((1, 4)), 2).tolist() == [[True, True, False, False]]
+
+
+def test_a_picture_has_the_rank_of_the_best_of_its_captions():
+    picture_C, text_C = np.array([0, 0, 1]), np.array([0, 1, 2])
+    scores = np.array([[0.1, 0.9, 0.5], [0.0, 0.8, 0.2]])
+    assert retrieval.text_recalls(scores, picture_C, text_C)["i2t_r1"] == 0.5
+
+
+def test_the_same_text_under_two_pictures_is_found_half_of_the_time():
+    picture_C, text_C = np.array([0, 1]), np.array([0, 0])
+    recalls = retrieval.text_recalls(np.array([[1.0], [1.0]]), picture_C, text_C)
+    assert recalls == {"i2t_r1": 0.5, "i2t_r5": 1.0, "i2t_r10": 1.0}
+
+
+def test_scores_that_are_not_numbers_do_not_count_as_found():
+    assert run("broken", rerank=4) == pytest.approx(run("constant", rerank=4))
+
+
+def test_pictures_that_the_reader_skips_are_noticed():
+    records = [{"captions": [str(i)]} for i in range(6)]
+    examples = table_model.make_examples(records, greys=np.arange(6), batch_size=4)
+    first_only = examples._replace(pictures=lambda: [next(iter(examples.pictures()))])
+    config = table_model.make_config(rerank=0, batch_size=4)
+    model = table_model.make_model()
+    scorer = make_scorer(config, model=model, mesh=mesh_of(1, 1), batch_size=4)
+    evaluator = retrieval.make(config, scorer=scorer, examples=first_only)
+    with pytest.raises(RuntimeError, match="2 of 6 pictures"):
+        evaluator.run(table_model.make_params(np.arange(6), kind="perfect"))
+
+
+@pytest.mark.parametrize("most", [1, 3, 4, 64])
+def test_every_pair_is_in_one_unit_of_its_picture(most):
+    pairs = np.random.default_rng(0).integers(0, 9, (50, 2))
+    units = group_pairs(pairs, most=most)
+    assert units.texts_UxC.shape[1] <= most
+    assert (units.picture_U[units.unit_P] == pairs[:, 0]).all()
+    assert (units.texts_UxC[units.unit_P, units.slot_P] == pairs[:, 1]).all()
+    places = set(zip(units.unit_P.tolist(), units.slot_P.tolist()))
+    assert len(places) == len(pairs)
