@@ -26,7 +26,7 @@ class Checkpoints:
         keep: how many of the newest stay. best_metric: the one with the highest value of this
         metric stays too; "" for none. read_only: touch nothing.
         """
-        logging.set_verbosity(logging.WARNING)  # Orbax reports every file it writes
+        _quieten()
         self._directory = _directory(workdir)
         self._best_metric = best_metric
         options = (
@@ -79,9 +79,14 @@ def restore_params(workdir, *, model, mesh, use_ema=True, step=None):
     shapes = jax.eval_shape(model.init, jax.random.key(0))
     abstract = attach(shapes, sharding.shardings(shapes, model.partition_rules, mesh=mesh))
     options = ocp.CheckpointManagerOptions(read_only=True)
+    _quieten()
     with ocp.CheckpointManager(directory, options=options) as manager:
         restored = _restore(manager, {name: abstract}, step=step, directory=directory)
     return restored[name], step
+
+
+def _quieten():
+    logging.set_verbosity(logging.ERROR)  # Orbax reports, and warns of, everything that is normal
 
 
 def _directory(workdir):

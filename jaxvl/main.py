@@ -36,8 +36,8 @@ def main(_):
 
 
 def _run():
-    if not REPLAY.value and CONFIG.value is None:
-        raise UserError("--config=FILE.py is missing (or --replay=BUNDLE)")
+    if not REPLAY.value:
+        _check_config_file()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     _connect()
     from jaxvl import evaluation, nonfinite, train
@@ -47,6 +47,14 @@ def _run():
         return 0
     run = evaluation.evaluate_only if EVAL_ONLY.value else train.train
     return run(CONFIG.value, WORKDIR.value or _default_workdir())
+
+
+def _check_config_file():
+    if CONFIG.value is None:
+        raise UserError("--config=FILE.py is missing (or --replay=BUNDLE)")
+    name = flags.FLAGS["config"].config_filename.partition(":")[0]
+    if not Path(name).is_file():
+        raise UserError(f"--config={name}: there is no such file")
 
 
 def _connect():
@@ -67,12 +75,15 @@ def _refuse(error):
     return 2
 
 
-def _parse(argv):
+def parse(argv):
+    """Parses the command line; a mistake in it, or in the experiment, is one line and exit code 2."""
     try:
         return flags.FLAGS(argv)
-    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
-        sys.exit(_refuse(error))
+    except Exception as error:  # an experiment file can raise anything
+        text = str(error).strip()
+        reason = text.splitlines()[-1] if "Traceback" in text else text
+        sys.exit(_refuse(f"{' '.join(argv[1:])}: {reason or type(error).__name__}"))
 
 
 if __name__ == "__main__":
-    app.run(main, flags_parser=_parse)
+    app.run(main, flags_parser=parse)

@@ -34,9 +34,9 @@ def make_train_step(config, *, method, optimizer, schedule, abstract):
             "loss": loss,
             **metrics,
             "learning_rate": jnp.asarray(schedule(state.step), jnp.float32),
-            "norm/gradient": optax.global_norm(gradient),
-            "norm/update": optax.global_norm(updates),
-            "norm/parameters": optax.global_norm(params),
+            "norm/gradient": optax.tree.norm(gradient),
+            "norm/update": optax.tree.norm(updates),
+            "norm/parameters": optax.tree.norm(params),
         }
         return TrainState(state.step + 1, params, opt_state, ema, slots), metrics
 

@@ -58,7 +58,12 @@ def begin(config, workdir):
         raise UserError(f"--workdir {workdir} cannot be made: {error.strerror}") from None
     if (workdir / "config.json").exists():
         check_same(config, workdir)
-    write_json(workdir / "config.json", config.to_dict())
+    save_config(config, workdir)
+
+
+def save_config(config, workdir):
+    """Writes every key of the configuration to WORKDIR/config.json."""
+    write_json(Path(workdir) / "config.json", config.to_dict())
 
 
 def load_config(workdir):

@@ -1,15 +1,22 @@
-"""Eight simulated devices, strict shapes, one small data set and one small configuration for all."""
+"""Eight simulated devices, strict shapes, one small data set and small configurations for all."""
 
 import os
+import tempfile
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Tests compile far more than they compute; what one has compiled another, or a process that a test
+# starts, finds again.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", tempfile.mkdtemp(prefix="jaxvl_tests_"))
 
 import jax
 import pytest
+import toy
 
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
+toy.register()
 
 
 @pytest.fixture(scope="session")
@@ -30,18 +37,13 @@ def scenes_directory(tmp_path_factory):
 
 
 @pytest.fixture
-def tiny(scenes_directory):
-    """A configuration that trains in seconds: 2 layers a tower, 16 wide, batches of 8."""
-    return tiny_config(scenes_directory)
-
-
-def tiny_config(data_directory):
-    """Returns the ConfigDict of `tiny` for a data set."""
+def tiny_config(scenes_directory):
+    """A configuration of the real model: one layer a tower, 16 wide, batches of 8."""
     from jaxvl.config import base
 
     config = base()
     config.total_steps, config.batch_size = 4, 8
-    config.data.dir = str(data_directory)
+    config.data.dir = str(scenes_directory)
     config.data.image_size = 32
     config.data.max_tokens = 12
     config.data.prefetch_batches, config.data.loader_threads = 1, 1
@@ -57,3 +59,10 @@ def tiny_config(data_directory):
     config.eval.every_steps, config.eval.batch_size = 0, 8
     config.log.every_steps, config.log.tensorboard, config.log.panel_pictures = 1, False, 0
     return config
+
+
+@pytest.fixture
+def toy_config(tiny_config):
+    """A configuration of the toy of toy.py: it runs through the whole program in seconds."""
+    tiny_config.model.name = tiny_config.method = "toy"
+    return tiny_config

@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# Several processes on this machine, over loopback: to try what runs on several machines.
+#   launch/local.sh 2 --config=configs/coco_softmask.py:demo --workdir=runs/two
+# Ctrl-C or SIGTERM: all of them finish the step, save and end.
+set -euo pipefail
+
+processes=${1:?"usage: launch/local.sh NUMBER_OF_PROCESSES FLAGS_OF_JAXVL_MAIN..."}
+shift
+port=${PORT:-12355}
+python=${PYTHON:-python}
+
+children=()
+stop() { kill -TERM "${children[@]}" 2>/dev/null || true; }
+trap stop TERM INT
+
+for ((index = 0; index < processes; index++)); do
+  # A session of its own, so that Ctrl-C reaches it once, as the SIGTERM above.
+  setsid "$python" -m jaxvl.main "$@" \
+    --coordinator="localhost:$port" --num_processes="$processes" --process_id="$index" &
+  children+=($!)
+done
+
+status=0
+for child in "${children[@]}"; do
+  # A wait that a signal ended is taken up again; one that ended by itself has the exit code.
+  while true; do
+    code=0
+    wait "$child" || code=$?
+    kill -0 "$child" 2>/dev/null || break
+  done
+  if ((code != 0)); then
+    status=$code
+    stop # the others would wait for this one for ever
+  fi
+done
+exit "$status"

@@ -1,0 +1,97 @@
+"""What cannot work is one clear line, before anything is compiled; every experiment builds."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import jax
+import pytest
+
+from jaxvl import config as config_lib
+from jaxvl import experiment, workdir
+from jaxvl.errors import UserError
+
+CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.py"))
+
+
+@pytest.mark.parametrize(
+    "key, value, message",
+    [
+        ("batch_size", 12, "batch_size=12 is not divided by the mesh of 8 devices"),
+        ("mesh.fsdp", 3, "mesh.data=-1 x mesh.fsdp=3 does not cover the 8 devices"),
+        ("eval.batch_size", 9, "eval.batch_size=9 is not divided by the mesh"),
+        ("momentum.queue_size", 20, "momentum.queue_size=20 is not divided by batch_size=8"),
+        ("data.image_size", 40, "data.image_size=40 is not divided by model.image.patch_size=16"),
+        ("model.text.heads", 3, "model.text.width=16 is not divided by model.text.heads=3"),
+        ("data.max_tokens", 99, "data.max_tokens=99 exceeds model.text.positions=16"),
+        ("method", "clap", "method='clap' is not one of"),
+        ("data.dir", "", "data.dir is empty"),
+        ("model.text.vocabulary_size", 7, "model.text.vocabulary_size=7 is less than"),
+    ],
+)
+def test_a_value_that_cannot_work_is_named(tiny_config, key, value, message, monkeypatch):
+    monkeypatch.setattr(jax, "jit", None)  # nothing is compiled
+    tiny_config.update_from_flattened_dict({key: value})
+    with pytest.raises(UserError, match=message):
+        experiment.open_basis(tiny_config)
+
+
+def test_keys_that_base_lacks_or_that_are_missing_are_named(tiny_config):
+    tiny_config.loss.new_weight = 1.0
+    with pytest.raises(UserError, match="unknown key loss.new_weight"):
+        workdir.check_keys(tiny_config)
+    del tiny_config.loss["new_weight"], tiny_config.loss["itm_weight"]
+    with pytest.raises(UserError, match="the key loss.itm_weight is missing"):
+        workdir.check_keys(tiny_config)
+
+
+def test_an_evaluator_that_is_switched_off_is_not_an_unknown_key(tiny_config):
+    tiny_config.evals.retrieval = None
+    workdir.check_keys(tiny_config)
+
+
+def test_the_stored_configuration_comes_back_whole(tiny_config, tmp_path):
+    workdir.begin(tiny_config, tmp_path)
+    assert workdir.load_config(tmp_path) == tiny_config
+    assert json.loads((tmp_path / "config.json").read_text())["data"]["crop_scale"] == [0.2, 1.0]
+
+
+def test_a_directory_that_is_no_run_is_named(tmp_path):
+    with pytest.raises(UserError, match="is not a run's working directory"):
+        workdir.load_config(tmp_path)
+
+
+def variants():
+    """Returns (file, argument) of every experiment: each file, and its ARGUMENTS where it has any."""
+    return [
+        pytest.param(path, argument, id=f"{path.stem}:{argument}")
+        for path in CONFIGS
+        for argument in ("", *getattr(load(path), "ARGUMENTS", ()))
+    ]
+
+
+def load(path):
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("path, argument", variants())
+def test_every_experiment_builds_and_its_state_is_covered_by_the_rules(path, argument):
+    from jaxvl import optim, sharding, state
+    from jaxvl.methods import METHODS
+    from jaxvl.models import MODELS
+
+    get_config = load(path).get_config
+    config = get_config(argument) if argument else get_config()
+    workdir.check_keys(config)
+    config_lib.validate(config, devices=jax.device_count(), processes=1)
+    config = config_lib.resolve(config, vocabulary_size=30_522, mask_token=103)
+    model = MODELS[config.model.name](config)
+    method = METHODS[config.method](config, model, steps_per_epoch=100)
+    optimizer = optim.make_optimizer(config.optim, total_steps=config.total_steps)
+    begin = state.make_begin(config, method=method, optimizer=optimizer)
+    mesh = sharding.make_mesh(config.mesh)
+    abstract = state.abstract_state(begin, model=model, method=method, mesh=mesh)
+    assert len(jax.tree.leaves(abstract.params)) > 10

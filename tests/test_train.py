@@ -1,0 +1,176 @@
+"""The loop: exact resume after kill -9, SIGTERM, values that are not finite, evaluation, refusals.
+
+The toy of toy.py trains, through the whole program.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from jaxvl import checkpoint, evaluation, nonfinite, sharding, train
+from jaxvl.errors import UserError
+from jaxvl.models import MODELS
+
+TOY = Path(__file__).parent / "toy.py"
+
+
+def lines(directory):
+    return [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
+
+
+def parameters(directory, config):
+    model, mesh = MODELS["toy"](config), sharding.make_mesh(config.mesh)
+    params, step = checkpoint.restore_params(directory, model=model, mesh=mesh, use_ema=False)
+    return step, jax.tree.map(np.array, params)
+
+
+def write_config(config, path):
+    """Writes a configuration file that gives the values of `config`."""
+    path.write_text(
+        "from jaxvl.config import base\n\n\ndef get_config():\n    config = base()\n"
+        f"    config.update({config.to_dict()!r})\n    return config\n"
+    )
+    return path
+
+
+def start(config_file, directory, *arguments):
+    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "8", "PYTHONPATH": str(TOY.parents[1])}
+    environment["JAX_NUMPY_RANK_PROMOTION"] = "raise"
+    return subprocess.Popen(
+        [sys.executable, TOY, f"--config={config_file}", f"--workdir={directory}", *arguments],
+        env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def wait_for_checkpoint(process, directory, after):
+    """Waits until the run has a complete checkpoint of a step above `after`."""
+    while not any(int(p.name) > after for p in directory.glob("checkpoints/*") if p.name.isdigit()):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+
+
+def test_stopped_by_sigterm_and_by_kill_9_and_continued_is_the_same_run(toy_config, tmp_path):
+    toy_config.optim.update(warmup_steps=0, learning_rate=1e-2, final_learning_rate=1e-2)
+    toy_config.total_steps = 100_000
+    config_file = write_config(toy_config, tmp_path / "experiment.py")
+    broken, straight = tmp_path / "broken", tmp_path / "straight"
+
+    process = start(config_file, broken)
+    wait_for_checkpoint(process, broken, after=0)
+    process.send_signal(signal.SIGTERM)
+    output, errors = process.communicate()
+    assert process.returncode == 0, errors
+    stopped_at, _ = parameters(broken, toy_config)
+    assert f"stopped after step {stopped_at}, saved" in output
+    assert [line["step"] for line in lines(broken)] == list(range(1, stopped_at + 1))
+
+    process = start(config_file, broken)
+    wait_for_checkpoint(process, broken, after=stopped_at)
+    process.kill()
+    output, _ = process.communicate()
+    assert f"continuing from step {stopped_at}" in output
+    killed_after, _ = parameters(broken, toy_config)
+
+    toy_config.total_steps = killed_after + 2
+    assert train.train(toy_config, broken) == 0
+    assert train.train(toy_config, straight) == 0
+    step, one = parameters(broken, toy_config)
+    _, other = parameters(straight, toy_config)
+    assert step == toy_config.total_steps
+    jax.tree.map(np.testing.assert_array_equal, one, other)
+    rates = ("steps_per_sec", "images_per_sec", "data_wait")
+    numbers = [
+        [{k: v for k, v in line.items() if k not in rates} for line in lines(directory)]
+        for directory in (broken, straight)
+    ]
+    assert numbers[0] == numbers[1]
+    assert [line["step"] for line in numbers[0]] == list(range(1, step + 1))
+
+
+def test_not_finite_stops_with_a_bundle_that_replays(toy_config, tmp_path, capsys):
+    toy_config.optim.update(warmup_steps=3, learning_rate=1e30)
+    toy_config.optim.warmup_learning_rate = 1e-3
+    toy_config.checkpoint.every_steps = 1
+    assert train.train(toy_config, tmp_path) == 1
+    (path,) = (tmp_path / "nonfinite").iterdir()
+    bundle = json.loads(path.read_text())
+    stopped = bundle["step"]
+    assert str(path) in capsys.readouterr().err
+    assert bundle["losses"]["loss"] in ("inf", "nan") and len(bundle["example_ids"]) == 8
+    assert bundle["checkpoint_step"] == max(
+        int(p.name) for p in tmp_path.glob("checkpoints/*") if p.name.isdigit()
+    )
+    assert bundle["checkpoint_step"] == stopped  # nothing was saved after it
+    assert [line["step"] for line in lines(tmp_path)] == list(range(1, stopped + 1))
+
+    before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")}
+    assert nonfinite.replay(path)
+    output = capsys.readouterr().out
+    assert f"reproduced: step {stopped}" in output and str(bundle["example_ids"]) in output
+    assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")} == before
+
+    bundle["example_ids"][0] += 1
+    path.write_text(json.dumps(bundle))
+    assert not nonfinite.replay(path)
+    assert "has the data changed?" in capsys.readouterr().out
+
+
+def test_the_last_evaluation_is_written_and_shown_and_the_mean_is_what_it_sees(
+    toy_config, tmp_path, monkeypatch, capsys
+):
+    seen = []
+
+    def run_all(evaluators, params, *, progress):
+        seen.append(np.array(params["embedding"]))
+        return {"retrieval/mean_recall": 0.25 * len(seen)}
+
+    from jaxvl import evals
+
+    monkeypatch.setattr(evals, "make_evaluators", lambda config, **_: {})
+    monkeypatch.setattr(evals, "run_all", run_all)
+    toy_config.optim.ema_decay = 0.5
+    toy_config.eval.every_steps = 3
+    assert train.train(toy_config, tmp_path) == 0
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert results == {"step": 4, "retrieval/mean_recall": 0.5}
+    assert "retrieval/mean_recall      0.5000" in capsys.readouterr().out
+    scored = [line["step"] for line in lines(tmp_path) if "retrieval/mean_recall" in line]
+    assert scored == [3, 4] and len(seen) == 2
+
+    assert evaluation.evaluate_only(toy_config, tmp_path) == 0
+    np.testing.assert_array_equal(seen[2], seen[1])
+    with pytest.raises(UserError, match="has no checkpoint"):
+        evaluation.evaluate_only(toy_config, tmp_path / "elsewhere")
+
+
+def test_a_run_starts_from_the_parameters_of_another(toy_config, tmp_path):
+    assert train.train(toy_config, tmp_path / "first") == 0
+    toy_config.model.init = str(tmp_path / "first")
+    toy_config.optim.update(learning_rate=1e-30, warmup_learning_rate=1e-30)
+    toy_config.optim.update(final_learning_rate=0.0, weight_decay=0.0)
+    assert train.train(toy_config, tmp_path / "second") == 0
+    _, one = parameters(tmp_path / "first", toy_config)
+    _, other = parameters(tmp_path / "second", toy_config)
+    jax.tree.map(np.testing.assert_array_equal, one, other)
+
+    toy_config.model.init = str(tmp_path / "nothing")
+    with pytest.raises(UserError, match="model.init=.*nothing' cannot be read"):
+        train.train(toy_config, tmp_path / "third")
+
+
+def test_a_working_directory_of_another_computation_is_refused(toy_config, tmp_path):
+    toy_config.total_steps = 1
+    assert train.train(toy_config, tmp_path) == 0
+    toy_config.total_steps, toy_config.log.every_steps = 2, 2
+    assert train.train(toy_config, tmp_path) == 0  # these two may change
+    toy_config.optim.learning_rate = 0.5
+    with pytest.raises(UserError, match="optim.learning_rate=0.5, but .* was begun with 0.0001"):
+        train.train(toy_config, tmp_path)

@@ -1,0 +1,57 @@
+"""Two real processes on loopback do what one does: the same batches, losses, checkpoints, stop."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+
+import numpy as np
+from test_train import TOY, lines, parameters, wait_for_checkpoint, write_config
+
+from jaxvl import train
+
+
+def start_two(config_file, directory):
+    """Starts both processes, four simulated devices each."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        address = f"localhost:{free.getsockname()[1]}"
+    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": "4", "PYTHONPATH": str(TOY.parents[1])}
+    environment.pop("JAX_COMPILATION_CACHE_DIR", None)
+    flags = [f"--config={config_file}", f"--workdir={directory}", f"--coordinator={address}"]
+    return [
+        subprocess.Popen(
+            [sys.executable, TOY, *flags, "--num_processes=2", f"--process_id={index}"],
+            env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        for index in range(2)
+    ]  # fmt: skip
+
+
+def test_two_processes_do_what_one_does_and_stop_together(toy_config, tmp_path):
+    toy_config.total_steps = 100_000
+    toy_config.checkpoint.every_steps = 10
+    toy_config.optim.update(warmup_steps=0, learning_rate=1e-2, final_learning_rate=1e-2)
+    toy_config.mesh.fsdp = 2
+    both, one = tmp_path / "both", tmp_path / "one"
+    processes = start_two(write_config(toy_config, tmp_path / "experiment.py"), both)
+    wait_for_checkpoint(processes[0], both, after=0)
+    for process in processes:
+        process.send_signal(signal.SIGTERM)
+    outputs = [process.communicate() for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], outputs
+    assert "step" not in outputs[1][0]  # one process speaks
+    step, params = parameters(both, toy_config)
+    assert f"stopped after step {step}, saved" in outputs[0][0]
+
+    toy_config.total_steps = step
+    assert train.train(toy_config, one) == 0
+    together, alone = lines(both), lines(one)
+    assert [line["step"] for line in together] == list(range(1, step + 1))
+    assert [line["ids"] for line in together] == [line["ids"] for line in alone]
+    np.testing.assert_allclose(
+        [line["loss"] for line in together], [line["loss"] for line in alone], rtol=1e-4
+    )
+    _, expected = parameters(one, toy_config)
+    np.testing.assert_allclose(params["embedding"], expected["embedding"], rtol=1e-3, atol=1e-4)
