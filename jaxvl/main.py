@@ -76,7 +76,7 @@ def _refuse(error):
 
 
 def parse(argv):
-    """Parses the command line; a mistake in it, or in the experiment, is one line and exit code 2."""
+    """Parses the command line; a mistake in it or in the experiment is one line and exit code 2."""
     try:
         return flags.FLAGS(argv)
     except Exception as error:  # an experiment file can raise anything

@@ -3,7 +3,7 @@
 import jax
 import optax
 
-NO_DECAY = ("bias", "scale", "temperature")  # last names of parameters
+NO_DECAY = ("bias", "scale", "temperature")  # last word of a parameter's name: key_bias too
 
 
 def make_schedule(optim, *, total_steps):
@@ -21,9 +21,12 @@ def make_schedule(optim, *, total_steps):
 
 def decay_mask(params):
     """Returns a tree of bools: which parameters weight decay pulls on, by their last name."""
-    return jax.tree_util.tree_map_with_path(
-        lambda path, _: jax.tree_util.keystr(path[-1:], simple=True) not in NO_DECAY, params
-    )
+
+    def decays(path, _):
+        name = jax.tree_util.keystr(path[-1:], simple=True)
+        return name.split("_")[-1] not in NO_DECAY
+
+    return jax.tree_util.tree_map_with_path(decays, params)
 
 
 def make_optimizer(optim, *, total_steps):

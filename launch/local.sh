@@ -10,23 +10,26 @@ port=${PORT:-12355}
 python=${PYTHON:-python}
 
 children=()
-stop() { kill -TERM "${children[@]}" 2>/dev/null || true; }
+signalled=
+stop() {
+  signalled=yes
+  kill -TERM "${children[@]}" 2>/dev/null || true
+}
 trap stop TERM INT
 
 for ((index = 0; index < processes; index++)); do
-  # A session of its own, so that Ctrl-C reaches it once, as the SIGTERM above.
-  setsid "$python" -m jaxvl.main "$@" \
+  "$python" -m jaxvl.main "$@" \
     --coordinator="localhost:$port" --num_processes="$processes" --process_id="$index" &
   children+=($!)
 done
 
 status=0
 for child in "${children[@]}"; do
-  # A wait that a signal ended is taken up again; one that ended by itself has the exit code.
-  while true; do
+  while true; do # a wait that a signal ended is taken up again
+    signalled=
     code=0
     wait "$child" || code=$?
-    kill -0 "$child" 2>/dev/null || break
+    [[ $signalled ]] || break
   done
   if ((code != 0)); then
     status=$code

@@ -2,9 +2,9 @@
 # A TPU slice from creation to training, with gcloud; every worker runs the same command.
 #   PROJECT=p ZONE=us-central2-b launch/tpu_pod.sh create
 #   PROJECT=p ZONE=us-central2-b launch/tpu_pod.sh run \
-#     --config=configs/coco_softmask.py --config.data.dir=gs://bucket/coco --workdir=gs://bucket/run
+#     --config=configs/coco_softmask.py --config.data.dir=/mnt/shared/tfds --workdir=/mnt/shared/coco
 #   PROJECT=p ZONE=us-central2-b launch/tpu_pod.sh delete
-# Data and working directory must be where every worker sees them: a mounted bucket or disk.
+# /mnt/shared stands for what every worker sees: a mounted bucket (gcsfuse) or Filestore.
 # Written after Google's documentation; there was no TPU to try it on.
 set -euo pipefail
 

@@ -62,7 +62,7 @@ def test_a_directory_that_is_no_run_is_named(tmp_path):
 
 
 def variants():
-    """Returns (file, argument) of every experiment: each file, and its ARGUMENTS where it has any."""
+    """Returns (file, argument) of every experiment; a file lists what it takes in ARGUMENTS."""
     return [
         pytest.param(path, argument, id=f"{path.stem}:{argument}")
         for path in CONFIGS

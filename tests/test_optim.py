@@ -38,7 +38,7 @@ def test_without_warm_up_the_first_step_has_the_full_rate():
 
 
 def test_biases_norms_and_the_temperature_do_not_decay_and_all_else_does():
-    dense = {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}
+    dense = {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2), "key_bias": jnp.ones((3, 2))}
     params = {
         "layers": {"dense": dense, "norm": {"scale": jnp.ones(2), "bias": jnp.ones(2)}},
         "embedding": {"word": jnp.ones((3, 2)), "positions": jnp.ones((1, 2))},
@@ -54,6 +54,7 @@ def test_biases_norms_and_the_temperature_do_not_decay_and_all_else_does():
     assert moved == {
         "layers/dense/kernel": True,
         "layers/dense/bias": False,
+        "layers/dense/key_bias": False,
         "layers/norm/scale": False,
         "layers/norm/bias": False,
         "embedding/word": True,
