@@ -19,8 +19,6 @@ from jaxvl.evals.feeding import outputs, padded_rows, put_rows
 from jaxvl.evals.word_maps import make_word_maps
 from jaxvl.sharding import replicated, to_global
 
-PAIRS_A_PICTURE = 4  # pairs matched at once for each picture of a batch: a pair costs far less
-
 
 class Pictures(NamedTuple):
     """Encoded pictures: image tokens, and unit embeddings in float32."""
@@ -77,20 +75,6 @@ def make_scorer(config, *, model, mesh, batch_size):
         zt_GxE = model.project_text(params, t_GxLxD, batch["ids"])
         return {"states": t_GxLxD, "embeddings": zt_GxE.astype(jnp.float32)}
 
-    @jit
-    def match_units(params, batch):
-        keys = model.image_keys(params, batch["tokens"])
-
-        def one_text_a_picture(t_SxLxD, mask_SxL):
-            states_SxLxD, _ = model.fuse(
-                params, keys, t_SxLxD, mask_SxL, key=None, keep_GxN=None, probe=None, layer=None
-            )
-            return model.match_logits(params, states_SxLxD)[:, 1]
-
-        # The keys are not mapped over: they are neither computed nor copied once a text.
-        over_texts = jax.vmap(one_text_a_picture, in_axes=1, out_axes=1)
-        return over_texts(batch["states"], batch["mask"]).astype(jnp.float32)
-
     def pictures(params, batches, *, count, progress):
         steps = -(-count // batch_size)
         inputs = (to_global(batch, mesh) for batch in batches)
@@ -114,13 +98,41 @@ def make_scorer(config, *, model, mesh, batch_size):
         }
         return Texts(joined["states"], tokens.mask, joined["embeddings"])
 
+    if not model.fuse:
+        return Scorer(pictures, texts, None, None)
+    match = _make_match(model, mesh=mesh, batch_size=batch_size)
+    word_maps = make_word_maps(config, model=model, mesh=mesh, batch_size=batch_size)
+    return Scorer(pictures, texts, match, word_maps)
+
+
+def without_common_padding(tokens):
+    """Returns Tokens cut where all rows are padding, at a multiple of 8 to compile few lengths."""
+    longest = int(tokens.mask.sum(axis=1).max())
+    return type(tokens)(*(field[:, : -(-longest // 8) * 8] for field in tokens))
+
+
+def _make_match(model, *, mesh, batch_size):
+    def match_units(params, batch):
+        keys = model.image_keys(params, batch["tokens"])
+
+        def one_text_a_picture(t_SxLxD, mask_SxL):
+            states_SxLxD, _ = model.fuse(
+                params, keys, t_SxLxD, mask_SxL, key=None, keep_GxN=None, probe=None, layer=None
+            )
+            return model.match_logits(params, states_SxLxD)[:, 1]
+
+        # The keys are not mapped over: they are neither computed nor copied once a text.
+        over_texts = jax.vmap(one_text_a_picture, in_axes=1, out_axes=1)
+        return over_texts(batch["states"], batch["mask"]).astype(jnp.float32)
+
+    match_units = jax.jit(match_units, out_shardings=replicated(mesh))
+
     def match(params, pictures, texts, pairs_Px2, *, progress):
         if not len(pairs_Px2):
             return np.zeros(0, np.float32)
-        devices = mesh.size
-        most = max(1, PAIRS_A_PICTURE * batch_size // devices)
+        most = batch_size // mesh.size  # pairs a device: on a CPU more at once are slower
         units = group_pairs(pairs_Px2, most=most)
-        at_once = devices * max(1, most // units.texts_UxC.shape[1])
+        at_once = mesh.size * (most // units.texts_UxC.shape[1])
         rows = padded_rows(len(units.picture_U), at_once)
         inputs = (
             put_rows(
@@ -137,16 +149,7 @@ def make_scorer(config, *, model, mesh, batch_size):
         logits_UxC = np.concatenate(list(found))
         return logits_UxC[units.unit_P, units.slot_P]
 
-    if not model.fuse:
-        return Scorer(pictures, texts, None, None)
-    word_maps = make_word_maps(config, model=model, mesh=mesh, batch_size=batch_size)
-    return Scorer(pictures, texts, match, word_maps)
-
-
-def without_common_padding(tokens):
-    """Returns Tokens cut where all rows are padding, at a multiple of 8 to compile few lengths."""
-    longest = int(tokens.mask.sum(axis=1).max())
-    return type(tokens)(*(field[:, : -(-longest // 8) * 8] for field in tokens))
+    return match
 
 
 def _collect_pictures(found, count):
