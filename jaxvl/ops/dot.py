@@ -4,6 +4,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 
 def product(spec, a, b, *, dtype):
@@ -23,7 +24,19 @@ def _narrow_product(spec, dtype, a, b):
 
 
 def _narrow_einsum(spec, dtype, a, b):
-    return jnp.einsum(spec, a.astype(dtype), b.astype(dtype), preferred_element_type=jnp.float32)
+    def narrow(a, b):
+        return jnp.einsum(spec, a, b, preferred_element_type=jnp.float32)
+
+    def widened(a, b):
+        return narrow(a.astype(jnp.float32), b.astype(jnp.float32))
+
+    a, b = a.astype(dtype), b.astype(dtype)
+    operands, out = spec.split("->")
+    is_batched = any(letter in out and operands.count(letter) == 2 for letter in operands)
+    if is_batched:
+        # XLA's CPU runtime has no batched product of bfloat16 into float32 ("DotThunk::Execute").
+        return lax.platform_dependent(a, b, cpu=widened, default=narrow)
+    return narrow(a, b)
 
 
 def _forward(spec, dtype, a, b):
