@@ -187,6 +187,12 @@ def test_draws_of_an_example_do_not_depend_on_its_batch(ten, tokenizer):
         np.testing.assert_array_equal(small[key][1], large[key][1])
 
 
+def test_examples_of_a_batch_are_distorted_differently(tokenizer):
+    same = in_memory(photographs(1) * 4)
+    images = make([same], tokenizer, batch_size=4).batch(0)["image"]
+    assert all((images[0] != image).any() for image in images[1:])
+
+
 def test_the_next_epoch_distorts_differently(ten, tokenizer):
     seen = examples(make([ten], tokenizer, batch_size=10, **FULL), 2)
     assert all((seen[0, i][0] != seen[1, i][0]).any() for i in range(10))

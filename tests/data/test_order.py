@@ -61,7 +61,12 @@ def test_each_source_of_a_mixture_has_its_own_whole_epochs():
         assert (whole[0] != whole[1]).any()
 
 
-@pytest.mark.parametrize("weights", [[1.0, 0.0], [1.0, -1.0], [1.0, float("nan")], [1.0, 1e-6]])
-def test_a_weight_that_is_no_share_is_refused(weights):
-    with pytest.raises(UserError, match="data.mixture"):
-        make_order([5, 5], weights, seed=0)
+@pytest.mark.parametrize("weight", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_weight_that_is_no_share_is_refused(weight):
+    with pytest.raises(UserError, match="data.mixture: weights must be positive"):
+        make_order([5, 5], [1.0, weight], seed=0)
+
+
+def test_a_weight_too_small_to_ever_get_a_turn_is_refused():
+    with pytest.raises(UserError, match="data.mixture: .* under 1/10000"):
+        make_order([5, 5], [1.0, 1e-6], seed=0)
