@@ -3,10 +3,12 @@
 Letters: W words of a caption, g patches along a side.
 """
 
+import functools
 from typing import NamedTuple
 
 import jax
 import numpy as np
+from ml_collections import FrozenConfigDict
 
 from jaxvl.data.text_ops import clean_caption
 from jaxvl.evals.feeding import padded_rows
@@ -31,7 +33,7 @@ def read(config, *, model, params, mesh, images, captions, tokenize):
 
     tokenize: (list of str) -> jaxvl.data.tokenizer.Tokens. The model must have a fusion encoder.
     """
-    scorer = make_scorer(config, model=model, mesh=mesh, batch_size=mesh.size)
+    scorer = _scorer(FrozenConfigDict({"softmask": config.softmask}), model, mesh)
     batches = _batches(images, mesh.size)
     pictures = scorer.pictures(params, batches, count=len(images), progress=False)
     texts = tokenize(captions)
@@ -45,6 +47,11 @@ def read(config, *, model, params, mesh, images, captions, tokenize):
         maps_Wxgxg = relevance_LxN[tokens].reshape(-1, side, side)
         readings.append(Reading(seen, maps_Wxgxg, probability, words[len(seen) :]))
     return readings
+
+
+@functools.lru_cache(maxsize=1)  # a run draws its panel many times and compiles it once
+def _scorer(config, model, mesh):
+    return make_scorer(config, model=model, mesh=mesh, batch_size=mesh.size)
 
 
 def _batches(images, batch_size):

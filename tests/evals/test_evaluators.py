@@ -3,9 +3,11 @@
 import jax
 import pytest
 from ml_collections import ConfigDict
+from PIL import Image
 
 from jaxvl import evals, experiment, sharding
 from jaxvl.data import sources
+from jaxvl.evals import panel, reading
 from jaxvl.models import albef
 
 
@@ -67,3 +69,25 @@ def test_an_evaluator_that_is_none_does_not_run(basis):
     config.evals.grounding = None
     evaluators, _ = make(basis._replace(config=config))
     assert list(evaluators) == ["retrieval", "hard_negatives"]
+
+
+def test_a_panel_has_a_row_for_each_picture_and_is_compiled_once(basis, tmp_path):
+    params = jax.jit(basis.model.init)(jax.random.key(1))
+    mesh = sharding.make_mesh(ConfigDict({"data": 1, "fsdp": 1}), devices=jax.devices()[:1])
+
+    def draw(pictures, name):
+        config = basis.config.copy_and_resolve_references()
+        config.log.panel_pictures = pictures
+        path = panel.draw_panel(
+            config, model=basis.model, params=params, source=source_of(basis),
+            tokenizer=basis.tokenizer, mesh=mesh, path=tmp_path / name,
+        )  # fmt: skip
+        return Image.open(path)
+
+    two = draw(2, "two.png")
+    compiled = reading._scorer.cache_info().misses
+    three, again = draw(3, "three.png"), draw(2, "again.png")
+    assert reading._scorer.cache_info().misses == compiled
+    assert three.height > two.height
+    assert again.tobytes() == two.tobytes()
+    assert draw(99, "all.png").height > three.height  # all 12, where there are no more
