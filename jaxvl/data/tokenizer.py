@@ -19,6 +19,7 @@ SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 _CLS = ("[CLS]", "<s>", "<|startoftext|>")
 _SEP = ("[SEP]", "</s>", "<|endoftext|>")
 _PAD = ("[PAD]", "<pad>", "<|endoftext|>")
+_MAX_WORD_LETTERS = 100  # as in models.WordPiece
 _MASK = ("[MASK]", "<mask>")
 
 
@@ -100,7 +101,7 @@ def train(captions, *, vocabulary_size):
     import tokenizers
     from tokenizers import models, trainers
 
-    cleaned = [clean_caption(caption, max_words=None) for caption in captions]
+    cleaned = [_trainable(caption) for caption in captions]
     # The trainer numbers letters in the order of a randomly seeded hash map, and breaks ties by
     # number. Told the letters beforehand, in a fixed order, it gives the same result every time.
     untrained = _word_piece(tokenizers, models.WordPiece(unk_token="[UNK]"))
@@ -118,6 +119,12 @@ def train(captions, *, vocabulary_size):
     tokenizer = _word_piece(tokenizers, model)
     tokenizer.add_special_tokens(list(SPECIAL_TOKENS))
     return tokenizer
+
+
+def _trainable(caption):
+    # WordPiece reads longer words as [UNK]; training on one takes time quadratic in its length.
+    words = clean_caption(caption, max_words=None).split()
+    return " ".join(word for word in words if len(word) <= _MAX_WORD_LETTERS)
 
 
 def _word_piece(tokenizers, model):

@@ -5,6 +5,8 @@ import io
 import json
 import os
 import struct
+import subprocess
+import sys
 import tarfile
 import zlib
 
@@ -386,6 +388,26 @@ def test_without_splits_a_share_becomes_val_and_copies_stay_together(tmp_path):
     prepare(tmp_path, write_jsonl(tmp_path / "m.jsonl", lines[::-1]), out=tmp_path / "out2")
     source = sources.open_source(directory=tmp_path / "out2", name="", split="val")
     assert {each["file_name"][0] for each in sources.annotations(source)} == first
+
+
+def test_the_share_is_drawn_alike_in_every_process():
+    code = """
+from jaxvl.data.folder import Checked, _with_splits
+from jaxvl.data.folder_rows import Row
+rows = [Checked(Row("", str(i), (), "", None), b"", bytes([i])) for i in range(40)]
+drawn, _ = _with_splits(rows, val_share=0.2)
+print([each.row.file_name for each in drawn if each.row.split == "val"])
+"""
+    found = [
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    ]
+    assert found[0] == found[1]
 
 
 def test_given_splits_are_kept_and_validation_is_val(tmp_path):

@@ -112,6 +112,14 @@ def test_rare_signs_do_not_crowd_out_the_words():
     assert found.token_to_id("cube") is not None
 
 
+def test_a_word_of_a_megabyte_is_unknown_and_leaves_the_vocabulary_as_it_was(trained):
+    """Training on it would take time quadratic in its length."""
+    endless = "x" * 2**20
+    found = tokenizer.train([*CAPTIONS, endless], vocabulary_size=80)
+    assert found.to_str() == trained.to_str()
+    assert text(found, encode(found, [endless]).ids[0][:3]) == ["[CLS]", "[UNK]", "[PAD]"]
+
+
 def test_saved_and_loaded_from_file_and_folder(trained, tmp_path):
     trained.save(str(tmp_path / "tokenizer.json"))
     for path in (tmp_path, tmp_path / "tokenizer.json", str(tmp_path)):
