@@ -171,8 +171,18 @@ def _writer(directory, name):
         module_name="",
     )
     info = tfds.core.DatasetInfo(builder=identity, features=features())
-    return tfds.core.SequentialWriter(
+    writer = tfds.core.SequentialWriter(
         info, max_examples_per_shard=RECORDS_PER_SHARD, file_format="array_record"
+    )
+    _sort_fields(writer._serializer)
+    return writer
+
+
+def _sort_fields(serializer):
+    # TFDS leaves the order of an example's fields to the process: the same data, other files.
+    get_example = serializer.get_tf_example
+    serializer.serialize_example = lambda example: get_example(example).SerializeToString(
+        deterministic=True
     )
 
 

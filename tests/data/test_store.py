@@ -4,6 +4,8 @@ import errno
 import fcntl
 import json
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -82,6 +84,24 @@ def test_the_fingerprint_is_the_content_s(tmp_path):
         prints[name] = store.read_meta(tmp_path / name)["fingerprint"]
     assert prints["same"] == prints["again"]
     assert len(set(prints.values())) == len(prints) - 1
+
+
+def test_every_process_writes_the_same_files(tmp_path):
+    code = """
+import sys
+from jaxvl.data import store
+records = ({"image": b"x", "file_name": str(i), "captions": ["a cube"]} for i in range(8))
+splits, counts = {"train": records}, {"train": 8}
+store.write(
+    sys.argv[1], kind="test", splits=splits, counts=counts, meta={}, vocabulary_size=60
+)
+"""
+    for name in ("a", "b"):
+        subprocess.run(
+            [sys.executable, "-c", code, tmp_path / name], capture_output=True, check=True
+        )
+    for file in (tmp_path / "a").iterdir():
+        assert file.read_bytes() == (tmp_path / "b" / file.name).read_bytes(), file.name
 
 
 def test_many_records_make_several_shards_read_as_one(tmp_path, monkeypatch):
