@@ -98,7 +98,9 @@ def _is_switched_off(key, given, known):
 
 def check_same(config, workdir):
     """Raises UserError naming a key in which WORKDIR/config.json computes something else."""
-    stored, given = flat(load_config(workdir)), flat(config)
+    stored, given = (
+        flat(json.loads(json.dumps(one.to_dict()))) for one in (load_config(workdir), config)
+    )
     for key in sorted(set(stored) | set(given)):
         free = any(key == name or key.startswith(f"{name}.") for name in FREE_KEYS)
         if not free and stored.get(key) != given.get(key):

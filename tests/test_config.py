@@ -52,8 +52,17 @@ def test_an_evaluator_that_is_switched_off_is_not_an_unknown_key(tiny_config):
 
 def test_the_stored_configuration_comes_back_whole(tiny_config, tmp_path):
     workdir.begin(tiny_config, tmp_path)
-    assert workdir.load_config(tmp_path) == tiny_config
+    assert workdir.load_config(tmp_path).to_dict() == tiny_config.to_dict()
     assert json.loads((tmp_path / "config.json").read_text())["data"]["crop_scale"] == [0.2, 1.0]
+
+
+def test_a_run_on_a_mixture_continues(tiny_config, tmp_path):
+    tiny_config.data.mixture = (("one", 1.0), ("other", 2.0))  # JSON makes lists of them
+    workdir.begin(tiny_config, tmp_path)
+    workdir.begin(tiny_config, tmp_path)
+    tiny_config.data.mixture = (("one", 1.0), ("other", 3.0))
+    with pytest.raises(UserError, match="data.mixture"):
+        workdir.begin(tiny_config, tmp_path)
 
 
 def test_a_directory_that_is_no_run_is_named(tmp_path):

@@ -111,6 +111,7 @@ def test_not_finite_stops_with_a_bundle_that_replays(toy_config, tmp_path, capsy
     assert bundle["checkpoint_step"] == stopped  # nothing was saved after it
     assert [line["step"] for line in lines(tmp_path)] == list(range(1, stopped + 1))
 
+    (tmp_path / "checkpoints" / "9.orbax-checkpoint-tmp-0").mkdir()  # of a run that may be going on
     before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")}
     assert nonfinite.replay(path)
     output = capsys.readouterr().out
