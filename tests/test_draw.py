@@ -54,7 +54,8 @@ def test_texts_of_any_length_and_script_fit_the_page():
     image = np.full((16, 48, 3), 128, np.uint8)
     caption = "слово " + "long" * 80 + " 🦆"
     page = draw_readings([image], [caption], [reading(caption.split())])
-    assert page.width < 2000
+    margin = np.asarray(page)[:, -draw.MARGIN :]
+    assert (margin == draw.BACKGROUND).all()
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
