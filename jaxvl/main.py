@@ -1,6 +1,5 @@
 """Trains or evaluates: python -m jaxvl.main --config=configs/x.py[:arg] [--config.key=value]."""
 
-import os
 import sys
 from pathlib import Path
 
@@ -9,19 +8,13 @@ from ml_collections import config_flags
 
 from jaxvl.errors import UserError
 
-CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "Experiment, FILE.py or FILE.py:ARG; single keys with --config.KEY=VALUE."
-)
+CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment, FILE.py or FILE.py:ARG.")
 WORKDIR = flags.DEFINE_string(
     "workdir", None, "Where the run lives and continues; default runs/NAME_OF_CONFIG[_ARG]."
 )
 EVAL_ONLY = flags.DEFINE_bool("eval_only", False, "Evaluate the newest checkpoint, do not train.")
-REPLAY = flags.DEFINE_string(
-    "replay", None, "Run again the steps that led to this bundle of values that were not finite."
-)
-DISTRIBUTED = flags.DEFINE_bool(
-    "distributed", False, "Several processes, found by themselves (Slurm, TPU pod)."
-)
+REPLAY = flags.DEFINE_string("replay", None, "Run again what led to this bundle of a stopped run.")
+DISTRIBUTED = flags.DEFINE_bool("distributed", False, "Find the other processes (Slurm, TPU pod).")
 COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, elsewhere.")
 NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "With --coordinator.")
 PROCESS_ID = flags.DEFINE_integer("process_id", None, "With --coordinator: from 0.")
@@ -32,29 +25,27 @@ def main(_):
     try:
         sys.exit(_run())
     except UserError as error:
-        sys.exit(_refuse(error))
+        _refuse(error)
 
 
 def _run():
-    if not REPLAY.value:
-        _check_config_file()
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    config = None if REPLAY.value else _config()
     _connect()
     from jaxvl import evaluation, nonfinite, train
 
     if REPLAY.value:
-        nonfinite.replay(REPLAY.value)
-        return 0
+        return int(not nonfinite.replay(REPLAY.value))
     run = evaluation.evaluate_only if EVAL_ONLY.value else train.train
-    return run(CONFIG.value, WORKDIR.value or _default_workdir())
+    return run(config, WORKDIR.value or _default_workdir())
 
 
-def _check_config_file():
+def _config():
     if CONFIG.value is None:
         raise UserError("--config=FILE.py is missing (or --replay=BUNDLE)")
     name = flags.FLAGS["config"].config_filename.partition(":")[0]
     if not Path(name).is_file():
         raise UserError(f"--config={name}: there is no such file")
+    return CONFIG.value
 
 
 def _connect():
@@ -72,7 +63,7 @@ def _default_workdir():
 
 def _refuse(error):
     print(f"jaxvl: {' '.join(str(error).split())}", file=sys.stderr)
-    return 2
+    sys.exit(2)
 
 
 def parse(argv):
@@ -80,9 +71,8 @@ def parse(argv):
     try:
         return flags.FLAGS(argv)
     except Exception as error:  # an experiment file can raise anything
-        text = str(error).strip()
-        reason = text.splitlines()[-1] if "Traceback" in text else text
-        sys.exit(_refuse(f"{' '.join(argv[1:])}: {reason or type(error).__name__}"))
+        text = str(error).strip() or type(error).__name__
+        _refuse(f"{' '.join(argv[1:])}: {text.splitlines()[-1] if 'Traceback' in text else text}")
 
 
 if __name__ == "__main__":
