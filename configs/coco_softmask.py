@@ -6,11 +6,13 @@
 
 from jaxvl.config import base
 
+ARGUMENTS = ("demo",)  # what may stand behind the colon
+
 
 def get_config(arg=""):
     """Returns the ConfigDict; `arg` is what stands behind the colon."""
-    if arg not in ("", "demo"):
-        raise ValueError(f"configs/coco_softmask.py:{arg}: the variants are '' and 'demo'")
+    if arg not in ("", *ARGUMENTS):
+        raise ValueError(f"configs/coco_softmask.py:{arg}: it knows {ARGUMENTS}")
     config = demo() if arg == "demo" else coco()
     return config.lock()
 

@@ -1,0 +1,138 @@
+"""The model: published size, equal results however it is run, attention that can be probed."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from small import small_batch, small_config
+
+from jaxvl.config import base
+from jaxvl.models import MODELS, albef, vit
+from jaxvl.sharding import path_name
+
+
+@pytest.fixture(scope="module")
+def small():
+    config = small_config()
+    model = MODELS["albef"](config)
+    return config, model, model.init(jax.random.key(0)), small_batch(4)
+
+
+def fused(model, params, batch, **changes):
+    v = model.encode_image(params, batch["image"])
+    t = model.encode_text(params, batch["token_ids"], batch["token_mask"], key=None)
+    call = {"key": None, "keep_GxN": None, "probe": None, "layer": None, **changes}
+    keys = model.image_keys(params, v)
+    return model.fuse(params, keys, t, batch["token_mask"], **call)
+
+
+def test_published_size_has_the_published_number_of_parameters():
+    config = base()
+    config.model.text.vocabulary_size = 30_522
+    shapes = jax.eval_shape(MODELS["albef"](config).init, jax.random.key(0))
+    count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))
+    assert count == 209_937_725  # 209.9 M
+
+
+@pytest.mark.parametrize("key,value", [("scan_layers", False), ("remat", True)])
+def test_results_do_not_depend_on_how_layers_are_run(small, key, value):
+    config, model, params, batch = small
+    other = config.copy_and_resolve_references()
+    other.model[key] = value
+
+    def run(model, dropout_key):
+        def loss(params):
+            t = model.encode_text(
+                params, batch["token_ids"], batch["token_mask"], key=dropout_key
+            )
+            return (t**2 * jnp.arange(t.shape[-1])[None, None]).sum()
+
+        return jax.jit(jax.value_and_grad(loss))(params)
+
+    for dropout_key in (None, jax.random.key(1)):
+        (loss, gradient), (other_loss, other_gradient) = (
+            run(m, dropout_key) for m in (model, MODELS["albef"](other))
+        )
+        np.testing.assert_allclose(loss, other_loss, rtol=1e-5)
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-3),
+            gradient, other_gradient,
+        )  # fmt: skip
+
+
+def test_reading_a_layers_attention_changes_nothing(small):
+    _, model, params, batch = small
+    states, _ = fused(model, params, batch)
+    for layer in range(3):
+        same, attention = fused(model, params, batch, layer=layer)
+        np.testing.assert_allclose(same, states, atol=1e-5)
+        np.testing.assert_allclose(attention.sum(-1), 1, rtol=1e-5)
+
+
+def test_padding_changes_nothing(small):
+    _, model, params, batch = small
+    longer = dict(batch)
+    pad = ((0, 0), (0, 3))
+    longer["token_ids"] = jnp.pad(batch["token_ids"], pad, constant_values=7)
+    longer["token_mask"] = jnp.pad(batch["token_mask"], pad)
+    states, longer_states = fused(model, params, batch)[0], fused(model, params, longer)[0]
+    np.testing.assert_allclose(longer_states[:, 0], states[:, 0], atol=1e-5)
+
+
+def test_attenuated_keys_equal_the_keys_of_attenuated_tokens(small):
+    _, model, params, batch = small
+    rng = np.random.default_rng(0)
+    keep = jnp.asarray(rng.uniform(size=(4, 17)), jnp.float32)
+    v = model.encode_image(params, batch["image"])
+    t = model.encode_text(params, batch["token_ids"], batch["token_mask"], key=None)
+    # Biases that are not zero: those of keys and values must not be attenuated.
+    params = jax.tree.map(lambda x: x + 0.1 * jnp.cos(jnp.arange(x.size)).reshape(x.shape), params)
+    call = {"key": None, "probe": None, "layer": None}
+    by_token, _ = model.fuse(
+        params, model.image_keys(params, v * keep[:, :, None]), t, batch["token_mask"],
+        keep_GxN=None, **call,
+    )  # fmt: skip
+    by_factor, _ = model.fuse(
+        params, model.image_keys(params, v), t, batch["token_mask"], keep_GxN=keep, **call
+    )
+    np.testing.assert_allclose(by_factor, by_token, atol=1e-4)
+
+
+def test_embeddings_have_unit_length(small):
+    _, model, params, batch = small
+    zi = model.project_image(params, model.encode_image(params, batch["image"]))
+    np.testing.assert_allclose((zi**2).sum(-1), 1, rtol=1e-5)
+    assert np.isfinite(jax.grad(lambda x: albef.unit(x).sum())(jnp.zeros((2, 3)))).all()
+
+
+def test_narrow_products_stay_close_to_wide_ones(small):
+    config, model, params, batch = small
+    narrow = config.copy_and_resolve_references()
+    narrow.model.product_dtype = narrow.model.activation_dtype = "bfloat16"
+    wide_states, _ = fused(model, params, batch)
+    narrow_states, _ = fused(MODELS["albef"](narrow), params, batch)
+    np.testing.assert_allclose(narrow_states, wide_states, atol=0.1)
+
+
+def test_positions_are_interpolated_and_the_class_position_kept():
+    grid = np.linspace(0, 1, 16).reshape(4, 4)  # a plane stays a plane
+    positions = np.concatenate([[7.0], grid.ravel()])[None, :, None].astype(np.float32)
+    larger = vit.interpolate_positions(jnp.asarray(positions), 65)
+    assert larger.shape == (1, 65, 1) and larger[0, 0, 0] == 7
+    inner = np.asarray(larger[0, 1:, 0]).reshape(8, 8)[2:6, 2:6]
+    np.testing.assert_allclose(np.diff(inner, axis=1), 1 / 30, atol=2e-3)
+    np.testing.assert_array_equal(vit.interpolate_positions(positions, 17), positions)
+    with pytest.raises(ValueError, match="17 -> 60"):
+        vit.interpolate_positions(positions, 60)
+
+
+def test_every_parameter_has_a_rule_of_its_own_kind(small):
+    import re
+
+    _, model, params, _ = small
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        name = path_name(path)
+        spec = next(s for pattern, s in model.partition_rules if re.search(pattern, name))
+        assert len(spec) <= leaf.ndim, name

@@ -1,0 +1,41 @@
+"""A tiny ALBEF model and a batch of noise, for tests of models, operations and methods."""
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxvl.config import base
+
+WORDS, MASK_TOKEN, LENGTH = 40, 4, 8
+
+
+def small_config():
+    """Returns a configuration of three fusion layers, 16 wide, pictures of 16 pixels."""
+    config = base()
+    config.batch_size = 8
+    config.data.image_size, config.data.max_tokens = 16, LENGTH
+    config.model.embed_size = 8
+    config.model.image.update(patch_size=4, layers=2, width=16, heads=2, mlp_width=32)
+    config.model.text.update(
+        layers=1, fusion_layers=3, width=16, heads=2, mlp_width=32, positions=16, dropout=0.0,
+        vocabulary_size=WORDS, mask_token=MASK_TOKEN,
+    )  # fmt: skip
+    config.softmask.layer = 1
+    config.momentum.queue_size = 16
+    return config
+
+
+def small_batch(rows=8, seed=0):
+    """Returns a training batch: pictures of noise, captions of 3 to 8 tokens, one piece a word."""
+    rng = np.random.default_rng(seed)
+    mask = np.arange(LENGTH)[None] < rng.integers(3, LENGTH + 1, (rows, 1))
+    words = np.where(mask, np.arange(LENGTH)[None] - 1, -1).astype(np.int32)
+    ids = np.where(mask, rng.integers(5, WORDS, (rows, LENGTH)), 0).astype(np.int32)
+    ids[:, 0] = 2
+    return {
+        "image": jnp.asarray(rng.integers(0, 256, (rows, 16, 16, 3), dtype=np.uint8)),
+        "token_ids": jnp.asarray(ids),
+        "token_mask": jnp.asarray(mask),
+        "word_ids": jnp.asarray(words),
+        "image_id": jnp.arange(rows, dtype=jnp.int32),
+        "example_id": jnp.arange(rows, dtype=jnp.int32),
+    }
