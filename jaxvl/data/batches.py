@@ -7,6 +7,7 @@ stored: every draw is keyed by (seed, epoch, example).
 g rows of this process, G rows of the global batch, L tokens, H = W = image_size.
 """
 
+import os
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -56,16 +57,22 @@ def make_batches(
     first_id_S = np.cumsum(sizes_S) - sizes_S
     examples = [_training_examples(source, data_cfg, seed=seed) for source in sources]
 
-    def batch(step):
-        place = order(step * batch_size + rows)
-        example_id_g = (first_id_S[place.source] + place.index).astype(np.int32)
+    def rows_of(place, example_id_g):
+        if len(sources) == 1:
+            return examples[0](place.index, place.epoch, example_id_g)
         image_g = np.empty((len(rows), data_cfg.image_size, data_cfg.image_size, 3), np.uint8)
         caption_g = np.empty(len(rows), object)
         for number in np.unique(place.source):
             at = place.source == number
             image_g[at], caption_g[at] = examples[number](
-                place.index[at], place.epoch[at], example_id_g[at].astype(np.int64)
+                place.index[at], place.epoch[at], example_id_g[at]
             )
+        return image_g, caption_g
+
+    def batch(step):
+        place = order(step * batch_size + rows)
+        example_id_g = (first_id_S[place.source] + place.index).astype(np.int32)
+        image_g, caption_g = rows_of(place, example_id_g.astype(np.int64))
         tokens = tokenizers.encode(
             tokenizer,
             [caption.decode("utf-8", "replace") for caption in caption_g],
@@ -166,7 +173,7 @@ def _mapper(source, function, *, num_keys=0):
             return function(source.parse(raw), *keys)
 
         rows = tf.data.Dataset.from_tensor_slices((raw, *keys))
-        rows = rows.map(one, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        rows = rows.map(one, num_parallel_calls=os.cpu_count(), deterministic=True)
         return rows.batch(tf.size(raw, tf.int64)).get_single_element()
 
     def rows(index, *keys):

@@ -5,6 +5,8 @@ Images are float32 [H, W, 3] in 0..255 in and out; `u` is a tensor of uniform dr
 
 import math
 
+import numpy as np
+
 from jaxvl.data.host_tf import tf
 
 OPERATIONS = (
@@ -21,11 +23,12 @@ def rand_augment(image, u, *, operations, magnitude, probability):
 
     magnitude: 0..10. u: [operations * DRAWS]. Source: ALBEF's dataset/randaugment.py.
     """
+    which, apply, sign = tf.unstack(tf.reshape(u, [DRAWS, operations]), num=DRAWS)
+    which = tf.cast(which * len(OPERATIONS), tf.int32)
+    which = tf.where(apply < probability, which, OPERATIONS.index("identity"))
+    sign = tf.sign(sign - 0.5)
     for number in range(operations):
-        which, apply, sign = tf.unstack(u[number * DRAWS : (number + 1) * DRAWS], num=DRAWS)
-        operation = tf.cast(which * len(OPERATIONS), tf.int32)
-        operation = tf.where(apply < probability, operation, OPERATIONS.index("identity"))
-        image = apply_operation(image, operation, sign=tf.sign(sign - 0.5), magnitude=magnitude)
+        image = apply_operation(image, which[number], sign=sign[number], magnitude=magnitude)
     return image
 
 
@@ -33,18 +36,22 @@ def apply_operation(image, operation, *, sign, magnitude):
     """Apply the operation of that number in OPERATIONS; `sign` (-1 or 1) is for the geometric."""
     level = magnitude / 10
     factor = 0.1 + 1.8 * level
-    first_warp = OPERATIONS.index("shear_x")
-    return tf.switch_case(
-        tf.minimum(operation, first_warp),
-        [
-            lambda: image,
-            lambda: auto_contrast(image),
-            lambda: equalize(image),
-            lambda: tf.clip_by_value(image * factor, 0.0, 255.0),
-            lambda: sharpness(image, factor),
-            lambda: warp(image, _matrix(operation - first_warp, sign * level, image.shape[0])),
-        ],
-    )
+
+    def transform():
+        kind = operation - OPERATIONS.index("shear_x")
+        return tf.gather_nd(_transforms(image.shape[0], level), [kind, tf.cast(sign > 0, tf.int32)])
+
+    branches = [
+        lambda: image,
+        lambda: auto_contrast(image),
+        lambda: equalize(image),
+        lambda: clip(image * factor),
+        lambda: sharpness(image, factor),
+        lambda: warp(image, transform()),
+        lambda: translate(image, transform(), farthest=_pixels(image.shape[0], level)),
+    ]
+    branch_of_operation = tf.constant([0, 1, 2, 3, 4, 5, 5, 6, 6, 5])
+    return tf.switch_case(tf.gather(branch_of_operation, operation), branches)
 
 
 def auto_contrast(image):
@@ -81,7 +88,7 @@ def sharpness(image, factor):
     box = rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:]
     inner = image[1:-1, 1:-1]
     smooth = (box + 4.0 * inner) / 13.0
-    sharp = tf.clip_by_value(smooth + factor * (inner - smooth), 0.0, 255.0)
+    sharp = clip(smooth + factor * (inner - smooth))
     change = tf.pad(sharp - inner, [[1, 1], [1, 1], [0, 0]])
     return image + change
 
@@ -95,29 +102,49 @@ def warp(image, transform):
     height, width, _ = image.shape
     x = tf.range(width, dtype=tf.float32)[None]
     y = tf.range(height, dtype=tf.float32)[:, None]
-    from_x = tf.cast(tf.floor(transform[0] * x + (transform[1] * y + transform[2] + 0.5)), tf.int32)
-    from_y = tf.cast(tf.floor(transform[3] * x + (transform[4] * y + transform[5] + 0.5)), tf.int32)
+    a, b, c, d, e, f = tf.unstack(transform, num=6)
+    from_x = tf.cast(tf.floor(a * x + (b * y + (c + 0.5))), tf.int32)
+    from_y = tf.cast(tf.floor(d * x + (e * y + (f + 0.5))), tf.int32)
     inside = (from_x >= 0) & (from_x < width) & (from_y >= 0) & (from_y < height)
     pixels = tf.concat([tf.reshape(image, [-1, 3]), tf.fill([1, 3], FILL)], axis=0)
     return tf.gather(pixels, tf.where(inside, from_y * width + from_x, height * width))
 
 
-def _matrix(which, level, size):
-    """Return the transform [6] of shear x, y, translation x, y or rotation at a signed level."""
-    centre = (size - 1) / 2
-    shear = 0.3 * level
-    shift = TRANSLATE * size * level
-    cos, sin = tf.cos(math.radians(30) * level), tf.sin(math.radians(30) * level)
-    turn_x, turn_y = centre * (1 - cos + sin), centre * (1 - cos - sin)
-    rows = [
-        [1, shear, 0, 0, 1, 0],
-        [1, 0, 0, shear, 1, 0],
-        [1, 0, shift, 0, 1, 0],
-        [1, 0, 0, 0, 1, shift],
-        [cos, -sin, turn_x, sin, cos, turn_y],
-    ]
-    table = tf.stack([tf.stack([tf.cast(x, tf.float32) for x in row]) for row in rows])
-    return tf.gather(table, which)
+def translate(image, transform, *, farthest):
+    """`warp` by whole pixels, at most `farthest`, at a fraction of its cost."""
+    height, width, _ = image.shape
+    padding = [[farthest, farthest], [farthest, farthest], [0, 0]]
+    padded = tf.pad(image, padding, constant_values=FILL)
+    left, top = tf.unstack(farthest + tf.cast(tf.gather(transform, [2, 5]), tf.int32), num=2)
+    return tf.ensure_shape(padded[top : top + height, left : left + width], image.shape)
+
+
+def clip(image):
+    """Keep within 0..255 (in one pass: tf.clip_by_value takes two)."""
+    return tf.raw_ops.ClipByValue(t=image, clip_value_min=0.0, clip_value_max=255.0)
+
+
+def _pixels(size, level):
+    return int(TRANSLATE * size * level + 0.5)
+
+
+def _transforms(size, level):
+    """Transforms [5, 2, 6] of the geometric operations, for a negative and a positive sign."""
+    centre, pixels = (size - 1) / 2, _pixels(size, level)
+    table = []
+    for sign in (-1, 1):
+        shear = 0.3 * level * sign
+        cos, sin = math.cos(math.radians(30) * level), sign * math.sin(math.radians(30) * level)
+        table.append(
+            [
+                [1, shear, 0, 0, 1, 0],
+                [1, 0, 0, shear, 1, 0],
+                [1, 0, sign * pixels, 0, 1, 0],
+                [1, 0, 0, 0, 1, sign * pixels],
+                [cos, -sin, centre * (1 - cos + sin), sin, cos, centre * (1 - cos - sin)],
+            ]
+        )
+    return np.array(table, np.float32).transpose(1, 0, 2)
 
 
 def _rows(image):

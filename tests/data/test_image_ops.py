@@ -176,7 +176,7 @@ def test_flips_flip():
     plain, mirrored = settings(crop_scale=(1, 1)), settings(crop_scale=(1, 1), flip_probability=1.0)
     encoded = tf.constant(encode(picture()))
     image = image_ops.augment(encoded, draws(plain), plain).numpy()
-    assert (image_ops.augment(encoded, draws(plain), mirrored).numpy() == image[:, ::-1]).all()
+    assert differ(image_ops.augment(encoded, draws(plain), mirrored), image[:, ::-1]) <= 1
 
 
 def recolored(u_jitter, *, u_grey=1.0, strengths=(0.4, 0.4, 0.4, 0.1)):
