@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import config_flags
 
 from jaxvl.errors import UserError
@@ -30,6 +30,7 @@ def main(_):
 
 def _run():
     config = None if REPLAY.value else _config()
+    logging.set_verbosity(logging.ERROR)  # absl's own level shows all that JAX and TFDS report
     _connect()
     from jaxvl import evaluation, nonfinite, train
 

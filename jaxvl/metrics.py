@@ -82,14 +82,14 @@ def duration(seconds):
 
 
 def table(values):
-    """Returns the values as aligned lines, grouped by what stands before the '/'."""
+    """Returns aligned lines, shares (floats) in percent, grouped by what is before the '/'."""
     width = max((len(name) for name in values), default=0)
     lines, group = [], None
     for name, value in values.items():
         if group is not None and name.split("/")[0] != group:
             lines.append("")
         group = name.split("/")[0]
-        number = f"{value:10.4f}" if isinstance(value, float) else f"{value:10d}"
+        number = f"{100 * value:8.1f} %" if isinstance(value, float) else f"{value:10d}"
         lines.append(f"  {name:<{width}}  {number}")
     return "\n".join(lines)
 

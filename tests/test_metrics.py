@@ -66,10 +66,10 @@ def test_durations():
 def test_the_table_is_aligned_and_grouped():
     rows = metrics.table({"retrieval/i2t_r1": 0.5, "retrieval/r": 1.0, "grounding/hit": 0.25})
     assert rows.splitlines() == [
-        "  retrieval/i2t_r1      0.5000",
-        "  retrieval/r           1.0000",
+        "  retrieval/i2t_r1      50.0 %",
+        "  retrieval/r          100.0 %",
         "",
-        "  grounding/hit         0.2500",
+        "  grounding/hit         25.0 %",
     ]
 
 

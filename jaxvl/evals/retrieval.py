@@ -15,7 +15,8 @@ def make(config, *, scorer, examples):
     """Returns the Evaluator. evals.retrieval.rerank: candidates a query, ranked again by matching.
 
     Re-ranked candidates precede all others and are ordered by the match logit alone, the others
-    keep their order. A picture's rank is that of the best of its captions.
+    keep their order. A picture's rank is that of the best of its captions. The chance is that of a
+    caption's picture being among k of all, and about that of a picture's captions.
     """
     captions = [caption for record in examples.records for caption in record["captions"]]
     picture_C = np.repeat(
@@ -43,7 +44,8 @@ def make(config, *, scorer, examples):
             **text_recalls(to_text_IxT, picture_C, text_C),
             **picture_recalls(to_picture_TxI, picture_C, text_C),
         }
-        return {**recalls, "mean_recall": float(np.mean(list(recalls.values())))}
+        chance = {f"r{k}_chance": min(1.0, k / count) for k in CUTS}
+        return {**recalls, "mean_recall": float(np.mean(list(recalls.values()))), **chance}
 
     return Evaluator(run)
 

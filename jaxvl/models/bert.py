@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxvl.models.layers import (
+    KERNEL,
     TRUNCATED_NORMAL,
     Dense,
     Mlp,
@@ -119,7 +120,7 @@ class CrossAttention(nn.Module):
     def __call__(self, t_GxLxD, image, key, *, keep_GxN, probe):
         width = t_GxLxD.shape[-1]
         for name in ("key", "value"):  # used by `image_keys`; made here, beside their layer
-            self.param(f"{name}_kernel", TRUNCATED_NORMAL, (self.image_width, width))
+            self.param(f"{name}_kernel", KERNEL, (self.image_width, width))
         key_bias, value_bias = (
             self.param(f"{name}_bias", nn.initializers.zeros, (width,)) for name in ("key", "value")
         )
