@@ -87,7 +87,7 @@ def _model():
 def _momentum():
     return dict(
         decay=0.995,  # of the twin encoders, a step
-        queue_size=65_536,  # features of earlier batches that serve as contrastive keys
+        queue_size=65_536,  # features of earlier batches as contrastive keys; 0: none
         distill=0.4,  # weight of the twins' predictions in the targets
         distill_ramp_epochs=1.0,  # from 0
     )

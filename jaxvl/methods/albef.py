@@ -83,16 +83,17 @@ def make(config, model, *, steps_per_epoch):
 
 
 def init_slots(config, params):
-    """Returns the twins, equal to the parameters, and empty queues."""
+    """Returns the twins, equal to the parameters, and queues that are empty (None: no queue)."""
     size, embed = config.momentum.queue_size, config.model.embed_size
+    queue = {
+        "image": jnp.zeros((size, embed)),
+        "text": jnp.zeros((size, embed)),
+        "image_id": jnp.full((size,), -1, jnp.int32),  # -1: not filled yet
+        "position": jnp.zeros((), jnp.int32),
+    }
     return {
         "twins": {name: params[name] for name in TWINS},
-        "queue": {
-            "image": jnp.zeros((size, embed)),
-            "text": jnp.zeros((size, embed)),
-            "image_id": jnp.full((size,), -1, jnp.int32),  # -1: not filled yet
-            "position": jnp.zeros((), jnp.int32),
-        },
+        "queue": queue if size else None,
     }
 
 
@@ -145,6 +146,8 @@ def contrast_batch(params, queue, online, twin, image_id_G, distill, itc):
     transpose's counterpart guide the draw of hard negatives.
     """
     tau = params["temperature"]
+    if queue is None:
+        queue = {"image": twin.zi_GxE[:0], "text": twin.zt_GxE[:0], "image_id": image_id_G[:0]}
     key_ids_M = jnp.concatenate([image_id_G, queue["image_id"]])
     same_GxM = image_id_G[:, None] == key_ids_M[None, :]
     exists_1xM = (key_ids_M >= 0)[None, :]
@@ -246,6 +249,8 @@ def total(losses, config):
 
 def enqueue(queue, twin, image_id_G):
     """Returns the queues with the twins' features of this batch in place of the oldest."""
+    if queue is None:
+        return None
     size, rows = queue["image_id"].shape[0], image_id_G.shape[0]
 
     def put(buffer, new):
