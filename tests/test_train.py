@@ -142,7 +142,7 @@ def test_the_last_evaluation_is_written_and_shown_and_the_mean_is_what_it_sees(
     assert train.train(toy_config, tmp_path) == 0
     results = json.loads((tmp_path / "results.json").read_text())
     assert results == {"step": 4, "retrieval/mean_recall": 0.5}
-    assert "retrieval/mean_recall      0.5000" in capsys.readouterr().out
+    assert "retrieval/mean_recall      50.0 %" in capsys.readouterr().out
     scored = [line["step"] for line in lines(tmp_path) if "retrieval/mean_recall" in line]
     assert scored == [3, 4] and len(seen) == 2
 

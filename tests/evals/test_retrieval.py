@@ -32,12 +32,16 @@ def run(kind, *, rerank=8, batch_size=8, mesh=(1, 1), order=None, fusion=True, s
 
 @pytest.mark.parametrize("rerank", [0, 1, 8, 1000])
 def test_a_perfect_scorer_finds_everything(rerank):
-    assert set(run("perfect", rerank=rerank).values()) == {1.0}
+    scores = run("perfect", rerank=rerank)
+    assert {value for name, value in scores.items() if "chance" not in name} == {1.0}
 
 
-def test_seven_numbers_are_reported():
+def test_seven_numbers_are_reported_beside_chance():
     names = {f"{way}_r{k}" for way in ("i2t", "t2i") for k in (1, 5, 10)}
-    assert set(run("random")) == names | {"mean_recall"}
+    names |= {f"r{k}_chance" for k in (1, 5, 10)}
+    scores = run("random")
+    assert set(scores) == names | {"mean_recall"}
+    assert scores["r5_chance"] == 5 * scores["r1_chance"]
 
 
 def test_a_model_without_fusion_is_ranked_by_similarity_alone():

@@ -26,13 +26,13 @@ def run(config, *, batch=None, step=0, slots=None, seed=1):
     batch = small_batch() if batch is None else batch
 
     @jax.jit
-    def value(params, slots, step):
+    def value(params, slots, batch, step):
         return jax.value_and_grad(
             lambda p: method.forward(p, slots, batch, step=step, key=jax.random.key(seed)),
             has_aux=True,
         )(params)
 
-    (loss, (metrics, slots)), gradient = value(params, slots, jnp.int32(step))
+    (loss, (metrics, slots)), gradient = value(params, slots, batch, jnp.int32(step))
     return loss, metrics, slots, gradient
 
 
