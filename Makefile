@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 
-.PHONY: install test lint demo clean
+.PHONY: install test lint demo
 
 install: $(VENV)/installed
 
@@ -23,6 +23,3 @@ lint: install
 demo: install
 	$(RUN) -m jaxvl.prepare scenes --out data/scenes --train 10000 --size 64 --seed 0
 	$(RUN) -m jaxvl.main --config=configs/coco_softmask.py:demo --workdir=runs/demo
-
-clean:
-	rm -rf runs data/scenes

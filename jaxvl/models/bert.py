@@ -26,6 +26,7 @@ from jaxvl.models.layers import (
     run_stack,
     split_heads,
     split_stack,
+    unstack,
 )
 from jaxvl.ops.dot import product
 from jaxvl.ops.rng import stream
@@ -236,7 +237,7 @@ def _project(v_GxNxD, kernel_lxDxD, numerics, scan):
 
     if scan:
         return lax.map(one, kernel_lxDxD)
-    return jnp.stack([one(kernel) for kernel in kernel_lxDxD])
+    return jnp.stack([one(kernel) for kernel in unstack(kernel_lxDxD, kernel_lxDxD.shape[0])])
 
 
 def _init(key, sizes, embeddings, text_layer, fusion_layer, head):

@@ -158,11 +158,9 @@ def split_stack(tree, at):
     """Returns the stacks before layer `at`, of that layer alone (no axis of layers), and after."""
 
     def parts(leaf):
-        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            return leaf[:at], leaf[at : at + 1], leaf[at + 1 :]
         return lax.split(leaf, (at, 1, leaf.shape[0] - at - 1), axis=0)
 
     leaves, structure = jax.tree.flatten(tree)
-    before, here, after = zip(*map(parts, leaves)) if leaves else ((), (), ())
+    before, here, after = zip(*map(parts, leaves))
     here = [leaf[0] for leaf in here]
     return structure.unflatten(before), structure.unflatten(here), structure.unflatten(after)
