@@ -5,8 +5,8 @@ import importlib.util
 import numpy as np
 
 from jaxvl import config as config_lib
-from jaxvl import optim, sharding, state, step
-from jaxvl.methods import METHODS
+from jaxvl import experiment, sharding
+from jaxvl.data.batches import Batches
 from jaxvl.models import MODELS
 
 BERT_WORDS, BERT_MASK = 30_522, 103
@@ -28,22 +28,11 @@ def load_config(path, *, method, batch_size):
 def make_step(config, *, initialise=True):
     """Returns (state or None, the jitted step, the abstract state) on one device."""
     mesh = sharding.make_mesh(config.mesh)
-    model = MODELS[config.model.name](config)
-    method = METHODS[config.method](config, model, steps_per_epoch=1_000)
-    optimizer = optim.make_optimizer(config.optim, total_steps=config.total_steps)
-    begin = state.make_begin(config, method=method, optimizer=optimizer)
-    abstract = state.abstract_state(begin, model=model, method=method, mesh=mesh)
-    train_step = step.make_train_step(
-        config,
-        method=method,
-        optimizer=optimizer,
-        schedule=optim.make_schedule(config.optim, total_steps=config.total_steps),
-        abstract=abstract,
-    )
-    first = None
-    if initialise:
-        first = state.initial_state(begin, model=model, abstract=abstract, seed=config.seed)
-    return first, train_step, abstract
+    basis = experiment.Basis(config, mesh, None, MODELS[config.model.name](config))
+    epoch = Batches(num_examples=1_000 * config.batch_size, steps_per_epoch=1_000, batch=None)
+    training = experiment.make_training(basis, epoch)
+    first = experiment.first_state(basis, training) if initialise else None
+    return first, training.train_step, training.abstract
 
 
 def random_batch(config):
