@@ -1,12 +1,9 @@
 """Every configuration key with its default and its meaning; experiment files override.
 
-Library code reads keys and never has a default of its own. `validate` names what is wrong with a
-configuration before anything is compiled.
+Library code reads keys and never has a default of its own; `jaxvl.validate` checks the values.
 """
 
 from ml_collections import ConfigDict
-
-from jaxvl.errors import UserError
 
 
 def base():
@@ -178,68 +175,3 @@ def resolve(config, *, vocabulary_size, mask_token):
     if config.model.text.mask_token == -1:
         config.model.text.mask_token = mask_token
     return config
-
-
-def validate(config, *, devices, processes):
-    """Raises UserError naming the first key that cannot work on `devices` in `processes`."""
-    _validate_choices(config)
-    data_axis = config.mesh.data
-    if data_axis == -1:
-        data_axis = devices // config.mesh.fsdp
-    mesh = data_axis * config.mesh.fsdp
-    _check(mesh == devices, f"mesh.data={config.mesh.data} x mesh.fsdp={config.mesh.fsdp} "
-           f"does not cover the {devices} devices")
-    _check(config.batch_size > 0 and config.batch_size % mesh == 0,
-           f"batch_size={config.batch_size} is not divided by the mesh of {mesh} devices")
-    _check(config.batch_size % processes == 0,
-           f"batch_size={config.batch_size} is not divided by {processes} processes")
-    _check(config.eval.batch_size % mesh == 0,
-           f"eval.batch_size={config.eval.batch_size} is not divided by the mesh of {mesh} devices")
-    _check(config.momentum.queue_size % config.batch_size == 0,
-           f"momentum.queue_size={config.momentum.queue_size} is not divided by "
-           f"batch_size={config.batch_size}")
-    _check(config.batch_size % config.loss.itm_negative_blocks == 0,
-           f"loss.itm_negative_blocks={config.loss.itm_negative_blocks} does not divide "
-           f"batch_size={config.batch_size}")
-    _check(config.data.image_size % config.model.image.patch_size == 0,
-           f"data.image_size={config.data.image_size} is not divided by "
-           f"model.image.patch_size={config.model.image.patch_size}")
-    for tower in ("image", "text"):
-        sizes = config.model[tower]
-        _check(sizes.width % sizes.heads == 0,
-               f"model.{tower}.width={sizes.width} is not divided by "
-               f"model.{tower}.heads={sizes.heads}")
-    _check(config.data.max_tokens <= config.model.text.positions,
-           f"data.max_tokens={config.data.max_tokens} exceeds "
-           f"model.text.positions={config.model.text.positions}")
-    _check(0 <= config.softmask.layer < config.model.text.fusion_layers - 1,
-           f"softmask.layer={config.softmask.layer} must be at least 0 and below "
-           f"{config.model.text.fusion_layers - 1}: in the last fusion layer only [CLS] reaches "
-           "the match score, so no other word would look at anything")
-
-
-def _validate_choices(config):
-    from jaxvl.evals import EVALUATORS
-    from jaxvl.methods import METHODS
-    from jaxvl.models import MODELS
-
-    choices = {
-        "method": METHODS,
-        "model.name": MODELS,
-        "model.product_dtype": ("float32", "bfloat16"),
-        "model.activation_dtype": ("float32", "bfloat16"),
-        "softmask.score": ("logit", "probability"),
-        "softmask.focal_on": ("all", "target"),
-    }
-    for key, allowed in choices.items():
-        value = config
-        for part in key.split("."):
-            value = value[part]
-        _check(value in allowed, f"{key}={value!r} is not one of {', '.join(allowed)}")
-    for name in config.evals:
-        _check(name in EVALUATORS, f"evals.{name} is not one of {', '.join(EVALUATORS)}")
-
-
-def _check(holds, message):
-    if not holds:
-        raise UserError(f"config: {message}")

@@ -12,6 +12,7 @@ from jaxvl import config as config_lib
 from jaxvl.data import batches as batches_lib
 from jaxvl.data import sources, tokenizer
 from jaxvl.errors import UserError
+from jaxvl.validate import validate
 
 
 class Basis(NamedTuple):
@@ -40,7 +41,7 @@ def open_basis(config):
     from jaxvl.models import MODELS
 
     workdir.check_keys(config)
-    config_lib.validate(config, devices=jax.device_count(), processes=jax.process_count())
+    validate(config, devices=jax.device_count(), processes=jax.process_count())
     words = tokenizer.load(config.data.tokenizer or _data_directory(config))
     config = _resolve(config, words)
     mesh = sharding.make_mesh(config.mesh)

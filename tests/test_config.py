@@ -10,6 +10,7 @@ import pytest
 from jaxvl import config as config_lib
 from jaxvl import experiment, workdir
 from jaxvl.errors import UserError
+from jaxvl.validate import validate
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.py"))
 
@@ -95,7 +96,7 @@ def test_every_experiment_builds_and_its_state_is_covered_by_the_rules(path, arg
     get_config = load(path).get_config
     config = get_config(argument) if argument else get_config()
     workdir.check_keys(config)
-    config_lib.validate(config, devices=jax.device_count(), processes=1)
+    validate(config, devices=jax.device_count(), processes=1)
     config = config_lib.resolve(config, vocabulary_size=30_522, mask_token=103)
     model = MODELS[config.model.name](config)
     method = METHODS[config.method](config, model, steps_per_epoch=100)
