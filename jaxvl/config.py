@@ -60,8 +60,9 @@ def _model():
         name="albef",  # a key of jaxvl.models.MODELS
         init="",  # weights to start from; empty: random
         embed_size=256,
+        activation="gelu",  # or "quick_gelu": part of what CLIP's weights are
         temperature=0.07,  # at the start; learned
-        temperature_range=(0.001, 0.5),
+        temperature_range=(0.001, 0.5),  # ALBEF's; CLIP's logit scale stays in [0, ln 100]
         scan_layers=True,  # compile one layer instead of all; the parameters are the same
         remat=False,  # recompute a layer's activations in the backward pass: less memory
         product_dtype="float32",  # inputs of matrix products; they accumulate in float32
@@ -69,14 +70,15 @@ def _model():
         image=dict(patch_size=16, layers=12, width=768, heads=12, mlp_width=3072),
         text=dict(
             layers=6,
-            fusion_layers=6,
+            fusion_layers=6,  # ALBEF's
             width=768,
             heads=12,
             mlp_width=3072,
             vocabulary_size=0,  # 0: the tokenizer's
             mask_token=-1,  # id of [MASK]; -1: the tokenizer's
+            end_token=-1,  # CLIP reads a text's meaning off this token; -1: the tokenizer's
             positions=512,
-            dropout=0.1,
+            dropout=0.1,  # ALBEF's
         ),
     )
 
@@ -167,11 +169,13 @@ def _evals():
     )
 
 
-def resolve(config, *, vocabulary_size, mask_token):
+def resolve(config, *, vocabulary_size, mask_token, end_token=-1):
     """Returns a copy with what depends on the tokenizer filled in, where it was left open."""
     config = config.copy_and_resolve_references()
     if config.model.text.vocabulary_size == 0:
         config.model.text.vocabulary_size = vocabulary_size
     if config.model.text.mask_token == -1:
         config.model.text.mask_token = mask_token
+    if config.model.text.end_token == -1:
+        config.model.text.end_token = end_token
     return config

@@ -49,14 +49,16 @@ def open_basis(config):
 
 
 def _resolve(config, words):
-    size, mask = words.get_vocab_size(), tokenizer.special_ids(words).mask
+    size, special = words.get_vocab_size(), tokenizer.special_ids(words)
     wanted = config.model.text.vocabulary_size
     if wanted and wanted < size:
         raise UserError(
             f"config: model.text.vocabulary_size={wanted} is less than the {size} words of the "
             "tokenizer; 0 takes the tokenizer's"
         )
-    return config_lib.resolve(config, vocabulary_size=size, mask_token=mask).lock()
+    return config_lib.resolve(
+        config, vocabulary_size=size, mask_token=special.mask, end_token=special.sep
+    ).lock()
 
 
 def _data_directory(config):

@@ -14,6 +14,7 @@ Metrics = dict[str, Any]
 class Model(NamedTuple):
     """An image tower, a text tower and what joins them.
 
+    Without fusion, as in CLIP, `image_keys`, `fuse` and both kinds of logits are None.
     `key` is a PRNG key for dropout, or None for none (evaluation).
     """
 

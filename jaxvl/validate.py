@@ -23,10 +23,12 @@ def _validate_choices(config):
     from jaxvl.evals import EVALUATORS
     from jaxvl.methods import METHODS
     from jaxvl.models import MODELS
+    from jaxvl.models.layers import ACTIVATIONS
 
     choices = {
         "method": METHODS,
         "model.name": MODELS,
+        "model.activation": ACTIVATIONS,
         "model.product_dtype": ("float32", "bfloat16"),
         "model.activation_dtype": ("float32", "bfloat16"),
         "softmask.score": ("logit", "probability"),

@@ -1,5 +1,5 @@
 """Models by name: each `make(config)` returns a jaxvl.types.Model."""
 
-from jaxvl.models import albef
+from jaxvl.models import albef, clip
 
-MODELS = {"albef": albef.make}
+MODELS = {"albef": albef.make, "clip": clip.make}

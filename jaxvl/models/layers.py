@@ -26,30 +26,41 @@ class Numerics(NamedTuple):
     activation: str
 
 
+# What stands between the two maps of a feed-forward; CLIP's first weights were trained with the
+# second and are wrong with the first.
+ACTIVATIONS = {
+    "gelu": lambda x: nn.gelu(x, approximate=False),
+    "quick_gelu": lambda x: x * jax.nn.sigmoid(1.702 * x),
+}
+
+
 class Dense(nn.Module):
     """A linear map of the last axis; its kernel is [in, out]."""
 
     features: int
     numerics: Numerics
+    use_bias: bool = True
 
     @nn.compact
     def __call__(self, x):
         kernel = self.param("kernel", KERNEL, (x.shape[-1], self.features))
-        bias = self.param("bias", nn.initializers.zeros, (self.features,))
         rows = x.reshape(-1, x.shape[-1])
-        y = product("ri,io->ro", rows, kernel, dtype=self.numerics.product) + bias[None]
+        y = product("ri,io->ro", rows, kernel, dtype=self.numerics.product)
+        if self.use_bias:
+            y = y + self.param("bias", nn.initializers.zeros, (self.features,))[None]
         return y.reshape(*x.shape[:-1], self.features).astype(self.numerics.activation)
 
 
 class Mlp(nn.Module):
-    """Two linear maps with an exact GELU between them."""
+    """Two linear maps with one of ACTIVATIONS between them."""
 
     width: int
     numerics: Numerics
+    activation: str = "gelu"
 
     @nn.compact
     def __call__(self, x):
-        hidden = nn.gelu(Dense(self.width, self.numerics, name="up")(x), approximate=False)
+        hidden = ACTIVATIONS[self.activation](Dense(self.width, self.numerics, name="up")(x))
         return Dense(x.shape[-1], self.numerics, name="down")(hidden)
 
 
@@ -65,10 +76,13 @@ def split_heads(x_GxLxD, heads):
     return x_GxLxD.reshape(*x_GxLxD.shape[:-1], heads, -1)
 
 
-def attention_weights(query_GxLxhxd, key_GxMxhxd, numerics, *, keep_GxM, mask_GxM):
+def attention_weights(
+    query_GxLxhxd, key_GxMxhxd, numerics, *, keep_GxM, mask_GxM, causal=False
+):
     """Returns float32 [G, h, L, M]: softmax over the keys.
 
     keep_GxM: factor of each key vector, or None for 1. mask_GxM: keys that exist, or None for all.
+    causal: a query sees the keys up to its own place.
     """
     scale = query_GxLxhxd.shape[-1] ** -0.5
     scores_GxhxLxM = product(
@@ -78,6 +92,9 @@ def attention_weights(query_GxLxhxd, key_GxMxhxd, numerics, *, keep_GxM, mask_Gx
         scores_GxhxLxM = scores_GxhxLxM * keep_GxM[:, None, None, :]
     if mask_GxM is not None:
         scores_GxhxLxM = jnp.where(mask_GxM[:, None, None, :], scores_GxhxLxM, -1e9)
+    if causal:
+        seen_LxM = jnp.tri(*scores_GxhxLxM.shape[2:], dtype=bool)
+        scores_GxhxLxM = jnp.where(seen_LxM[None, None], scores_GxhxLxM, -1e9)
     return jax.nn.softmax(scores_GxhxLxM)
 
 
@@ -93,6 +110,7 @@ class SelfAttention(nn.Module):
     heads: int
     numerics: Numerics
     dropout: float
+    causal: bool = False
 
     @nn.compact
     def __call__(self, x_GxLxD, mask_GxL, key):
@@ -100,7 +118,7 @@ class SelfAttention(nn.Module):
         parts = jnp.split(joined, 3, axis=-1)
         query, key_heads, value = (split_heads(part, self.heads) for part in parts)
         attention = attention_weights(
-            query, key_heads, self.numerics, keep_GxM=None, mask_GxM=mask_GxL
+            query, key_heads, self.numerics, keep_GxM=None, mask_GxM=mask_GxL, causal=self.causal
         )
         attention = dropout(attention, self.dropout, key, "attention")
         return Dense(x_GxLxD.shape[-1], self.numerics, name="out")(

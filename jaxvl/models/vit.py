@@ -32,6 +32,7 @@ class PatchEmbedding(nn.Module):
     width: int
     tokens: int
     numerics: tuple
+    use_bias: bool
 
     @nn.compact
     def __call__(self, x_GxHxWx3):
@@ -39,7 +40,7 @@ class PatchEmbedding(nn.Module):
         p = self.patch
         patches = x_GxHxWx3.reshape(g, h // p, p, w // p, p, 3).transpose(0, 1, 3, 2, 4, 5)
         patches = patches.reshape(g, (h // p) * (w // p), p * p * 3)
-        v = Dense(self.width, self.numerics, name="projection")(patches)
+        v = Dense(self.width, self.numerics, self.use_bias, name="projection")(patches)
         class_token = self.param("class_token", TRUNCATED_NORMAL, (1, 1, self.width))
         positions = self.param("positions", TRUNCATED_NORMAL, (1, self.tokens, self.width))
         first = jnp.broadcast_to(class_token, (g, 1, self.width)).astype(v.dtype)
@@ -52,29 +53,39 @@ class Block(nn.Module):
     heads: int
     mlp_width: int
     numerics: tuple
+    epsilon: float
+    activation: str
+    causal: bool
 
     @nn.compact
     def __call__(self, x):
-        norm = functools.partial(layer_norm, EPSILON, self.numerics)
-        attention = SelfAttention(self.heads, self.numerics, 0.0, name="attention")
+        norm = functools.partial(layer_norm, self.epsilon, self.numerics)
+        attention = SelfAttention(self.heads, self.numerics, 0.0, self.causal, name="attention")
         x = x + attention(norm(name="attention_norm")(x), None, None)
-        return x + Mlp(self.mlp_width, self.numerics, name="mlp")(norm(name="mlp_norm")(x))
+        mlp = Mlp(self.mlp_width, self.numerics, self.activation, name="mlp")
+        return x + mlp(norm(name="mlp_norm")(x))
 
 
-def make_vit(sizes, *, image_size, numerics, scan, remat):
+def make_vit(
+    sizes, *, image_size, numerics, scan, remat,
+    epsilon=EPSILON, activation="gelu", pre_norm=False,
+):  # fmt: skip
     """Returns (init, encode): init(key) -> params; encode(params, image uint8) -> v_GxNxD.
 
     sizes: config.model.image. image_size: pixels of a side, divided by the patch.
+    pre_norm: CLIP's kind, which normalises the embedded patches, and they have no bias.
     """
     tokens = (image_size // sizes.patch_size) ** 2 + 1
-    embedding = PatchEmbedding(sizes.patch_size, sizes.width, tokens, numerics)
-    block = Block(sizes.heads, sizes.mlp_width, numerics)
-    norm = layer_norm(EPSILON, numerics, name=None)
+    embedding = PatchEmbedding(sizes.patch_size, sizes.width, tokens, numerics, not pre_norm)
+    block = Block(sizes.heads, sizes.mlp_width, numerics, epsilon, activation, causal=False)
+    norm = layer_norm(epsilon, numerics, name=None)
     v_1xNxD = jnp.zeros((1, 2, sizes.width))
 
     def init(key):
         picture = jnp.zeros((1, image_size, image_size, 3))
+        first = {"pre_norm": norm.init(stream(key, "pre_norm"), v_1xNxD)["params"]}
         return {
+            **(first if pre_norm else {}),
             "embedding": embedding.init(stream(key, "embedding"), picture)["params"],
             "layers": init_stack(
                 lambda k: block.init(k, v_1xNxD)["params"], stream(key, "layers"), sizes.layers
@@ -85,6 +96,8 @@ def make_vit(sizes, *, image_size, numerics, scan, remat):
     def encode(params, image_GxHxWx3):
         x = normalise_pixels(image_GxHxWx3)
         v = embedding.apply({"params": params["embedding"]}, x)
+        if pre_norm:
+            v = norm.apply({"params": params["pre_norm"]}, v)
         v = run_stack(
             lambda p, v, _key, _extra: block.apply({"params": p}, v),
             params["layers"],
