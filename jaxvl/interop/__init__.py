@@ -1,0 +1,1 @@
+"""Weights of other projects: how their tensors are named, and reading them."""
