@@ -49,7 +49,10 @@ def _data():
         tokenizer="",  # name, folder or tokenizer.json; empty: the one stored with the data set
         max_words=30,
         max_tokens=25,  # with [CLS]
-        add_sep=False,  # the original ALBEF has no [SEP]
+        add_sep=False,  # end with [SEP]: the original ALBEF does not, CLIP must
+        token_lengths=(),  # CLIP: cut a batch to the first of these that holds its longest caption
+        negatives="",  # false captions: "" none, "own" the data set's, or jaxvl.negatives' folder
+        negative_kinds=("relation", "adj_swap", "adj", "noun", "verb"),  # K columns, in order
         prefetch_batches=4,
         loader_threads=2,
     )
@@ -58,7 +61,8 @@ def _data():
 def _model():
     return dict(
         name="albef",  # a key of jaxvl.models.MODELS
-        init="",  # weights to start from; empty: random
+        init="",  # weights to start from; PATH,PATH where they come in parts; empty: random
+        allow_missing=(),  # regular expressions of tensors that `init` may lack or leave over
         embed_size=256,
         activation="gelu",  # or "quick_gelu": part of what CLIP's weights are
         temperature=0.07,  # at the start; learned
@@ -67,7 +71,14 @@ def _model():
         remat=False,  # recompute a layer's activations in the backward pass: less memory
         product_dtype="float32",  # inputs of matrix products; they accumulate in float32
         activation_dtype="float32",  # between the products
-        image=dict(patch_size=16, layers=12, width=768, heads=12, mlp_width=3072),
+        image=dict(
+            patch_size=16,
+            layers=12,
+            width=768,
+            heads=12,
+            mlp_width=3072,
+            norm_epsilon=0.0,  # of LayerNorm; 0: the model's own
+        ),
         text=dict(
             layers=6,
             fusion_layers=6,  # ALBEF's
@@ -78,6 +89,7 @@ def _model():
             mask_token=-1,  # id of [MASK]; -1: the tokenizer's
             end_token=-1,  # CLIP reads a text's meaning off this token; -1: the tokenizer's
             positions=512,
+            norm_epsilon=0.0,  # of LayerNorm; 0: the model's own
             dropout=0.1,  # ALBEF's
         ),
     )
@@ -166,6 +178,16 @@ def _evals():
         retrieval=dict(rerank=128),  # candidates that the fusion encoder ranks again; 0: none
         hard_negatives=dict(),  # data sets that bring negatives (Scenes)
         grounding=dict(),  # data sets that know which word means which box (Scenes)
+        # Published benchmarks, each dict(annotations=FOLDER_OR_FILE, images=FOLDER).
+        sugarcrepe=None,
+        sugarcrepe_pp=None,
+        aro_relation=None,
+        aro_attribution=None,
+        aro_order=None,
+        valse=None,
+        winoground=None,
+        bla=None,
+        vl_checklist=None,
     )
 
 

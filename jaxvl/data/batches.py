@@ -4,10 +4,9 @@ A host thread reads raw bytes in bulk and hands them to one Python-free TF funct
 source, that parses, crops and distorts; the captions are tokenised on the host. Nothing random is
 stored: every draw is keyed by (seed, epoch, example).
 
-g rows of this process, G rows of the global batch, L tokens, H = W = image_size.
+g rows of this process, G rows of the global batch, L tokens, K negatives, H = W = image_size.
 """
 
-import os
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -16,8 +15,11 @@ import numpy as np
 from jaxvl.data import image_ops
 from jaxvl.data import tokenizer as tokenizers
 from jaxvl.data.host_tf import tf
+from jaxvl.data.negatives import open_negatives
+from jaxvl.data.negatives.own import open_own
 from jaxvl.data.order import make_order
 from jaxvl.data.prefetch import prefetch
+from jaxvl.data.records import mapper
 from jaxvl.errors import UserError
 
 __all__ = ["Batches", "eval_images", "make_batches", "prefetch"]
@@ -47,8 +49,11 @@ def make_batches(
 
     sources_and_weights: [(Source, weight)], one or several. batch_size: G, over all processes.
     A batch: image uint8 [g, H, W, 3]; token_ids int32, token_mask bool, word_ids int32 [g, L];
-    image_id and example_id int32 [g], numbered through all sources.
-    Raises UserError if the processes do not divide the batch, or for a record that cannot be read.
+    image_id and example_id int32 [g], numbered through all sources. With data.negatives also K
+    false captions of each row's own: negative_ids int32, negative_mask bool [g, K, L];
+    negative_valid bool [g, K], where False there is none and the row is padding.
+    Raises UserError if the processes do not divide the batch, for a record that cannot be read, or
+    for negatives of another data set or of other kinds.
     """
     rows = _local_rows(batch_size, process_index, process_count)
     sources = [source for source, _ in sources_and_weights]
@@ -57,40 +62,64 @@ def make_batches(
     first_id_S = np.cumsum(sizes_S) - sizes_S
     examples = [_training_examples(source, data_cfg, seed=seed) for source in sources]
 
-    def rows_of(place, example_id_g):
+    def examples_of(place, example_id_g):
         if len(sources) == 1:
             return examples[0](place.index, place.epoch, example_id_g)
-        image_g = np.empty((len(rows), data_cfg.image_size, data_cfg.image_size, 3), np.uint8)
-        caption_g = np.empty(len(rows), object)
+        joined = {}
         for number in np.unique(place.source):
             at = place.source == number
-            image_g[at], caption_g[at] = examples[number](
-                place.index[at], place.epoch[at], example_id_g[at]
-            )
-        return image_g, caption_g
+            found = examples[number](place.index[at], place.epoch[at], example_id_g[at])
+            for name, value in found.items():
+                shape = (len(rows), *value.shape[1:])
+                joined.setdefault(name, np.empty(shape, value.dtype))[at] = value
+        return joined
 
     def batch(step):
         place = order(step * batch_size + rows)
         example_id_g = (first_id_S[place.source] + place.index).astype(np.int32)
-        image_g, caption_g = rows_of(place, example_id_g.astype(np.int64))
-        tokens = tokenizers.encode(
-            tokenizer,
-            [caption.decode("utf-8", "replace") for caption in caption_g],
-            max_tokens=data_cfg.max_tokens,
-            max_words=data_cfg.max_words,
-            add_sep=data_cfg.add_sep,
-        )
+        found = examples_of(place, example_id_g.astype(np.int64))
+        captions = [caption.decode("utf-8", "replace") for caption in found["caption"]]
+        tokens = _tokenize(tokenizer, captions, data_cfg)
+        negatives = {}
+        if data_cfg.negatives:
+            negatives = _negative_tokens(tokenizer, found["negatives"], data_cfg)
         return {
-            "image": image_g,
+            "image": found["image"],
             "token_ids": tokens.ids,
             "token_mask": tokens.mask,
             "word_ids": tokens.words,
             "image_id": example_id_g,  # one example = one image
             "example_id": example_id_g,
+            **negatives,
         }
 
     num_examples = int(sizes_S.sum())
     return Batches(num_examples, -(-num_examples // batch_size), batch)
+
+
+def _tokenize(tokenizer, captions, data_cfg):
+    return tokenizers.encode(
+        tokenizer,
+        captions,
+        max_tokens=data_cfg.max_tokens,
+        max_words=data_cfg.max_words,
+        add_sep=data_cfg.add_sep,
+    )
+
+
+def _negative_tokens(tokenizer, negatives_gxK, data_cfg):
+    """Return the batch's entries of negatives, of texts "" where there is none."""
+    valid_gxK = negatives_gxK != ""
+    tokens = _tokenize(tokenizer, negatives_gxK[valid_gxK].tolist(), data_cfg)
+    shape = (*valid_gxK.shape, data_cfg.max_tokens)
+    ids_gxKxL = np.full(shape, max(tokenizers.special_ids(tokenizer).pad, 0), np.int32)
+    mask_gxKxL = np.zeros(shape, bool)
+    ids_gxKxL[valid_gxK], mask_gxKxL[valid_gxK] = tokens.ids, tokens.mask
+    return {
+        "negative_ids": ids_gxKxL,
+        "negative_mask": mask_gxKxL,
+        "negative_valid": valid_gxK,
+    }
 
 
 def eval_images(source, data_cfg, *, batch_size, process_index, process_count):
@@ -102,7 +131,7 @@ def eval_images(source, data_cfg, *, batch_size, process_index, process_count):
     """
     rows = _local_rows(batch_size, process_index, process_count)
     size = data_cfg.image_size
-    pictures = _mapper(source, lambda record: {"image": image_ops.whole(record["image"], size)})
+    pictures = mapper(source, lambda record: {"image": image_ops.whole(record["image"], size)})
 
     def batch(step):
         index_g = (step * batch_size + rows).astype(np.int32)
@@ -131,7 +160,11 @@ def _local_rows(batch_size, process_index, process_count):
 
 
 def _training_examples(source, data_cfg, *, seed):
-    """Return `(indices, epochs, example ids) -> (uint8 images, bytes captions)` of one source."""
+    """Return `(indices, epochs, example ids) -> dict` of one source.
+
+    image uint8, caption bytes, and with data.negatives str [n, K], of that caption.
+    """
+    negatives = _open_negatives(source, data_cfg)
     count = image_ops.num_draws(data_cfg)
 
     def one(record, epoch, example_id):
@@ -147,68 +180,25 @@ def _training_examples(source, data_cfg, *, seed):
         return {
             "image": image_ops.augment(record["image"], u, data_cfg),
             "caption": captions[turn],
+            "turn": turn,
         }
 
-    examples = _mapper(source, one, num_keys=2)
+    examples = mapper(source, one, num_keys=2)
 
-    def images_and_captions(index_g, epoch_g, example_id_g):
-        out = examples(index_g, epoch_g, example_id_g)
-        return out["image"], out["caption"]
+    def rows(index_g, epoch_g, example_id_g):
+        found = examples(index_g, epoch_g, example_id_g)
+        if negatives:
+            found["negatives"] = np.array(negatives.read(index_g, found["turn"]), object)
+        return found
 
-    return images_and_captions
-
-
-def _mapper(source, function, *, num_keys=0):
-    """Return `(indices, *keys int64) -> dict of arrays`, `function(record, *keys)` for each index.
-
-    A record that cannot be read or decoded raises UserError naming it.
-    """
-
-    @tf.function(
-        input_signature=[tf.TensorSpec([None], tf.string)]
-        + [tf.TensorSpec([None], tf.int64)] * num_keys
-    )
-    def graph(raw, *keys):
-        def one(raw, *keys):
-            return function(source.parse(raw), *keys)
-
-        rows = tf.data.Dataset.from_tensor_slices((raw, *keys))
-        rows = rows.map(one, num_parallel_calls=os.cpu_count(), deterministic=True)
-        return rows.batch(tf.size(raw, tf.int64)).get_single_element()
-
-    def rows(index, *keys):
-        raw = tf.constant(source.read(index), tf.string)
-        return {name: value.numpy() for name, value in graph(raw, *keys).items()}
-
-    def rows_or_the_bad_one(index, *keys):
-        try:
-            return rows(index, *keys)
-        except UserError:
-            raise
-        except Exception as error:
-            for at in range(len(index)):
-                try:
-                    rows(index[at : at + 1], *(key[at : at + 1] for key in keys))
-                except Exception as cause:
-                    raise UserError(_what_is_wrong(source, index[at], cause)) from cause
-            raise error
-
-    return rows_or_the_bad_one
+    return rows
 
 
-def _what_is_wrong(source, index, cause):
-    """Return the line that names a record that cannot be used."""
-    try:
-        fields = source.parse(tf.constant(source.read(np.array([index]))[0]))
-        file_name = fields["file_name"].numpy().decode("utf-8", "replace")
-    except Exception:
-        return f"{source.name}: record {index} cannot be read; copy or prepare the data set again"
-    if len(fields["captions"]):
-        # TF says where in the graph, in many lines; then what, on the line before "[[{{node".
-        reason = str(cause).split("\n\t [[")[0].splitlines()[-1].split("MapV2: ")[-1]
-    else:
-        reason = "it has no caption"
-    return (
-        f"{source.name}: record {index} ({file_name}) cannot be used: {reason}; "
-        "prepare the data set without it"
+def _open_negatives(source, data_cfg):
+    if not data_cfg.negatives:
+        return None
+    if data_cfg.negatives == "own":
+        return open_own(source, kinds=data_cfg.negative_kinds)
+    return open_negatives(
+        data_cfg.negatives, fingerprint=source.fingerprint, kinds=data_cfg.negative_kinds
     )

@@ -4,7 +4,6 @@ Letters: G batch, N image tokens, L text tokens, D width, E embedding.
 """
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec as P
 
@@ -103,8 +102,9 @@ def end_of_text(ids_GxL, end_token):
 
 def _make_text(sizes, *, activation, numerics, scan, remat):
     embedding = Embeddings(sizes.vocabulary_size, sizes.positions, sizes.width, numerics)
-    block = Block(sizes.heads, sizes.mlp_width, numerics, EPSILON, activation, causal=True)
-    norm = layer_norm(EPSILON, numerics, name=None)
+    epsilon = sizes.norm_epsilon or EPSILON
+    block = Block(sizes.heads, sizes.mlp_width, numerics, epsilon, activation, causal=True)
+    norm = layer_norm(epsilon, numerics, name=None)
     t_1xLxD = jnp.zeros((1, 2, sizes.width))
 
     def init(key):

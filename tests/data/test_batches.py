@@ -44,6 +44,7 @@ def settings(**keys):
                 max_tokens=8,
                 max_words=30,
                 add_sep=False,
+                negatives="",
                 prefetch_batches=2,
                 loader_threads=2,
             ),
