@@ -1,81 +1,184 @@
-"""Evaluate a trained model on a split of its data set, or of another one.
+"""Evaluate a trained model on a split of its data set, on another one, or on a benchmark.
 
   python -m jaxvl.evaluate --workdir runs/demo --split test
+  python -m jaxvl.evaluate --workdir runs/demo --benchmark sugarcrepe --annotations DIR --images DIR
+  python -m jaxvl.evaluate --workdir runs/demo --against init
+
+--against shows the change against the checkpoint the run started from (init), a STEP of the run,
+another run (its working directory), or figures written before (FILE.json).
 """
 
-import argparse
-import os
+import json
 import sys
 from pathlib import Path
 
+from jaxvl import command_line
+from jaxvl.command_line import use_data  # noqa: F401  (its place before)
 from jaxvl.errors import UserError
 
 
 def main(arguments=None):
     """Command line. Exits 2 with one line on stderr for what the user can put right."""
     flags = _parser().parse_args(arguments)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    try:
-        evaluate(flags.workdir, split=flags.split, data=flags.data, out=flags.out)
-    except UserError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(2)
+    with command_line.mistakes_in_one_line():
+        benchmark = _benchmark(flags)
+        evaluate(
+            flags.workdir, split=flags.split, data=flags.data, out=flags.out, benchmark=benchmark,
+            against=flags.against,
+        )  # fmt: skip
 
 
 def _parser():
-    parser = argparse.ArgumentParser(
-        prog="python -m jaxvl.evaluate",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_line.parser("jaxvl.evaluate", __doc__)
     parser.add_argument("--workdir", required=True, metavar="DIR", help="of a training run")
     parser.add_argument("--split", help="of the data set (the run's eval.split)")
     parser.add_argument(
         "--data", metavar="DIR", help="another prepared data set (the one it was trained on)"
     )
-    parser.add_argument("--out", metavar="FILE", help="JSON (WORKDIR/eval_SPLIT.json)")
+    parser.add_argument(
+        "--benchmark",
+        metavar="NAME",
+        help="beside retrieval only this: sugarcrepe, sugarcrepe_pp, aro_relation, "
+        "aro_attribution, aro_order, valse, winoground, bla, vl_checklist",
+    )
+    parser.add_argument("--annotations", metavar="DIR", help="the benchmark's published files")
+    parser.add_argument("--images", metavar="DIR", help="the benchmark's pictures")
+    parser.add_argument("--against", metavar="WHAT", help="init, STEP, DIR or FILE.json")
+    parser.add_argument("--out", metavar="FILE", help="JSON (WORKDIR/eval_SPLIT or _NAME.json)")
     return parser
 
 
-def evaluate(workdir, *, split, data, out):
+def _benchmark(flags):
+    """Returns (name, its keys in config.evals), or None."""
+    given = {"--annotations": flags.annotations, "--images": flags.images}
+    missing = [flag for flag, value in given.items() if not value]
+    if flags.benchmark and missing:
+        raise UserError(f"--benchmark {flags.benchmark} needs {' and '.join(missing)}")
+    if not flags.benchmark and len(missing) < len(given):
+        raise UserError("--annotations and --images belong to a --benchmark")
+    if not flags.benchmark:
+        return None
+    return flags.benchmark, {"annotations": flags.annotations, "images": flags.images}
+
+
+def evaluate(workdir, *, split, data, out, benchmark=None, against=None):
     """Evaluates the newest checkpoint; prints a table and writes JSON. Returns the scores.
 
-    split, data, out: None for what the run has and for WORKDIR/eval_SPLIT.json.
+    split, data, out: None for what the run has and for WORKDIR/eval_SPLIT.json. benchmark: (name,
+    keys) to run beside retrieval, instead of the run's evaluators. against: as --against says.
+    Tables and plots of false matches go to the folder OUT_false_match.
     Raises UserError for what is not there; then nothing is written.
     """
-    from jaxvl import checkpoint, evals, experiment
-    from jaxvl.metrics import table
-    from jaxvl.workdir import load_config, write_json
+    from jaxvl import metrics
+    from jaxvl.evals import false_match
+    from jaxvl.workdir import write_json
 
-    config = load_config(workdir)
-    config.mesh.update(data=-1, fsdp=1)  # any machine will do, not the one it was trained on
-    config.eval.split = split or config.eval.split
-    if data:
-        use_data(config, data)
-    out = Path(out or Path(workdir) / f"eval_{config.eval.split}.json")
-    if out.is_dir() or not out.absolute().parent.is_dir():
-        raise UserError(f"--out {out} is a folder, or lies in none")
-    basis = experiment.open_basis(config)
-    source = experiment.open_held_out(basis)
-    params, step = checkpoint.restore_params(workdir, model=basis.model, mesh=basis.mesh)
-    evaluators = evals.make_evaluators(
-        basis.config, model=basis.model, source=source, tokenizer=basis.tokenizer, mesh=basis.mesh
-    )
-    scores = evals.run_all(evaluators, params, progress=True)
+    config = command_line.load_run(workdir, split=split, data=data)
+    if benchmark:
+        only(config, benchmark)
+    out = Path(out or Path(workdir) / f"eval_{(benchmark or [config.eval.split])[0]}.json")
+    command_line.check_file("--out", out)
+    run = Run(workdir, config)
+    before = scores_before(against, run) if against else None
+    findings = {}
+    scores, step = run.scores(report=findings.__setitem__)
     print(f"{config.eval.split} of {config.data.dir}, after step {step}\n")
-    print(table(scores))
-    write_json(out, {"step": step, "split": config.eval.split, **scores})
+    found = {"step": step, "split": config.eval.split, **scores}
+    if before:
+        change = metrics.change(scores, before)
+        print(metrics.change_table(scores, before, title=against))
+        found |= {"against": {"what": against, **before}, "change": change}
+    else:
+        print(metrics.table(scores))
+    for name, one in findings.items():
+        path = false_match.write(one, out.parent / f"{out.stem}_false_match", name)
+        print(f"\nfalse matches of {name}: {path}", end="")
+    write_json(out, found)
     print(f"\nscores as JSON: {out}")
     return scores
 
 
-def use_data(config, directory):
-    """Points a run's configuration at another prepared data set, read with the run's tokenizer."""
-    mixture = config.data.mixture
-    trained_on = mixture[0][0] if mixture and not config.data.dir else config.data.dir
-    config.data.tokenizer = config.data.tokenizer or trained_on
-    config.data.name = ""
-    config.data.dir = directory
+def only(config, benchmark):
+    """Leaves of config.evals retrieval and this benchmark: the one is known to cost the other."""
+    from jaxvl.evals import BENCHMARKS
+
+    name, keys = benchmark
+    if name not in BENCHMARKS:
+        raise UserError(f"--benchmark {name} is not one of {', '.join(BENCHMARKS)}")
+    for other in config.evals:
+        if other != "retrieval":
+            config.evals[other] = None
+    config.evals[name] = keys
+
+
+class Run:
+    """A run's model and evaluators, and the scores of any parameters of that model."""
+
+    def __init__(self, workdir, config):
+        """Opens the run; without its data set only benchmarks are left, and a line says so."""
+        from jaxvl import evals, experiment
+
+        self.workdir, self.config = workdir, config
+        self.basis = experiment.open_basis(config)
+        try:
+            source = experiment.open_held_out(self.basis)
+        except UserError as error:
+            if all(config.evals[name] is None for name in evals.BENCHMARKS):
+                raise
+            print(f"only the benchmark is run: {error}", file=sys.stderr)
+            source = None
+        self._evaluators = evals.make_evaluators(
+            self.basis.config, model=self.basis.model, source=source,
+            tokenizer=self.basis.tokenizer, mesh=self.basis.mesh,
+        )  # fmt: skip
+
+    def scores(self, *, step=None, report=None):
+        """Returns (scores, step) of a checkpoint, by default the newest."""
+        from jaxvl import checkpoint
+
+        params, step = checkpoint.restore_params(
+            self.workdir, model=self.basis.model, mesh=self.basis.mesh, step=step
+        )
+        return self.scores_of(params, report=report), step
+
+    def scores_of(self, params, *, report=None):
+        """Returns the scores of parameters. report: see evals.run_all."""
+        from jaxvl import evals
+
+        return evals.run_all(self._evaluators, params, progress=True, report=report)
+
+
+def scores_before(against, run):
+    """Returns the scores to compare with: of init, a STEP, another run's DIR, or a FILE.json."""
+    from jaxvl import experiment
+
+    if against.isdigit():
+        return run.scores(step=int(against))[0]
+    if against == "init":
+        name, basis = run.config.model.init, run.basis
+        if not name:
+            raise UserError(f"--against init: {run.workdir} started from random weights")
+        return run.scores_of(experiment.load_init(name, model=basis.model, mesh=basis.mesh))
+    if Path(against).is_dir():
+        return Run(against, _as_evaluated(command_line.load_run(against), run.config)).scores()[0]
+    try:
+        stored = json.loads(Path(against).read_text())
+        numbers = {name: value for name, value in stored.items() if "/" in name}
+    except (OSError, ValueError, AttributeError):
+        raise UserError(
+            f"--against {against} is neither init, a step, a run's working directory nor JSON "
+            "written by this command"
+        ) from None
+    return numbers
+
+
+def _as_evaluated(config, as_this):
+    """Returns a run's configuration with the evaluation and the data set of another run's."""
+    config = config.copy_and_resolve_references().unlock()
+    use_data(config, as_this.data.dir)
+    config.data.name = as_this.data.name
+    config.eval, config.evals = as_this.eval, as_this.evals
+    return config.lock()
 
 
 if __name__ == "__main__":

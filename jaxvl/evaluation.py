@@ -31,11 +31,18 @@ class Evaluation:
         from jaxvl import evals
 
         chief = jax.process_index() == 0
-        scores = evals.run_all(self._evaluators, params, progress=chief)
+        scores = evals.run_all(
+            self._evaluators, params, progress=chief, report=self._report if chief else None
+        )
         self.panel = self._draw_panel(params, step)
         if chief:
             workdir.write_json(self._directory / "results.json", {"step": step, **scores})
         return scores
+
+    def _report(self, name, findings):
+        from jaxvl.evals import false_match
+
+        false_match.write(findings, self._directory / "false_match", name)
 
     def _draw_panel(self, params, step):
         from jaxvl.evals import panel
@@ -66,6 +73,9 @@ class Evaluation:
         panels = sorted((self._directory / "panels").glob("*.png"))
         if panels:
             print(f"\nwhat each word looks at: {panels[-1]}")
+        plots = sorted((self._directory / "false_match").glob("*.png"))
+        if plots:
+            print(f"false matches by how alike the captions are: {', '.join(map(str, plots))}")
         print(f"scores as JSON: {path}", flush=True)
 
 

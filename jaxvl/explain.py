@@ -3,12 +3,9 @@
   python -m jaxvl.explain --workdir runs/demo --image photo.jpg --text "a red cube" --out out.png
 """
 
-import argparse
 import io
-import os
-import sys
-from pathlib import Path
 
+from jaxvl import command_line
 from jaxvl.errors import UserError
 
 SIDE = 230  # pixels of a picture
@@ -23,22 +20,14 @@ LEGEND = (
 def main(arguments=None):
     """Command line. Exits 2 with one line on stderr for what the user can put right."""
     flags = _parser().parse_args(arguments)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    try:
+    with command_line.mistakes_in_one_line():
         reading = explain(flags.workdir, image=flags.image, text=flags.text, out=flags.out)
-    except UserError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(2)
     print("\n".join(summary(reading)))
     print(f"picture: {flags.out}")
 
 
 def _parser():
-    parser = argparse.ArgumentParser(
-        prog="python -m jaxvl.explain",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_line.parser("jaxvl.explain", __doc__)
     parser.add_argument("--workdir", required=True, metavar="DIR", help="of a training run")
     parser.add_argument("--image", required=True, metavar="FILE", help="JPEG, PNG, WebP, ...")
     parser.add_argument("--text", required=True, metavar="TEXT", help="a sentence about it")
@@ -52,7 +41,7 @@ def explain(workdir, *, image, text, out):
     Raises UserError for what cannot be read, an empty text, and a workdir without checkpoint;
     then nothing is written.
     """
-    _check_out(out)
+    command_line.check_file("--out", out)
     jpeg = _picture(image)
     _check_text(text)
     reading = _read(workdir, jpeg, text)
@@ -104,13 +93,6 @@ def _cut(reading):
     return f"The text is too long for this model; it did not read: {' '.join(reading.cut)}"
 
 
-def _check_out(out):
-    if Path(out).is_dir():
-        raise UserError(f"--out {out} is a folder; give the name of a PNG file")
-    if not Path(out).absolute().parent.is_dir():
-        raise UserError(f"--out {out}: there is no folder {Path(out).absolute().parent}")
-
-
 def _check_text(text):
     from jaxvl.data.text_ops import clean_caption
 
@@ -137,10 +119,8 @@ def _read(workdir, jpeg, text):
     from jaxvl.data import image_ops
     from jaxvl.evals.examples import make_tokenize
     from jaxvl.evals.reading import read
-    from jaxvl.workdir import load_config
 
-    config = load_config(workdir)
-    config.mesh.update(data=-1, fsdp=1)  # any machine will do, not the one it was trained on
+    config = command_line.load_run(workdir)
     basis = experiment.open_basis(config)
     if not basis.model.fuse:
         raise UserError(f"{workdir}: {config.model.name} has no fusion encoder to explain")

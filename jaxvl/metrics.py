@@ -94,6 +94,26 @@ def table(values):
     return "\n".join(lines)
 
 
+def change(now, before):
+    """Returns {name: now - before} of the shares (floats) that both have."""
+    shared = [name for name in now if isinstance(now[name], float)]
+    return {name: now[name] - before[name] for name in shared if name in before}
+
+
+def change_table(now, before, *, title):
+    """Returns aligned lines: now, before and the change, in percent and points, grouped."""
+    changes = change(now, before)
+    width = max((len(name) for name in now), default=0)
+    lines, group = [f"  {'':<{width}}  {'now':>8}    {title[-16:]:>16}    change"], None
+    for name, value in changes.items():
+        if group is not None and name.split("/")[0] != group:
+            lines.append("")
+        group = name.split("/")[0]
+        shares = f"{100 * now[name]:8.1f} %  {100 * before[name]:14.1f} %  {100 * value:+8.1f}"
+        lines.append(f"  {name:<{width}}  {shares}")
+    return "\n".join(lines)
+
+
 class Writer:
     """Writes one JSON object a line to WORKDIR/metrics.jsonl and scalars to TensorBoard."""
 

@@ -47,6 +47,11 @@ class Method(NamedTuple):
 
 
 class Evaluator(NamedTuple):
-    """One evaluation: `run(params) -> dict of floats`, names flat under the evaluator's own."""
+    """One evaluation: `run(params, progress) -> dict of floats`, names flat under its own.
+
+    findings: (params, progress) -> (that dict, jaxvl.evals.false_match.Findings), where there are
+    false captions; else None.
+    """
 
     run: Callable
+    findings: Callable | None = None

@@ -5,7 +5,7 @@ A key that belongs to one model or method is checked only where that one is used
 
 from jaxvl.errors import UserError
 
-MODEL_OF = {"albef": "albef", "softmask": "albef"}  # what a method can train
+MODEL_OF = {"albef": "albef", "softmask": "albef", "clip": "clip"}  # what a method can train
 
 
 def validate(config, *, devices, processes):
@@ -15,12 +15,16 @@ def validate(config, *, devices, processes):
     _validate_sizes(config)
     if config.model.name == "albef":
         _validate_fusion(config)
+    if config.model.name == "clip":
+        _validate_end(config)
+    else:
+        _check(not config.data.token_lengths, "data.token_lengths is for model.name='clip' alone")
     if config.method in ("albef", "softmask"):
         _validate_queue(config)
 
 
 def _validate_choices(config):
-    from jaxvl.evals import EVALUATORS
+    from jaxvl.evals import BENCHMARKS, EVALUATORS
     from jaxvl.methods import METHODS
     from jaxvl.models import MODELS
     from jaxvl.models.layers import ACTIVATIONS
@@ -39,8 +43,11 @@ def _validate_choices(config):
         for part in key.split("."):
             value = value[part]
         _check(value in allowed, f"{key}={value!r} is not one of {', '.join(allowed)}")
-    for name in config.evals:
+    for name, keys in config.evals.items():
         _check(name in EVALUATORS, f"evals.{name} is not one of {', '.join(EVALUATORS)}")
+        if name in BENCHMARKS and keys is not None:
+            _check(set(keys) == {"annotations", "images"} and all(keys.values()),
+                   f"evals.{name} needs dict(annotations=FOLDER_OR_FILE, images=FOLDER)")
     model = MODEL_OF.get(config.method, config.model.name)
     _check(config.model.name == model,
            f"method={config.method!r} trains model.name={model!r}, not {config.model.name!r}")
@@ -80,6 +87,14 @@ def _validate_fusion(config):
            f"softmask.layer={config.softmask.layer} must be at least 0 and below "
            f"{config.model.text.fusion_layers - 1}: in the last fusion layer only [CLS] reaches "
            "the match score, so no other word would look at anything")
+
+
+def _validate_end(config):
+    _check(config.data.add_sep, "data.add_sep=False: model.name='clip' reads a text's meaning off "
+           "the token that ends it")
+    lengths = config.data.token_lengths
+    _check(list(lengths) == sorted(set(lengths)) and min(lengths, default=1) > 0,
+           f"data.token_lengths={lengths} are not ascending and above 0")
 
 
 def _validate_queue(config):

@@ -85,15 +85,18 @@ def check_keys(config):
     """Raises UserError naming a key that base() lacks, or one of base() that is absent."""
     given, known = flat(config), flat(config_lib.base())
     for key in given:
-        if key not in known and not _is_switched_off(key, given, known):
+        if key not in known and not _is_switched(key, given, known):
             raise UserError(f"config: unknown key {key}")
     for key in known:
         if key not in given and not any(key.startswith(f"{parent}.") for parent in given):
             raise UserError(f"config: the key {key} is missing; start from jaxvl.config.base()")
 
 
-def _is_switched_off(key, given, known):
-    return given[key] is None and any(name.startswith(f"{key}.") for name in known)
+def _is_switched(key, given, known):
+    """Whether `key` is a group that is None here, or of a group that is None in base()."""
+    parent = key.rpartition(".")[0]
+    off = given[key] is None and any(name.startswith(f"{key}.") for name in known)
+    return off or (parent in known and known[parent] is None)
 
 
 def check_same(config, workdir):

@@ -80,6 +80,12 @@ def to_jpeg(location, byte_digest, *, max_side, keep):
     return stored.getvalue()
 
 
+def upright(location):
+    """A picture as upright RGB (PIL), whole. Raises BadImage for one that cannot be read."""
+    with _open(_read(location)) as image:
+        return _upright_rgb(image, 0)
+
+
 def _read(location):
     try:
         with open(location.path, "rb") as file:

@@ -8,6 +8,7 @@ import sys
 import jax
 
 from jaxvl.evals import grounding, hard_negatives, retrieval
+from jaxvl.evals.compositional import BENCHMARKS
 from jaxvl.evals.examples import make_examples
 from jaxvl.evals.scoring import make_scorer
 
@@ -15,6 +16,7 @@ EVALUATORS = {
     "retrieval": retrieval.make,
     "hard_negatives": hard_negatives.make,
     "grounding": grounding.make,
+    **BENCHMARKS,
 }
 ANNOTATIONS = {"hard_negatives": "negatives", "grounding": "mentions"}  # needed of a data set
 FUSION = ("grounding",)  # needed of the model: cross-attention
@@ -23,10 +25,11 @@ FUSION = ("grounding",)  # needed of the model: cross-attention
 def make_evaluators(config, *, model, source, tokenizer, mesh):
     """Returns {name: Evaluator} of those in config.evals that are not None.
 
-    One for which the data set has no annotations, or the model no fusion encoder, is left out,
-    with a line that says so.
+    source: the held-out split, or None: then only benchmarks are run. An evaluator for which the
+    data set has no annotations, or the model no fusion encoder, is left out, and a line says so.
     """
     examples = make_examples(config, source=source, tokenizer=tokenizer)
+    where = source.name if source else "no data set"
     scorer = make_scorer(config, model=model, mesh=mesh, batch_size=config.eval.batch_size)
     wanted = [name for name in EVALUATORS if config.evals.get(name) is not None]
     evaluators = {}
@@ -35,11 +38,15 @@ def make_evaluators(config, *, model, source, tokenizer, mesh):
         if not missing:
             evaluators[name] = EVALUATORS[name](config, scorer=scorer, examples=examples)
         elif jax.process_index() == 0:
-            print(f"evals.{name} is left out: {source.name} {missing}", file=sys.stderr)
+            print(f"evals.{name} is left out: {where} {missing}", file=sys.stderr)
     return evaluators
 
 
 def _missing(name, records, scorer):
+    if name in BENCHMARKS:
+        return ""
+    if not records:
+        return "has no pictures"
     field = ANNOTATIONS.get(name)
     if field and not any(len(record[field]) for record in records):
         return f"has no {field}"
@@ -48,10 +55,17 @@ def _missing(name, records, scorer):
     return ""
 
 
-def run_all(evaluators, params, *, progress=True):
-    """Returns the results of all evaluators as one flat dict, `name/metric` -> float."""
-    return {
-        f"{name}/{metric}": value
-        for name, evaluator in evaluators.items()
-        for metric, value in evaluator.run(params, progress=progress).items()
-    }
+def run_all(evaluators, params, *, progress=True, report=None):
+    """Returns the results of all evaluators as one flat dict, `name/metric` -> float.
+
+    report: called as (name, false_match.Findings) for those that have false captions, or None.
+    """
+    results = {}
+    for name, evaluator in evaluators.items():
+        if report and evaluator.findings:
+            found, findings = evaluator.findings(params, progress=progress)
+            report(name, findings)
+        else:
+            found = evaluator.run(params, progress=progress)
+        results |= {f"{name}/{metric}": value for metric, value in found.items()}
+    return results

@@ -20,11 +20,16 @@ class Examples(NamedTuple):
 
 
 def make_examples(config, *, source, tokenizer):
-    """Returns the Examples of a Source: its first eval.max_examples pictures, or all of them."""
+    """Returns the Examples of a Source: its first eval.max_examples pictures, or all of them.
+
+    source: None for no examples, only the tokenizer.
+    """
     import jax
 
     from jaxvl.data import batches, sources
 
+    if source is None:
+        return Examples([], lambda: iter(()), make_tokenize(config, tokenizer))
     limit = config.eval.max_examples or source.num_examples
     source = source._replace(num_examples=min(limit, source.num_examples))
 

@@ -7,13 +7,19 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxvl.evals import false_match
 from jaxvl.evals.examples import distinct
 from jaxvl.types import Evaluator
 
 
 class Rows(NamedTuple):
-    """A picture, a true and a false text of it, and how the false one was made."""
+    """A picture, a true and a false text of it, and how the false one was made.
 
+    true, false: the texts; true_R, false_R: their places among the distinct ones.
+    """
+
+    true: list
+    false: list
     picture_R: np.ndarray
     true_R: np.ndarray
     false_R: np.ndarray
@@ -24,23 +30,33 @@ def make(config, *, scorer, examples):
     """Returns the Evaluator: share of rows with score(true) > score(false), strictly.
 
     `accuracy` and one value a kind by the match logit, `itc_accuracy` by cosine similarity; a model
-    without fusion has only the cosine, and `accuracy` is of that.
+    without fusion has only the cosine, and `accuracy` is of that. `false_match_q1` ... `_q5`: share
+    of failures by how alike the two texts are.
     """
     del config
     rows, tokens = rows_of(examples)
 
-    def run(params, progress=False):
+    def findings(params, progress=False):
         count = len(examples.records)
         pictures = scorer.pictures(params, examples.pictures(), count=count, progress=progress)
         texts = scorer.texts(params, tokens, progress=progress)
         itc_2xR = cosines(pictures, texts, rows)
         if not scorer.match:
-            return accuracies(itc_2xR, rows.kind_R)
+            return judged(itc_2xR, rows)
         match_2xR = score_pairs(scorer, params, pictures, texts, rows, progress=progress)
+        results, found = judged(match_2xR, rows)
         itc_accuracy = accuracies(itc_2xR, rows.kind_R)["accuracy"]
-        return {**accuracies(match_2xR, rows.kind_R), "itc_accuracy": itc_accuracy}
+        return {**results, "itc_accuracy": itc_accuracy}, found
 
-    return Evaluator(run)
+    return Evaluator(lambda params, progress=False: findings(params, progress)[0], findings)
+
+
+def judged(scores_2xR, rows):
+    """Returns (accuracies and false-match rates, false_match.Findings)."""
+    wrong_R = ~(scores_2xR[0] > scores_2xR[1])
+    contrasts = false_match.Contrasts(rows.true, rows.false, rows.kind_R, wrong_R)
+    results = {**accuracies(scores_2xR, rows.kind_R), **false_match.by_quintile(contrasts)}
+    return results, false_match.Findings(contrasts, {})
 
 
 def rows_of(examples):
@@ -56,7 +72,7 @@ def rows_of(examples):
             kind.append(name)
     tokens, place = distinct(examples.tokenize(true + false))
     true_R, false_R = place.reshape(2, -1)
-    return Rows(np.array(picture), true_R, false_R, np.array(kind)), tokens
+    return Rows(true, false, np.array(picture), true_R, false_R, np.array(kind)), tokens
 
 
 def cosines(pictures, texts, rows):

