@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxvl.state import TrainState
+from jaxvl.trimming import at_length
 
 
 def make_train_step(config, *, method, optimizer, schedule, abstract):
@@ -18,12 +19,17 @@ def make_train_step(config, *, method, optimizer, schedule, abstract):
     def train_step(state, batch):
         key = jax.random.fold_in(jax.random.key(config.seed), state.step)
 
-        def loss_of(params):
-            return method.forward(params, state.slots, batch, step=state.step, key=key)
+        def loss_and_gradient(batch):
+            def loss_of(params):
+                return method.forward(params, state.slots, batch, step=state.step, key=key)
+
+            return jax.value_and_grad(loss_of, has_aux=True)(state.params)
 
         # The order is part of the method. First the losses; what `forward` does to the slots
         # (momentum before its features, queues after the loss) sees the parameters as they were.
-        (loss, (metrics, slots)), gradient = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+        (loss, (metrics, slots)), gradient = at_length(
+            loss_and_gradient, batch, config.data.token_lengths
+        )
         # Second the update, third what must hold after every update (the temperature's range).
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = method.project(optax.apply_updates(state.params, updates))

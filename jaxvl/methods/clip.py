@@ -1,0 +1,87 @@
+"""CLIP (Radford et al. 2021) fine-tuned on its own loss: pictures and captions told apart.
+
+Letters: G batch, K hard negatives a caption, L text tokens, E embedding.
+"""
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxvl.losses import contrastive
+from jaxvl.types import Method
+
+LOGIT_SCALE_RANGE = (0.0, math.log(100))
+
+
+class Embeddings(NamedTuple):
+    """Unit embeddings of a batch; zn_GxKxE None where no negatives were asked for."""
+
+    zi_GxE: jax.Array
+    zt_GxE: jax.Array
+    zn_GxKxE: jax.Array | None
+
+
+def make(config, model, *, steps_per_epoch):
+    """Returns the Method; nothing in it is counted in epochs."""
+    del config, steps_per_epoch
+
+    def forward(params, slots, batch, *, step, key):
+        del step, key  # nothing is drawn
+        z = encode(model, params, batch, negatives=False)
+        loss = itc(z, batch["image_id"], jnp.exp(params["logit_scale"]))
+        return loss, ({"loss/itc": loss, **report(params, z)}, slots)
+
+    return Method(
+        init_slots=lambda params: {},
+        forward=forward,
+        project=clip_logit_scale,
+        slot_rules=(),
+    )
+
+
+def encode(model, params, batch, *, negatives):
+    """Returns the Embeddings of a batch; captions and their negatives go through in one call."""
+    ids_Gx1xL, mask_Gx1xL = batch["token_ids"][:, None], batch["token_mask"][:, None]
+    # Beside their caption and not behind all captions: no row leaves its device.
+    ids, mask = (
+        jnp.concatenate([own, batch[f"negative_{name}"]], axis=1) if negatives else own
+        for own, name in ((ids_Gx1xL, "ids"), (mask_Gx1xL, "mask"))
+    )
+    rows, texts, length = ids.shape
+    ids_RxL, mask_RxL = (x.reshape(rows * texts, length) for x in (ids, mask))
+    t_RxLxD = model.encode_text(params, ids_RxL, mask_RxL, key=None)
+    z_GxTxE = model.project_text(params, t_RxLxD, ids_RxL).reshape(rows, texts, -1)
+    zi_GxE = model.project_image(params, model.encode_image(params, batch["image"]))
+    return Embeddings(zi_GxE, z_GxTxE[:, 0], z_GxTxE[:, 1:] if negatives else None)
+
+
+def itc(z, image_id_G, scale):
+    """Returns the mean of both directions' cross-entropies over the whole batch.
+
+    Captions of one picture are all right answers to it, so none of them is pushed away: they share
+    the target, as their pictures do.
+    """
+    exists_G = jnp.ones(image_id_G.shape, bool)
+
+    def direction(z_GxE, key_GxE):
+        keys = contrastive.Keys(key_GxE, image_id_G, exists_G)
+        return contrastive.itc(
+            z_GxE, image_id_G, keys, scale, twin=None, gamma=0, focal_on="all", chunk=0
+        ).mean()
+
+    return (direction(z.zi_GxE, z.zt_GxE) + direction(z.zt_GxE, z.zi_GxE)) / 2
+
+
+def clip_logit_scale(params):
+    """Returns the parameters with the logit scale inside its range."""
+    return {**params, "logit_scale": jnp.clip(params["logit_scale"], *LOGIT_SCALE_RANGE)}
+
+
+def report(params, z):
+    """Returns the metrics that every method of this model logs."""
+    return {
+        "cosine/true": (z.zi_GxE * z.zt_GxE).sum(-1).mean(),
+        "logit_scale": params["logit_scale"],
+    }

@@ -1,0 +1,124 @@
+"""Plain CLIP: its loss, the batch's texts in one call, the logit scale, eight pairs by heart."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from small_clip import KINDS, small_clip_batch, small_clip_config
+
+from jaxvl.methods import METHODS, clip
+from jaxvl.models import MODELS
+from jaxvl.optim import decay_mask
+
+
+@pytest.fixture(scope="module")
+def small():
+    config = small_clip_config()
+    model = MODELS["clip"](config)
+    return config, model, jax.jit(model.init)(jax.random.key(0)), small_clip_batch()
+
+
+@pytest.fixture(scope="module")
+def embedded(small):
+    _, model, params, batch = small
+    call = jax.jit(lambda p, b: clip.encode(model, p, b, negatives=True))
+    return call(params, batch)
+
+
+def rows(rng, count):
+    z = rng.normal(size=(count, 4))
+    return (z / np.linalg.norm(z, axis=1, keepdims=True)).astype(np.float32)
+
+
+def embeddings(seed=0, count=6):
+    rng = np.random.default_rng(seed)
+    return clip.Embeddings(rows(rng, count), rows(rng, count), None)
+
+
+def test_the_loss_is_the_mean_of_both_directions_cross_entropies():
+    z = embeddings()
+    logits = 5 * z.zi_GxE @ z.zt_GxE.T
+    both = [np.log(np.exp(x).sum(1)) - np.diag(x) for x in (logits, logits.T)]
+    loss = clip.itc(z, jnp.arange(6), 5.0)
+    np.testing.assert_allclose(loss, np.mean(both), rtol=1e-5)
+
+
+def test_captions_of_one_picture_are_right_answers_to_it():
+    z = embeddings()
+    logits = 5 * z.zi_GxE @ z.zt_GxE.T
+    same = np.eye(6)
+    same[2, 4] = same[4, 2] = 1
+    log_p = [x - np.log(np.exp(x).sum(1, keepdims=True)) for x in (logits, logits.T)]
+    expected = -np.mean([(same / same.sum(1, keepdims=True) * x).sum(1) for x in log_p])
+    loss = clip.itc(z, jnp.asarray([0, 1, 2, 3, 2, 5]), 5.0)
+    np.testing.assert_allclose(loss, expected, rtol=1e-5)
+
+
+def test_captions_and_negatives_go_through_the_text_tower_in_one_call(small, embedded):
+    _, model, params, batch = small
+    calls = []
+    counting = model._replace(
+        encode_text=lambda *given, key: calls.append(1) or model.encode_text(*given, key=key)
+    )
+    jax.eval_shape(lambda: clip.encode(counting, params, batch, negatives=True))
+    assert len(calls) == 1
+    assert embedded.zn_GxKxE.shape == (8, len(KINDS), 8)
+    ids = batch["negative_ids"][3]
+    states = model.encode_text(params, ids, None, key=None)
+    np.testing.assert_allclose(
+        embedded.zn_GxKxE[3], model.project_text(params, states, ids), atol=1e-6
+    )
+
+
+def test_plain_clip_does_not_look_at_negatives(small):
+    config, model, params, batch = small
+    forward = METHODS["clip"](config, model, steps_per_epoch=1).forward
+    plain = {name: x for name, x in batch.items() if not name.startswith("negative")}
+
+    def shape(batch):
+        return jax.make_jaxpr(lambda p: forward(p, {}, batch, step=0, key=None)[0])(params)
+
+    assert str(shape(batch)) == str(shape(plain))
+
+
+def test_the_logit_scale_stays_in_its_range():
+    for given, kept in ((-1.0, 0.0), (9.0, math.log(100)), (2.6, 2.6)):
+        params = clip.clip_logit_scale({"logit_scale": jnp.float32(given), "x": 1})
+        np.testing.assert_allclose(params["logit_scale"], kept, rtol=1e-6)
+    assert np.exp(np.float32(math.log(100))) <= 100.001
+
+
+def test_weight_decay_pulls_on_no_gain_bias_or_logit_scale(small):
+    mask = decay_mask(small[2])
+    assert not mask["logit_scale"]
+    assert not any(mask["image"]["pre_norm"].values())
+    assert mask["image_projection"]["kernel"] and mask["text"]["embedding"]["word"]
+    assert mask["text"]["layers"]["mlp"]["up"] == {"kernel": True, "bias": False}
+
+
+def test_eight_pairs_are_learned_by_heart(small):
+    config, model, params, batch = small
+    learn = METHODS["clip"](config, model, steps_per_epoch=1)
+    optimizer = optax.adam(3e-3)
+
+    @jax.jit
+    def steps(params):
+        def step(carry, number):
+            params, state = carry
+            gradient = jax.grad(
+                lambda p: learn.forward(p, {}, batch, step=number, key=None)[0]
+            )(params)
+            updates, state = optimizer.update(gradient, state)
+            return (learn.project(optax.apply_updates(params, updates)), state), None
+
+        carry = (params, optimizer.init(params))
+        params = jax.lax.scan(step, carry, jnp.arange(60))[0][0]
+        return clip.encode(model, params, batch, negatives=False)
+
+    z = steps(params)
+    similarity = np.asarray(z.zi_GxE @ z.zt_GxE.T)
+    assert (similarity.argmax(0) == np.arange(8)).all()
+    assert (similarity.argmax(1) == np.arange(8)).all()

@@ -1,0 +1,139 @@
+"""CLIP's model: published sizes, a text tower that looks back only, and where it is read."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from small_clip import END, LENGTH, small_clip_batch, small_clip_config
+
+from jaxvl.config import base
+from jaxvl.models import MODELS
+from jaxvl.models.clip import end_of_text
+from jaxvl.models.layers import ACTIVATIONS
+from jaxvl.sharding import path_name
+
+
+@pytest.fixture(scope="module")
+def small():
+    config = small_clip_config()
+    model = MODELS["clip"](config)
+    return config, model, jax.jit(model.init)(jax.random.key(0)), small_clip_batch(4)
+
+
+def published(*, patch, layers, width, text_width, embed):
+    config = base()
+    config.data.image_size = 224
+    config.model.embed_size = embed
+    config.model.image.update(
+        patch_size=patch, layers=layers, width=width, heads=width // 64, mlp_width=4 * width
+    )
+    config.model.text.update(
+        layers=12, width=text_width, heads=text_width // 64, mlp_width=4 * text_width,
+        positions=77, vocabulary_size=49_408,
+    )  # fmt: skip
+    return config
+
+
+@pytest.mark.parametrize(
+    "sizes, count",
+    [
+        (dict(patch=32, layers=12, width=768, text_width=512, embed=512), 151_277_313),  # B/32
+        (dict(patch=16, layers=12, width=768, text_width=512, embed=512), 149_620_737),  # B/16
+        (dict(patch=14, layers=24, width=1024, text_width=768, embed=768), 427_616_513),  # L/14
+    ],
+)
+def test_published_sizes_have_the_published_numbers_of_parameters(sizes, count):
+    shapes = jax.eval_shape(MODELS["clip"](published(**sizes)).init, jax.random.key(0))
+    assert sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes)) == count
+
+
+def encode(model, params, ids):
+    call = jax.jit(lambda params, ids: model.encode_text(params, ids, None, key=None))
+    return np.asarray(call(params, ids))
+
+
+def picture(model, params, image):
+    call = jax.jit(lambda params, x: model.project_image(params, model.encode_image(params, x)))
+    return np.asarray(call(params, image))
+
+
+def test_later_tokens_change_nothing_before_them(small):
+    _, model, params, batch = small
+    ids = batch["token_ids"]
+    changed = encode(model, params, ids.at[:, 5].set(ids[:, 5] + 1))
+    states = encode(model, params, ids)
+    np.testing.assert_allclose(changed[:, :5], states[:, :5], atol=1e-6)
+    assert (np.abs(changed[:, 5:] - states[:, 5:]).max(axis=(0, 2)) > 1e-3).all()
+
+
+def test_a_text_is_read_off_its_end_and_needs_no_padding(small):
+    _, model, params, batch = small
+    ids = batch["token_ids"]
+    whole = model.project_text(params, encode(model, params, ids), ids)
+    end = (np.asarray(ids[0]) == END).argmax()
+    assert 1 < end < LENGTH - 1
+    states = encode(model, params, ids[:1, : end + 1])
+    z = states[0, -1] @ np.asarray(params["text_projection"]["kernel"])
+    np.testing.assert_allclose(whole[0], z / np.linalg.norm(z), atol=1e-6)
+
+
+def test_the_end_is_the_first_one_or_that_of_the_largest_id():
+    ids = jnp.asarray([[8, 5, 9, 9], [8, 9, 3, 1]])
+    np.testing.assert_array_equal(end_of_text(ids, 9), [2, 1])
+    np.testing.assert_array_equal(end_of_text(ids, -1), [2, 1])
+    np.testing.assert_array_equal(end_of_text(ids, 1), [0, 3])  # none in the first
+
+
+def test_the_two_activations_are_what_their_names_say(small):
+    x = jnp.linspace(-4, 4, 9)
+    erf = np.array([math.erf(value / math.sqrt(2)) for value in x.tolist()])
+    np.testing.assert_allclose(ACTIVATIONS["gelu"](x), x * (1 + erf) / 2, atol=1e-6)
+    np.testing.assert_allclose(ACTIVATIONS["quick_gelu"](x), x / (1 + np.exp(-1.702 * x)),
+                               atol=1e-6)  # fmt: skip
+    config, model, params, batch = small
+    other = config.copy_and_resolve_references()
+    other.model.activation = "quick_gelu"
+    quick = MODELS["clip"](other)
+    for tower, given in ((encode, batch["token_ids"]), (picture, batch["image"])):
+        assert np.abs(tower(model, params, given) - tower(quick, params, given)).max() > 1e-4
+
+
+@pytest.mark.parametrize("key, value", [("scan_layers", False), ("remat", True)])
+def test_results_do_not_depend_on_how_layers_are_run(small, key, value):
+    config, model, params, batch = small
+    other = config.copy_and_resolve_references()
+    other.model[key] = value
+    same = MODELS["clip"](other)
+    np.testing.assert_allclose(
+        encode(same, params, batch["token_ids"]), encode(model, params, batch["token_ids"]),
+        atol=1e-5,
+    )  # fmt: skip
+
+
+def test_narrow_towers_stay_close_to_wide_ones(small):
+    config, model, params, batch = small
+    narrow = config.copy_and_resolve_references()
+    narrow.model.product_dtype = narrow.model.activation_dtype = "bfloat16"
+    narrow = MODELS["clip"](narrow)
+    image, ids = batch["image"], batch["token_ids"]
+    z, narrow_z = (picture(m, params, image) for m in (model, narrow))
+    np.testing.assert_allclose(narrow_z, z, atol=0.05)
+    states = encode(narrow, params, ids)
+    assert states.dtype == jnp.bfloat16
+    np.testing.assert_allclose(states.astype(np.float32), encode(model, params, ids), atol=0.2)
+
+
+def test_every_parameter_has_a_rule_and_the_tree_is_the_published_one(small):
+    import re
+
+    _, model, params, _ = small
+    paths = {path_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
+    for name, leaf in paths.items():
+        if leaf.ndim:
+            spec = next(s for pattern, s in model.partition_rules if re.search(pattern, name))
+            assert len(spec) <= leaf.ndim, name
+    assert "image/embedding/projection/bias" not in paths
+    assert {"image/pre_norm/scale", "text/norm/bias", "text/embedding/positions"} <= set(paths)
+    np.testing.assert_allclose(params["logit_scale"], math.log(1 / 0.07), rtol=1e-6)
