@@ -32,6 +32,7 @@ from jaxvl.ops.dot import product
 from jaxvl.ops.rng import stream
 
 EPSILON = 1e-12
+TOKEN_TYPES = 2  # first and second sentence
 
 
 class ImageKeys(NamedTuple):
@@ -46,21 +47,23 @@ class ImageKeys(NamedTuple):
 
 
 class Embeddings(nn.Module):
-    """Word, position and token type (always 0), normalised."""
+    """Word, position and token type (always the first of `kinds`), normalised."""
 
     vocabulary: int
     positions: int
+    kinds: int
     width: int
     rate: float
     numerics: tuple
+    epsilon: float
 
     @nn.compact
     def __call__(self, ids_GxL, key):
         word = self.param("word", TRUNCATED_NORMAL, (self.vocabulary, self.width))
         position = self.param("position", TRUNCATED_NORMAL, (self.positions, self.width))
-        kind = self.param("token_type", TRUNCATED_NORMAL, (2, self.width))
+        kind = self.param("token_type", TRUNCATED_NORMAL, (self.kinds, self.width))
         t = word[ids_GxL] + position[None, : ids_GxL.shape[1]] + kind[None, None, 0]
-        t = layer_norm(EPSILON, self.numerics, name="norm")(t)
+        t = layer_norm(self.epsilon, self.numerics, name="norm")(t)
         return dropout(t, self.rate, key, "embedding")
 
 
@@ -71,12 +74,13 @@ class TextLayer(nn.Module):
     mlp_width: int
     rate: float
     numerics: tuple
+    epsilon: float
 
     def setup(self):
         self.attention = SelfAttention(self.heads, self.numerics, self.rate)
-        self.attention_norm = layer_norm(EPSILON, self.numerics, name=None)
+        self.attention_norm = layer_norm(self.epsilon, self.numerics, name=None)
         self.mlp = Mlp(self.mlp_width, self.numerics)
-        self.mlp_norm = layer_norm(EPSILON, self.numerics, name=None)
+        self.mlp_norm = layer_norm(self.epsilon, self.numerics, name=None)
 
     def __call__(self, t, mask_GxL, key):
         return self.feed_forward(self.attend_to_text(t, mask_GxL, key), key)
@@ -99,7 +103,7 @@ class FusionLayer(TextLayer):
         self.cross_attention = CrossAttention(
             self.heads, self.rate, self.numerics, self.image_width
         )
-        self.cross_norm = layer_norm(EPSILON, self.numerics, name=None)
+        self.cross_norm = layer_norm(self.epsilon, self.numerics, name=None)
 
     def __call__(self, t, mask_GxL, image, *, key, keep_GxN, probe):
         """Returns (t, attention_GxhxLxN); `probe` is added to the attention when not None."""
@@ -152,11 +156,12 @@ class WordHead(nn.Module):
     vocabulary: int
     width: int
     numerics: tuple
+    epsilon: float
 
     @nn.compact
     def __call__(self, t_GxLxD, word_VxD):
         t = nn.gelu(Dense(self.width, self.numerics, name="transform")(t_GxLxD), approximate=False)
-        t = layer_norm(EPSILON, self.numerics, name="norm")(t)
+        t = layer_norm(self.epsilon, self.numerics, name="norm")(t)
         bias = self.param("bias", nn.initializers.zeros, (self.vocabulary,))
         logits = product("GLD,VD->GLV", t, word_VxD, dtype=self.numerics.product)
         return logits + bias[None, None]
@@ -174,14 +179,14 @@ class Bert(NamedTuple):
 
 def make_bert(sizes, *, image_width, numerics, scan, remat):
     """Returns the Bert of config.model.text; parameters under text/, fusion/ and word_head/."""
+    epsilon = sizes.norm_epsilon or EPSILON
     embeddings = Embeddings(
-        sizes.vocabulary_size, sizes.positions, sizes.width, sizes.dropout, numerics
-    )
-    text_layer = TextLayer(sizes.heads, sizes.mlp_width, sizes.dropout, numerics)
-    fusion_layer = FusionLayer(
-        sizes.heads, sizes.mlp_width, sizes.dropout, numerics, image_width
-    )
-    head = WordHead(sizes.vocabulary_size, sizes.width, numerics)
+        sizes.vocabulary_size, sizes.positions, TOKEN_TYPES, sizes.width, sizes.dropout, numerics,
+        epsilon,
+    )  # fmt: skip
+    layer = (sizes.heads, sizes.mlp_width, sizes.dropout, numerics, epsilon)
+    text_layer, fusion_layer = TextLayer(*layer), FusionLayer(*layer, image_width)
+    head = WordHead(sizes.vocabulary_size, sizes.width, numerics, epsilon)
     stack = functools.partial(run_stack, scan=scan, remat=remat)
 
     def init(key):

@@ -76,6 +76,7 @@ def make_vit(
     pre_norm: CLIP's kind, which normalises the embedded patches, and they have no bias.
     """
     tokens = (image_size // sizes.patch_size) ** 2 + 1
+    epsilon = sizes.norm_epsilon or epsilon
     embedding = PatchEmbedding(sizes.patch_size, sizes.width, tokens, numerics, not pre_norm)
     block = Block(sizes.heads, sizes.mlp_width, numerics, epsilon, activation, causal=False)
     norm = layer_norm(epsilon, numerics, name=None)
