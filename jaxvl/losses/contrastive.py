@@ -1,12 +1,55 @@
 """Image-text contrastive losses.
 
-Letters: G batch, M keys (the batch's twins, then the queue).
+Letters: G rows of a batch, M keys (of the batch, then of a queue or hard negatives), E embedding.
 """
+
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 ABSENT = -1e9  # logit of a key that does not exist; finite, so that 0 * log p is 0
+
+
+class Keys(NamedTuple):
+    """What a row is compared with."""
+
+    z_MxE: jax.Array
+    image_id_M: jax.Array  # the picture that a key belongs to; -1: known to be false of every one
+    exists_M: jax.Array
+
+
+class Twin(NamedTuple):
+    """The momentum twins' view of the rows, and its share in the targets."""
+
+    z_RxE: jax.Array
+    share: jax.Array | float
+
+
+def itc(z_GxE, image_id_G, keys, scale, *, twin, gamma, focal_on, chunk):
+    """Contrastive loss of each row: plain, focal, with soft targets, with hard negatives.
+
+    z_GxE, keys: unit embeddings; scale: 1 / temperature. A row's positives are the keys of its own
+    picture, of which there is at least one; hard negatives are keys of picture -1, and the twins'
+    opinion (`twin`, None for none) is not asked about these. gamma, focal_on: of focal_itc.
+    chunk: keys at a time, so that no [G, M] is ever held (contrastive_chunked.py); 0: all at once.
+    Returns float32 [G].
+    """
+    if chunk:
+        from jaxvl.losses import contrastive_chunked
+
+        return contrastive_chunked.itc(
+            z_GxE, image_id_G, keys, scale, twin=twin, gamma=gamma, focal_on=focal_on, chunk=chunk
+        )
+    true_M = keys.exists_M & (keys.image_id_M >= 0)
+    same_GxM = (image_id_G[:, None] == keys.image_id_M[None]) & true_M[None]
+    logits_GxM = jnp.where(keys.exists_M[None], scale * (z_GxE @ keys.z_MxE.T), ABSENT)
+    if twin is None:
+        targets_GxM = same_GxM / same_GxM.sum(-1, keepdims=True)
+    else:
+        twin_GxM = jnp.where(true_M[None], scale * (twin.z_RxE @ keys.z_MxE.T), ABSENT)
+        targets_GxM = soft_targets(jax.lax.stop_gradient(twin_GxM), same_GxM, distill=twin.share)
+    return focal_itc(logits_GxM, targets_GxM, gamma=gamma, focal_on=focal_on, same_GxM=same_GxM)
 
 
 def soft_targets(twin_logits_GxM, same_GxM, *, distill):

@@ -1,0 +1,123 @@
+"""The contrastive loss in chunks is the plain one, in value and in gradient, whatever its form."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxvl.losses import contrastive, contrastive_chunked
+from jaxvl.losses.contrastive import Keys, Twin
+
+RNG = np.random.default_rng(0)
+ROWS, KEYS, WIDTH = 6, 23, 8  # 6 captions, 6 of a queue, 11 hard negatives
+IMAGE_ID = np.array([0, 1, 2, 3, 1, 5])
+KEY_ID = np.array([*IMAGE_ID, 7, 0, -1, 9, -1, 4, *[-1] * 11])  # picture 0 again in the queue
+EXISTS = np.array([True] * 8 + [False, True, False, True] + [True, False, True] * 3 + [False, True])
+
+
+def unit(*shape):
+    x = RNG.normal(size=shape).astype(np.float32)
+    return x / np.linalg.norm(x, axis=-1, keepdims=True)
+
+
+Z, TWIN, KEY = unit(ROWS, WIDTH), unit(ROWS, WIDTH), unit(KEYS, WIDTH)
+FORMS = {
+    "plain": dict(gamma=0.0, focal_on="all", distill=0.0),
+    "focal on all, soft": dict(gamma=1.5, focal_on="all", distill=0.4),
+    "focal on the target, soft": dict(gamma=2.0, focal_on="target", distill=0.4),
+}
+
+
+def losses(z, key, scale, *, chunk, gamma, focal_on, distill, exists=EXISTS):
+    keys = Keys(key, jnp.asarray(KEY_ID), jnp.asarray(exists))
+    twin = Twin(jnp.asarray(TWIN), distill) if distill else None
+    return contrastive.itc(
+        z, jnp.asarray(IMAGE_ID), keys, scale, twin=twin, gamma=gamma, focal_on=focal_on,
+        chunk=chunk,
+    )  # fmt: skip
+
+
+def value_and_gradient(chunk, form):
+    weights = jnp.arange(1.0, ROWS + 1)  # so that rows cannot change places unseen
+
+    @jax.jit
+    def run(z, key, scale):
+        return jax.value_and_grad(
+            lambda *x: (losses(*x, chunk=chunk, **form) * weights).sum(), argnums=(0, 1, 2)
+        )(z, key, scale)
+
+    return run(Z, KEY, jnp.float32(9.0))
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+def test_chunks_give_the_plain_value_and_gradient(form):
+    whole = value_and_gradient(0, form)
+    for chunk in (5, 30):  # 23 keys: the last of five is short; one is longer than all
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5),
+            value_and_gradient(chunk, form), whole,
+        )  # fmt: skip
+
+
+def numpy_itc(distill):
+    """-sum_j y_ij log p_ij from the equation, key by key."""
+    logits = 9.0 * Z.astype(np.float64) @ KEY.T
+    result = []
+    for i in range(ROWS):
+        there = [j for j in range(KEYS) if EXISTS[j]]
+        total = sum(np.exp(logits[i, j]) for j in there)
+        true = [j for j in there if KEY_ID[j] >= 0]
+        twin = {j: np.exp(9.0 * float(TWIN[i] @ KEY[j])) for j in true}
+        mine = [j for j in true if KEY_ID[j] == IMAGE_ID[i]]
+        y = {j: distill * twin[j] / sum(twin.values()) for j in true}
+        for j in mine:
+            y[j] += (1 - distill) / len(mine)
+        result.append(-sum(y[j] * (logits[i, j] - np.log(total)) for j in true))
+    return result
+
+
+@pytest.mark.parametrize("distill", [0.0, 0.4])
+def test_hard_negatives_take_part_but_are_never_a_target(distill):
+    form = dict(gamma=0.0, focal_on="all", distill=distill)
+    np.testing.assert_allclose(losses(Z, KEY, 9.0, chunk=0, **form), numpy_itc(distill), rtol=1e-5)
+
+
+def test_keys_that_do_not_exist_change_nothing():
+    other = np.where(EXISTS[:, None], KEY, unit(KEYS, WIDTH))
+    for chunk, form in itertools.product((0, 5), (FORMS["plain"], FORMS["focal on all, soft"])):
+        np.testing.assert_array_equal(
+            losses(Z, jnp.asarray(other), 9.0, chunk=chunk, **form),
+            losses(Z, jnp.asarray(KEY), 9.0, chunk=chunk, **form),
+        )
+
+
+def test_a_log_sum_exp_over_nothing_has_no_gradient():
+    nothing = jnp.zeros(KEYS, bool)
+
+    def run(z, key):
+        lse = contrastive_chunked.log_sum_exp(z, key, nothing, 9.0, chunk=5)
+        return lse.sum(), lse
+
+    gradient, lse = jax.grad(run, argnums=(0, 1), has_aux=True)(Z, KEY)
+    assert (lse < -1e8).all()
+    jax.tree.map(lambda g: np.testing.assert_array_equal(g, 0), gradient)
+
+
+def test_no_matrix_of_all_logits_is_held():
+    rows, keys, chunk = 256, 2048, 64
+    ids = jnp.arange(keys)
+
+    def run(z, key, chunk):
+        keys = Keys(key, ids, ids >= 0)
+        return contrastive.itc(
+            z, ids[:rows], keys, 9.0, twin=None, gamma=2.0, focal_on="all", chunk=chunk
+        ).sum()
+
+    shapes = [jax.ShapeDtypeStruct((n, WIDTH), jnp.float32) for n in (rows, keys)]
+    step = jax.jit(jax.grad(run, argnums=(0, 1)), static_argnums=2)
+    used = [
+        step.lower(*shapes, c).compile().memory_analysis().temp_size_in_bytes for c in (0, chunk)
+    ]
+    assert used[0] >= 4 * rows * keys > 2 * used[1]
