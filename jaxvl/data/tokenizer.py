@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxvl.data import clip_bpe
 from jaxvl.data.text_ops import clean_caption
 from jaxvl.errors import UserError
 
@@ -48,6 +49,8 @@ class SpecialIds(NamedTuple):
 def load(name_or_path):
     """A tokenizer from a tokenizer.json, a folder holding one, a BERT vocab.txt, or by name.
 
+    CLIP's is read from its vocab.json and merges.txt too, or from OpenAI's list of merges (.gz).
+    What looks like a special token in a caption is read as the letters it consists of.
     A name is looked for in the local Hugging Face cache only, never on the network.
     Raises UserError where there is none, with the command that fetches it.
     """
@@ -56,14 +59,22 @@ def load(name_or_path):
     path = _tokenizer_file(str(name_or_path))
     try:
         if path.suffix == ".txt":
-            return tokenizers.Tokenizer.from_str(
+            tokenizer = tokenizers.Tokenizer.from_str(
                 tokenizers.BertWordPieceTokenizer(str(path)).to_str()
             )
-        tokenizer = tokenizers.Tokenizer.from_file(str(path))
+        elif path.suffix == ".gz":
+            tokenizer = clip_bpe.from_merges(path)
+        elif path.name == "vocab.json":
+            tokenizer = clip_bpe.from_files(path, path.with_name("merges.txt"))
+        else:
+            tokenizer = tokenizers.Tokenizer.from_file(str(path))
+    except UserError:
+        raise
     except Exception as error:  # the library raises bare Exception for unreadable files
         raise UserError(f"tokenizer {path}: not a tokenizer file ({error})") from error
     tokenizer.no_padding()
     tokenizer.no_truncation()
+    tokenizer.encode_special_tokens = True
     return tokenizer
 
 
@@ -78,6 +89,8 @@ def _tokenizer_file(name_or_path):
         for name in ("tokenizer.json", "vocab.txt"):
             if (path / name).is_file():
                 return path / name
+        if (path / "vocab.json").is_file() and (path / "merges.txt").is_file():
+            return path / "vocab.json"
     else:
         try:
             cached = try_to_load_from_cache(name_or_path, "tokenizer.json")
@@ -161,10 +174,11 @@ def _first_id(tokenizer, names):
 
 
 def encode(tokenizer, captions, *, max_tokens, max_words, add_sep):
-    """Tokens of captions: cleaned, `[CLS] x`, and `[SEP]` if add_sep, padded to max_tokens.
+    """Tokens of captions: `[CLS] x`, and `[SEP]` if add_sep, padded to max_tokens.
 
-    What does not fit into max_tokens, special tokens included, is cut. An empty caption gives
-    [CLS] alone (and [SEP]). max_words: words kept by the cleaning.
+    Captions are cleaned as ALBEF does, except for byte-level BPE as of CLIP, which reads them as
+    they are written. What does not fit into max_tokens, special tokens included, is cut. An empty
+    caption gives [CLS] alone (and [SEP]). max_words: words kept by the cleaning.
     """
     special = special_ids(tokenizer)
     if add_sep and special.sep < 0:
@@ -172,7 +186,7 @@ def encode(tokenizer, captions, *, max_tokens, max_words, add_sep):
     room = max_tokens - 1 - int(add_sep)
     if room < 1:
         raise UserError(f"data.max_tokens: {max_tokens} leaves no room for a word")
-    cleaned = [clean_caption(caption, max_words=max_words) for caption in captions]
+    cleaned = [_read_as(tokenizer, caption, max_words) for caption in captions]
     ids = np.full((len(cleaned), max_tokens), max(special.pad, 0), np.int32)
     words = np.full((len(cleaned), max_tokens), -1, np.int32)
     lengths = np.empty(len(cleaned), np.int32)
@@ -187,6 +201,14 @@ def encode(tokenizer, captions, *, max_tokens, max_words, add_sep):
             ids[row, lengths[row]] = special.sep
             lengths[row] += 1
     return Tokens(ids=ids, mask=np.arange(max_tokens) < lengths[:, None], words=words)
+
+
+def _read_as(tokenizer, caption, max_words):
+    from tokenizers.models import BPE
+
+    if isinstance(tokenizer.model, BPE):
+        return " ".join(caption.split())
+    return clean_caption(caption, max_words=max_words)
 
 
 def _word_indices(text, offsets):
