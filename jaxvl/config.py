@@ -19,6 +19,7 @@ def base():
             momentum=_momentum(),
             loss=_loss(),
             softmask=_softmask(),
+            ahnpl=_ahnpl(),
             optim=_optim(),
             mesh=dict(data=-1, fsdp=1),  # devices along each axis; -1 takes what is left
             checkpoint=_checkpoint(),
@@ -111,6 +112,7 @@ def _loss():
         mlm_weight=1.0,
         itm_negative_blocks=1,  # draw hard negatives within this many equal parts of the batch
         mask_probability=0.15,  # share of tokens that masked language modelling hides
+        itc_chunk=0,  # keys at a time in CLIP's and AHNPL's losses: less memory; 0: all at once
     )
 
 
@@ -130,6 +132,28 @@ def _softmask():
         focal_gamma=2.0,  # of the contrastive loss; 0 is the plain one
         focal_on="all",  # or "target": the factor of the true class only
         text_augmentation=True,  # the masked words feed every loss, not masked modelling alone
+    )
+
+
+def _ahnpl():
+    return dict(
+        itc_negatives=True,  # among the texts of the contrastive loss, as in NegCLIP
+        multimodal_weight=0.2,  # of contrast with a caption's own negatives, in text and image
+        multimodal_text_weight=1.0,  # within it: caption against its negatives
+        multimodal_image_weight=1.0,  # within it: picture against what negatives make of it
+        perturbation=1.0,  # share of a negative's displacement by which the picture is moved
+        margin_weight=0.2,  # of the hinge between true and false caption; CE-CLIP's CMR
+        margin_limit=10.0,  # logits; a type's margin is its mean gap in the step before
+        margin_reset=False,  # to 0 at the start of each epoch, as released
+        alignment_weight=0.2,  # of pulling true pairs up to a target cosine
+        alignment_ease=0.0,  # standard deviations added to the running mean that is the target
+        alignment_floor=0.2,  # lowest target, a cosine
+        alignment_decay=0.99,  # of the running mean, a step
+        intra_modal_weight=0.0,  # of contrast with the batch's negatives as texts; CE-CLIP's IMC
+        adaptive_beta=4.0,  # weight of a negative ~ exp(beta * cosine above the truth's); 0: equal
+        adaptive_cap=3.0,  # highest weight, where the mean is 1
+        effective_floor=0.3,  # share of negatives that carry the weight, below which a line warns
+        as_released=False,  # MHN without positives, hinge over invalid ones too: the released code
     )
 
 

@@ -38,12 +38,14 @@ class Method(NamedTuple):
     forward: (params, slots, batch, *, step, key) -> (loss, (metrics, slots)).
     project: (params) -> params, constraints that hold after each update.
     slot_rules: partition rules of what is in the slots but not in the parameters.
+    warn: (mean metrics since the last log line) -> one line for the person who watches, or None.
     """
 
     init_slots: Callable
     forward: Callable
     project: Callable
     slot_rules: tuple
+    warn: Callable = lambda metrics: None
 
 
 class Evaluator(NamedTuple):

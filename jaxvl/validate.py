@@ -5,7 +5,8 @@ A key that belongs to one model or method is checked only where that one is used
 
 from jaxvl.errors import UserError
 
-MODEL_OF = {"albef": "albef", "softmask": "albef", "clip": "clip"}  # what a method can train
+# What a method trains.
+MODEL_OF = {"albef": "albef", "softmask": "albef", "clip": "clip", "ahnpl": "clip"}
 
 
 def validate(config, *, devices, processes):
@@ -21,6 +22,8 @@ def validate(config, *, devices, processes):
         _check(not config.data.token_lengths, "data.token_lengths is for model.name='clip' alone")
     if config.method in ("albef", "softmask"):
         _validate_queue(config)
+    if config.method == "ahnpl":
+        _validate_negatives(config)
 
 
 def _validate_choices(config):
@@ -104,6 +107,18 @@ def _validate_queue(config):
     _check(config.batch_size % config.loss.itm_negative_blocks == 0,
            f"loss.itm_negative_blocks={config.loss.itm_negative_blocks} does not divide "
            f"batch_size={config.batch_size}")
+
+
+def _validate_negatives(config):
+    from jaxvl.methods.ahnpl import uses_negatives
+
+    _check(config.data.negatives or not uses_negatives(config.ahnpl),
+           f"data.negatives is empty and method={config.method!r} trains with hard negatives; give "
+           "'own' or a folder that python -m jaxvl.negatives wrote")
+    _check(config.ahnpl.adaptive_cap >= 1,
+           f"ahnpl.adaptive_cap={config.ahnpl.adaptive_cap} is below 1, the mean of the weights")
+    _check(0 <= config.ahnpl.alignment_decay < 1,
+           f"ahnpl.alignment_decay={config.ahnpl.alignment_decay} is not in [0, 1)")
 
 
 def _check(holds, message):

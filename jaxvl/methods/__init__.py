@@ -1,5 +1,10 @@
 """Methods by name: each `make(config, model, steps_per_epoch=...)` returns a jaxvl.types.Method."""
 
-from jaxvl.methods import albef, clip, softmask
+from jaxvl.methods import ahnpl, albef, clip, softmask
 
-METHODS = {"albef": albef.make, "softmask": softmask.make, "clip": clip.make}
+METHODS = {
+    "albef": albef.make,
+    "softmask": softmask.make,
+    "clip": clip.make,
+    "ahnpl": ahnpl.make,
+}

@@ -25,12 +25,14 @@ class Embeddings(NamedTuple):
 
 def make(config, model, *, steps_per_epoch):
     """Returns the Method; nothing in it is counted in epochs."""
-    del config, steps_per_epoch
+    del steps_per_epoch
 
     def forward(params, slots, batch, *, step, key):
         del step, key  # nothing is drawn
         z = encode(model, params, batch, negatives=False)
-        loss = itc(z, batch["image_id"], jnp.exp(params["logit_scale"]))
+        texts = keys(z.zt_GxE, batch["image_id"])
+        scale = jnp.exp(params["logit_scale"])
+        loss = itc(z, batch["image_id"], scale, texts, chunk=config.loss.itc_chunk)
         return loss, ({"loss/itc": loss, **report(params, z)}, slots)
 
     return Method(
@@ -57,21 +59,24 @@ def encode(model, params, batch, *, negatives):
     return Embeddings(zi_GxE, z_GxTxE[:, 0], z_GxTxE[:, 1:] if negatives else None)
 
 
-def itc(z, image_id_G, scale):
+def keys(z_GxE, image_id_G):
+    """Returns the batch's embeddings as what the other side is told from."""
+    return contrastive.Keys(z_GxE, image_id_G, jnp.ones(image_id_G.shape, bool))
+
+
+def itc(z, image_id_G, scale, texts, *, chunk):
     """Returns the mean of both directions' cross-entropies over the whole batch.
 
     Captions of one picture are all right answers to it, so none of them is pushed away: they share
-    the target, as their pictures do.
+    the target, as their pictures do. texts: the Keys of the pictures. chunk: of contrastive.itc.
     """
-    exists_G = jnp.ones(image_id_G.shape, bool)
 
-    def direction(z_GxE, key_GxE):
-        keys = contrastive.Keys(key_GxE, image_id_G, exists_G)
+    def direction(z_GxE, others):
         return contrastive.itc(
-            z_GxE, image_id_G, keys, scale, twin=None, gamma=0, focal_on="all", chunk=0
+            z_GxE, image_id_G, others, scale, twin=None, gamma=0, focal_on="all", chunk=chunk
         ).mean()
 
-    return (direction(z.zi_GxE, z.zt_GxE) + direction(z.zt_GxE, z.zi_GxE)) / 2
+    return (direction(z.zi_GxE, texts) + direction(z.zt_GxE, keys(z.zi_GxE, image_id_G))) / 2
 
 
 def clip_logit_scale(params):

@@ -1,0 +1,217 @@
+"""A step of AHNPL: its terms by their equations, what it carries, what it equals switched off."""
+
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from small_clip import KINDS, small_clip_batch, small_clip_config
+
+from jaxvl.methods import METHODS, ahnpl, clip
+from jaxvl.models import MODELS
+
+GOLDEN = Path(__file__).parent.parent / "golden" / "losses_ahnpl.json"
+OFF = dict(itc_negatives=False, multimodal_weight=0.0, margin_weight=0.0, alignment_weight=0.0)
+RELEASED = dict(as_released=True, adaptive_beta=0.0, alignment_weight=0.0)
+SCALE = 5.0
+
+
+def configured(**ahnpl_keys):
+    config = small_clip_config()
+    config.method = "ahnpl"
+    config.ahnpl.update(ahnpl_keys)
+    return config
+
+
+@pytest.fixture(scope="module")
+def start():
+    config = configured()
+    model = MODELS["clip"](config)
+    return model, jax.jit(model.init)(jax.random.key(0)), small_clip_batch()
+
+
+def step_of(config, start, *, slots=None):
+    """Returns ((loss, (metrics, slots)), gradient) of one step."""
+    model, params, batch = start
+    method = METHODS[config.method](config, model, steps_per_epoch=10)
+    slots = method.init_slots(params) if slots is None else slots
+    run = jax.jit(
+        lambda params: jax.value_and_grad(
+            lambda p: method.forward(p, slots, batch, step=jnp.int32(5), key=None), has_aux=True
+        )(params)
+    )
+    return run(params)
+
+
+def test_with_every_term_off_it_is_plain_clip_to_the_last_bit(start):
+    plain = configured()
+    plain.method = "clip"
+    (loss, (metrics, _)), gradient = step_of(plain, start)
+    (off_loss, (off_metrics, _)), off_gradient = step_of(configured(**OFF), start)
+    assert off_loss == loss and off_metrics["loss/itc"] == loss == metrics["loss/itc"]
+    jax.tree.map(np.testing.assert_array_equal, off_gradient, gradient)
+
+
+def test_one_step_gives_the_golden_losses(start):
+    """To renew after an intended change: delete the file, run twice, say why in the commit."""
+    config = configured(intra_modal_weight=0.2)
+    slots = ahnpl.init_slots(config) | {"margin": jnp.asarray([0.5, 2.0])}
+    (_, (metrics, _)), gradient = step_of(config, start, slots=slots)
+    values = {name: float(value) for name, value in metrics.items()}
+    values["gradient"] = float(optax.tree.norm(gradient))
+    if not GOLDEN.exists():
+        GOLDEN.write_text(json.dumps(values, indent=1, sort_keys=True) + "\n")
+        pytest.fail(f"{GOLDEN} was missing and has been written; run again")
+    assert values == pytest.approx(json.loads(GOLDEN.read_text()), rel=1e-4, abs=1e-6)
+
+
+def unit(rng, *shape):
+    x = rng.normal(size=shape)
+    return (x / np.linalg.norm(x, axis=-1, keepdims=True)).astype(np.float32)
+
+
+def embedded(seed=0):
+    rng = np.random.default_rng(seed)
+    z = clip.Embeddings(unit(rng, 8, 4), unit(rng, 8, 4), unit(rng, 8, 2, 4))
+    return z, {"negative_valid": small_clip_batch()["negative_valid"]}
+
+
+def terms(margin=(0.5, 2.0), valid=None, **keys):
+    """Returns (losses, metrics, slots) of embeddings of noise, and these in NumPy."""
+    config = configured(**keys)
+    z, batch = embedded()
+    if valid is not None:
+        batch["negative_valid"] = jnp.asarray(valid)
+    slots = ahnpl.init_slots(config) | {"margin": jnp.asarray(margin)}
+    return ahnpl.terms(config, slots, z, batch, SCALE), z, np.asarray(batch["negative_valid"])
+
+
+def logits_of(z):
+    positive_G = SCALE * (z.zi_GxE * z.zt_GxE).sum(-1)
+    return positive_G, SCALE * np.einsum("ge,gke->gk", z.zi_GxE, z.zn_GxKxE)
+
+
+@pytest.mark.parametrize("as_released", [False, True])
+def test_the_hinge_is_a_mean_over_the_valid_negatives_and_as_released_over_all(as_released):
+    (losses, _, _), z, valid = terms(as_released=as_released, adaptive_beta=0.0)
+    positive, negative = logits_of(z)
+    hinge = valid * np.maximum(0, negative - positive[:, None] + [0.5, 2.0])
+    count = valid.size if as_released else valid.sum()
+    np.testing.assert_allclose(losses["margin"], hinge.sum() / count, rtol=1e-5)
+
+
+def test_harder_negatives_weigh_more_in_the_hinge():
+    (losses, metrics, _), z, valid = terms(adaptive_beta=3.0, adaptive_cap=1.2)
+    positive, negative = logits_of(z)
+    weight = valid * np.exp(3.0 * (negative - positive[:, None]) / SCALE)
+    weight = np.minimum(weight * valid.sum(1, keepdims=True) / weight.sum(1, keepdims=True), 1.2)
+    hinge = np.maximum(0, negative - positive[:, None] + [0.5, 2.0])
+    np.testing.assert_allclose(losses["margin"], (weight * hinge).sum() / valid.sum(), rtol=1e-5)
+    share = weight.sum() ** 2 / (valid.sum() * (weight**2).sum())
+    np.testing.assert_allclose(metrics["effective/all"], share, rtol=1e-5)
+    assert metrics["effective/at_cap"] > 0
+
+
+def test_what_is_logged_of_each_type():
+    (_, metrics, _), z, valid = terms()
+    positive, negative = logits_of(z)
+    above = (negative - positive[:, None]) / SCALE
+    for k, kind in enumerate(KINDS):
+        at, margin = valid[:, k], (0.5, 2.0)[k]
+        np.testing.assert_allclose(metrics[f"difficulty/{kind}"], above[at, k].mean(), rtol=1e-4)
+        np.testing.assert_allclose(metrics[f"false_match/{kind}"], (above[at, k] >= 0).mean())
+        active = (SCALE * above[at, k] + margin > 0).mean()
+        np.testing.assert_allclose(metrics[f"active/{kind}"], active)
+        assert metrics[f"margin/{kind}"] == margin
+        assert 0 < metrics[f"effective/{kind}"] <= 1
+
+
+def test_released_multimodal_weighs_both_sides():
+    (losses, _, _), z, _ = terms(**RELEASED, multimodal_text_weight=1.0,
+                                 multimodal_image_weight=0.5)  # fmt: skip
+    sides = []
+    moved = z.zi_GxE[:, None] + z.zn_GxKxE - z.zt_GxE[:, None]
+    for own, others in ((z.zt_GxE, z.zn_GxKxE), (z.zi_GxE, moved)):
+        logits = SCALE * own.astype(np.float64) @ others.reshape(-1, 4).T
+        sides.append((np.log(np.exp(logits).sum(-1)) - logits[np.arange(8), np.arange(8)]).mean())
+    np.testing.assert_allclose(losses["multimodal"], sides[0] + 0.5 * sides[1], rtol=1e-6)
+
+
+def test_margins_are_carried_and_a_missing_type_keeps_its_own():
+    valid = np.zeros((8, 2), bool)
+    valid[:, 0] = True
+    (_, _, slots), z, _ = terms(valid=valid, margin_limit=9.0)
+    positive, negative = logits_of(z)
+    expected = np.clip(positive.mean() - negative[:, 0].mean(), 0, 9)
+    np.testing.assert_allclose(slots["margin"], [expected, 2.0], rtol=1e-5, atol=1e-6)
+
+
+def test_margins_start_anew_with_an_epoch_where_asked():
+    slots = {"margin": jnp.ones(2)}
+    for reset, step, kept in ((True, 20, 0.0), (True, 21, 1.0), (False, 20, 1.0)):
+        options = configured(margin_reset=reset).ahnpl
+        margin = ahnpl.new_epoch(options, slots, jnp.int32(step), 10)["margin"]
+        np.testing.assert_array_equal(margin, kept)
+
+
+def test_pairs_are_pulled_up_to_the_mean_of_the_steps_before():
+    config = configured(alignment_ease=1.0, alignment_decay=0.5, alignment_floor=0.25)
+    running = ahnpl.init_slots(config)["cosine"]
+    batches = [np.array([0.1, 0.5]), np.array([0.7, 0.5])]
+    targets = []
+    for cosines in [*batches, batches[0]]:
+        target, running = ahnpl.align_to(config.ahnpl, running, jnp.asarray(cosines))
+        targets.append(float(target))
+    both = np.concatenate([batches[0], np.repeat(batches[1], 2)])  # the newer one counts twice
+    expected = [0.25, 0.3 + 0.2, both.mean() + both.std()]
+    np.testing.assert_allclose(targets, expected, rtol=1e-5)
+
+
+def test_a_line_warns_of_weights_that_rest_on_few():
+    options = configured(effective_floor=0.3).ahnpl
+    assert ahnpl.warn(options, {"effective/all": 0.31}) is None
+    assert ahnpl.warn(options, {"loss": 1.0}) is None
+    line = ahnpl.warn(options, {"effective/all": 0.2})
+    assert "20%" in line and "ahnpl.adaptive_beta=4.0" in line
+
+
+def test_the_state_is_covered_by_the_rules(start):
+    from jaxvl import optim, sharding, state
+
+    config, model = configured(), start[0]
+    method = METHODS["ahnpl"](config, model, steps_per_epoch=10)
+    optimizer = optim.make_optimizer(config.optim, total_steps=10)
+    begin = state.make_begin(config, method=method, optimizer=optimizer)
+    mesh = sharding.make_mesh(config.mesh)
+    abstract = state.abstract_state(begin, model=model, method=method, mesh=mesh)
+    assert abstract.slots["margin"].shape == (2,)
+
+
+def test_eight_pairs_and_their_negatives_are_learned_by_heart(start):
+    config, (model, params, batch) = configured(), start
+    learn = METHODS["ahnpl"](config, model, steps_per_epoch=10)
+    optimizer = optax.adam(3e-3)
+
+    @jax.jit
+    def run(params):
+        def step(carry, number):
+            params, slots, state = carry
+            (_, (metrics, slots)), gradient = jax.value_and_grad(
+                lambda p: learn.forward(p, slots, batch, step=number, key=None), has_aux=True
+            )(params)
+            updates, state = optimizer.update(gradient, state)
+            return (learn.project(optax.apply_updates(params, updates)), slots, state), metrics
+
+        carry = (params, learn.init_slots(params), optimizer.init(params))
+        (params, slots, _), metrics = jax.lax.scan(step, carry, jnp.arange(80))
+        return clip.encode(model, params, batch, negatives=True), metrics
+
+    z, metrics = run(params)
+    similarity = np.asarray(z.zi_GxE @ z.zt_GxE.T)
+    assert (similarity.argmax(0) == np.arange(8)).all()
+    assert (similarity.argmax(1) == np.arange(8)).all()
+    for kind in KINDS:
+        assert metrics[f"false_match/{kind}"][-1] == 0
