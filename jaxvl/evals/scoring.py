@@ -21,16 +21,17 @@ from jaxvl.sharding import replicated, to_global
 
 
 class Pictures(NamedTuple):
-    """Encoded pictures: image tokens, and unit embeddings in float32."""
+    """Encoded pictures: image tokens (None without fusion), and unit embeddings in float32."""
 
-    tokens_IxNxD: np.ndarray
+    tokens_IxNxD: np.ndarray | None
     embeddings_IxE: np.ndarray
 
 
 class Texts(NamedTuple):
-    """Encoded texts: text tokens, which of them exist, and unit embeddings in float32."""
+    """Encoded texts: text tokens (None without fusion), which of them exist, and unit embeddings
+    in float32."""
 
-    states_TxLxD: np.ndarray
+    states_TxLxD: np.ndarray | None
     mask_TxL: np.ndarray
     embeddings_TxE: np.ndarray
 
@@ -65,7 +66,7 @@ def make_scorer(config, *, model, mesh, batch_size):
         return {
             "index": batch["index"],
             "mask": batch["mask"],
-            "tokens": v_GxNxD,
+            "tokens": v_GxNxD if model.fuse else None,
             "embeddings": model.project_image(params, v_GxNxD).astype(jnp.float32),
         }
 
@@ -73,7 +74,10 @@ def make_scorer(config, *, model, mesh, batch_size):
     def encode_texts(params, batch):
         t_GxLxD = model.encode_text(params, batch["ids"], batch["mask"], key=None)
         zt_GxE = model.project_text(params, t_GxLxD, batch["ids"])
-        return {"states": t_GxLxD, "embeddings": zt_GxE.astype(jnp.float32)}
+        return {
+            "states": t_GxLxD if model.fuse else None,
+            "embeddings": zt_GxE.astype(jnp.float32),
+        }
 
     def pictures(params, batches, *, count, progress):
         steps = -(-count // batch_size)
@@ -92,10 +96,7 @@ def make_scorer(config, *, model, mesh, batch_size):
         found = list(
             outputs(encode_texts, params, inputs, len(rows), label="texts", progress=progress)
         )
-        joined = {
-            name: np.concatenate([out[name] for out in found])[: len(tokens.ids)]
-            for name in ("states", "embeddings")
-        }
+        joined = jax.tree.map(lambda *parts: np.concatenate(parts)[: len(tokens.ids)], *found)
         return Texts(joined["states"], tokens.mask, joined["embeddings"])
 
     if not model.fuse:
@@ -156,13 +157,11 @@ def _collect_pictures(found, count):
     all_pictures, seen_I = None, np.zeros(count, int)
     for out in found:
         mask, index = out["mask"], out["index"][out["mask"]]
+        of_batch = Pictures(out["tokens"], out["embeddings"])
         if all_pictures is None:
-            all_pictures = Pictures(
-                np.empty((count, *out["tokens"].shape[1:]), out["tokens"].dtype),
-                np.empty((count, *out["embeddings"].shape[1:]), np.float32),
-            )
-        all_pictures.tokens_IxNxD[index] = out["tokens"][mask]
-        all_pictures.embeddings_IxE[index] = out["embeddings"][mask]
+            all_pictures = jax.tree.map(lambda x: np.empty((count, *x.shape[1:]), x.dtype), of_batch)
+        for whole, rows in zip(jax.tree.leaves(all_pictures), jax.tree.leaves(of_batch)):
+            whole[index] = rows[mask]
         np.add.at(seen_I, index, 1)
     if not (seen_I == 1).all():
         raise RuntimeError(f"evaluation: {(seen_I != 1).sum()} of {count} pictures not seen once")
