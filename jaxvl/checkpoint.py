@@ -78,8 +78,8 @@ def restore_params(workdir, *, model, mesh, use_ema=True, step=None):
     name = "ema" if use_ema and (directory / str(step) / "ema").exists() else "params"
     shapes = jax.eval_shape(model.init, jax.random.key(0))
     abstract = attach(shapes, sharding.shardings(shapes, model.partition_rules, mesh=mesh))
-    options = ocp.CheckpointManagerOptions(read_only=True)
     _quieten()
+    options = ocp.CheckpointManagerOptions(read_only=True)
     with ocp.CheckpointManager(directory, options=options) as manager:
         restored = _restore(manager, {name: abstract}, step=step, directory=directory)
     return restored[name], step

@@ -86,7 +86,7 @@ def evaluate(workdir, *, split, data, out, benchmark=None, against=None):
     found = {"step": step, "split": config.eval.split, **scores}
     if before:
         change = metrics.change(scores, before)
-        print(metrics.change_table(scores, before, title=against))
+        print(metrics.change_table(scores, before, title=_title(against)))
         found |= {"against": {"what": against, **before}, "change": change}
     else:
         print(metrics.table(scores))
@@ -155,10 +155,9 @@ def scores_before(against, run):
     if against.isdigit():
         return run.scores(step=int(against))[0]
     if against == "init":
-        name, basis = run.config.model.init, run.basis
-        if not name:
+        if not run.config.model.init:
             raise UserError(f"--against init: {run.workdir} started from random weights")
-        return run.scores_of(experiment.load_init(name, model=basis.model, mesh=basis.mesh))
+        return run.scores_of(experiment.load_init(run.basis, directory=None))
     if Path(against).is_dir():
         return Run(against, _as_evaluated(command_line.load_run(against), run.config)).scores()[0]
     try:
@@ -170,6 +169,10 @@ def scores_before(against, run):
             "written by this command"
         ) from None
     return numbers
+
+
+def _title(against):
+    return f"step {against}" if against.isdigit() else Path(against).name
 
 
 def _as_evaluated(config, as_this):

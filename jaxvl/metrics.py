@@ -101,16 +101,15 @@ def change(now, before):
 
 
 def change_table(now, before, *, title):
-    """Returns aligned lines: now, before and the change, in percent and points, grouped."""
-    changes = change(now, before)
+    """Returns the lines of `table`, and beside the shares those of before and the change."""
     width = max((len(name) for name in now), default=0)
-    lines, group = [f"  {'':<{width}}  {'now':>8}    {title[-16:]:>16}    change"], None
-    for name, value in changes.items():
-        if group is not None and name.split("/")[0] != group:
-            lines.append("")
-        group = name.split("/")[0]
-        shares = f"{100 * now[name]:8.1f} %  {100 * before[name]:14.1f} %  {100 * value:+8.1f}"
-        lines.append(f"  {name:<{width}}  {shares}")
+    changes = change(now, before)
+    lines = [f"  {'':<{width}}  {'now':>8}    {title[-16:]:>16}    change"]
+    for line in table(now).splitlines():
+        name = (line.split() or [""])[0]
+        if name in changes:
+            line += f"  {100 * before[name]:14.1f} %  {100 * changes[name]:+8.1f}"
+        lines.append(line)
     return "\n".join(lines)
 
 

@@ -88,15 +88,15 @@ def check_keys(config):
         if key not in known and not _is_switched(key, given, known):
             raise UserError(f"config: unknown key {key}")
     for key in known:
-        if key not in given and not any(key.startswith(f"{parent}.") for parent in given):
+        if key not in given and not _is_switched(key, known, given):
             raise UserError(f"config: the key {key} is missing; start from jaxvl.config.base()")
 
 
-def _is_switched(key, given, known):
-    """Whether `key` is a group that is None here, or of a group that is None in base()."""
-    parent = key.rpartition(".")[0]
-    off = given[key] is None and any(name.startswith(f"{key}.") for name in known)
-    return off or (parent in known and known[parent] is None)
+def _is_switched(key, one, other):
+    """Whether `key`, of `one`, stands for a group that is None in one and has keys in the other."""
+    off = one[key] is None and any(name.startswith(f"{key}.") for name in other)
+    parents = [key[:end] for end, sign in enumerate(key) if sign == "."]
+    return off or any(parent in other and other[parent] is None for parent in parents)
 
 
 def check_same(config, workdir):
