@@ -90,7 +90,7 @@ def evaluate_only(config, directory):
     directory = Path(directory)
     if config.model.init and not (directory / "checkpoints").is_dir():
         directory.mkdir(parents=True, exist_ok=True)
-        params = experiment.load_init(config.model.init, model=basis.model, mesh=basis.mesh)
+        params = experiment.load_init(basis, directory=directory)
         step = 0
     else:
         params, step = checkpoint.restore_params(directory, model=basis.model, mesh=basis.mesh)

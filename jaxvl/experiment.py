@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 import jax
 from ml_collections import ConfigDict
 
-from jaxvl import checkpoint, optim, sharding, state, step, types, workdir
 from jaxvl import config as config_lib
+from jaxvl import optim, sharding, state, step, types, workdir
 from jaxvl.data import batches as batches_lib
 from jaxvl.data import sources, tokenizer
 from jaxvl.errors import UserError
+from jaxvl.interop import load
 from jaxvl.validate import validate
 
 
@@ -42,10 +43,20 @@ def open_basis(config):
 
     workdir.check_keys(config)
     validate(config, devices=jax.device_count(), processes=jax.process_count())
+    config = _with_tokenizer_of_init(config)
     words = tokenizer.load(config.data.tokenizer or _data_directory(config))
     config = _resolve(config, words)
     mesh = sharding.make_mesh(config.mesh)
     return Basis(config, mesh, words, MODELS[config.model.name](config))
+
+
+def _with_tokenizer_of_init(config):
+    """Words mean what they meant to the starting weights, where these bring their tokenizer."""
+    if config.data.tokenizer or not config.model.init:
+        return config
+    config = config.copy_and_resolve_references()
+    config.data.tokenizer = load.tokenizer_of_init(config.model.init)
+    return config
 
 
 def _resolve(config, words):
@@ -127,10 +138,10 @@ def make_training(basis, batches):
     return Training(batches, begin, abstract, train_step)
 
 
-def first_state(basis, training):
+def first_state(basis, training, *, directory=None):
     """Returns the state before step 0: of `model.init` where given, else drawn from the seed."""
     if basis.config.model.init:
-        params = load_init(basis.config.model.init, model=basis.model, mesh=basis.mesh)
+        params = load_init(basis, directory=directory)
         return state.state_from(params, training.begin, abstract=training.abstract)
     return state.initial_state(
         training.begin,
@@ -140,23 +151,23 @@ def first_state(basis, training):
     )
 
 
-def load_init(name, *, model, mesh):
-    """Reads the parameters that `model.init` names: the working directory of another run.
+def load_init(basis, *, directory):
+    """Returns the parameters that `model.init` names, and tells what became of every tensor.
 
-    Raises UserError for anything else, and for a run whose model has other sizes.
+    directory: where init.json with this report is left; None: nowhere. Raises UserError where they
+    cannot be read or do not fit.
     """
-    if not (Path(name) / "checkpoints").is_dir():
-        raise UserError(
-            f"config: model.init={name!r} cannot be read; it can be the working directory of a "
-            "jaxvl run (with its checkpoints), or empty"
-        )
-    params, _ = checkpoint.restore_params(name, model=model, mesh=mesh)
+    params, report = load.load(basis.config, model=basis.model, mesh=basis.mesh)
+    if jax.process_index() == 0:
+        print(load.table(report), flush=True)
+        if directory is not None:
+            workdir.write_json(Path(directory) / "init.json", report._asdict())
     return params
 
 
-def restored_or_first_state(basis, training, checkpoints, *, at_most=None):
+def restored_or_first_state(basis, training, checkpoints, *, at_most=None, directory=None):
     """Returns (state, step): of the newest checkpoint (at or before a step), or the first state."""
     steps = [step for step in checkpoints.steps() if at_most is None or step <= at_most]
     if not steps:
-        return first_state(basis, training), 0
+        return first_state(basis, training, directory=directory), 0
     return checkpoints.restore(training.abstract, step=steps[-1]), steps[-1]

@@ -29,7 +29,9 @@ def train(config, directory):
     checkpoints = Checkpoints(
         directory, keep=config.checkpoint.keep, best_metric=config.checkpoint.best_metric
     )
-    state, first = experiment.restored_or_first_state(basis, training, checkpoints)
+    state, first = experiment.restored_or_first_state(
+        basis, training, checkpoints, directory=directory
+    )
     _say(_headline(basis, training, state, first))
     log = Log(config, directory, first)
     try:

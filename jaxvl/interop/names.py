@@ -154,6 +154,7 @@ def from_torch(tensors, layout, shapes):
     shapes: tree of our parameters' shapes (jax.eval_shape of the model's init). params has None
     where the tensors are missing; missing: our paths; left_over: their names, sorted.
     """
+    check_copies(tensors, layout)
     found, missing, left_over = match(tensors.keys(), layout, flatten(shapes))
     arrays = {
         path: read(rule, tensors, shape=flatten(shapes)[path].shape)
@@ -189,6 +190,14 @@ def match(names, layout, shapes):
     ignored = re.compile("|".join(layout.ignored) or r"(?!)")
     left_over = sorted(name for name in names - used if not ignored.search(name))
     return found, missing, left_over
+
+
+def check_copies(tensors, layout):
+    """Raises UserError where a file's tied tensors differ: ours are one and the same."""
+    for copy, name in layout.copies:
+        both = copy in tensors and name in tensors
+        if both and not np.array_equal(tensors[copy], tensors[name]):
+            raise UserError(f"{copy} differs from {name}; in jaxvl they are one parameter")
 
 
 def flatten(tree):

@@ -56,13 +56,15 @@ class Embeddings(nn.Module):
     rate: float
     numerics: tuple
     epsilon: float
+    first_position: int = 0  # RoBERTa's positions begin after that of its padding
 
     @nn.compact
     def __call__(self, ids_GxL, key):
         word = self.param("word", TRUNCATED_NORMAL, (self.vocabulary, self.width))
         position = self.param("position", TRUNCATED_NORMAL, (self.positions, self.width))
         kind = self.param("token_type", TRUNCATED_NORMAL, (self.kinds, self.width))
-        t = word[ids_GxL] + position[None, : ids_GxL.shape[1]] + kind[None, None, 0]
+        place = position[None, self.first_position : self.first_position + ids_GxL.shape[1]]
+        t = word[ids_GxL] + place + kind[None, None, 0]
         t = layer_norm(self.epsilon, self.numerics, name="norm")(t)
         return dropout(t, self.rate, key, "embedding")
 

@@ -6,8 +6,8 @@ Letters: G batch, H W pixels, N tokens (class token first), D width.
 import functools
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxvl.models.layers import (
     TRUNCATED_NORMAL,
@@ -121,7 +121,8 @@ def normalise_pixels(image_GxHxWx3):
 def interpolate_positions(positions_1xNxD, tokens):
     """Returns [1, tokens, D]: the grid resized bicubically, the class position kept.
 
-    Raises ValueError where either grid is not square.
+    Equal to PyTorch's F.interpolate(mode="bicubic", align_corners=False), which the published
+    models were fine-tuned with. Raises ValueError where either grid is not square.
     """
     have, want = (round((n - 1) ** 0.5) for n in (positions_1xNxD.shape[1], tokens))
     if (have**2 + 1, want**2 + 1) != (positions_1xNxD.shape[1], tokens):
@@ -129,6 +130,29 @@ def interpolate_positions(positions_1xNxD, tokens):
     if have == want:
         return positions_1xNxD
     width = positions_1xNxD.shape[-1]
-    grid = positions_1xNxD[:, 1:].reshape(1, have, have, width)
-    resized = jax.image.resize(grid, (1, want, want, width), "bicubic", antialias=False)
+    grid = positions_1xNxD[0, 1:].reshape(have, have, width)
+    weights = cubic_weights(have, want)
+    resized = jnp.einsum("ih,jw,hwd->ijd", weights, weights, grid, precision="highest")
     return jnp.concatenate([positions_1xNxD[:, :1], resized.reshape(1, want**2, width)], axis=1)
+
+
+def cubic_weights(have, want):
+    """Returns float32 [want, have]: how a row of `have` samples is resized, as PyTorch does it.
+
+    Cubic convolution (Keys 1981) with a = -0.75 (jax.image has -0.5), edges repeated.
+    """
+    a = -0.75
+    at = (np.arange(want) + 0.5) * have / want - 0.5
+    first = np.floor(at).astype(int)
+    t = at - first
+
+    def near(x):
+        return ((a + 2) * x - (a + 3)) * x**2 + 1
+
+    def far(x):
+        return ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
+
+    weights = np.zeros((want, have))
+    for tap, share in enumerate((far(1 + t), near(t), near(1 - t), far(2 - t))):
+        np.add.at(weights, (np.arange(want), np.clip(first - 1 + tap, 0, have - 1)), share)
+    return weights.astype(np.float32)

@@ -1,0 +1,164 @@
+"""Named tensors out of the files that PyTorch projects publish, each read when it is asked for.
+
+Safetensors are read without torch. Pickled files are read with torch.load(weights_only=True), which
+makes tensors and nothing else: a file that would run code is refused.
+"""
+
+import json
+import pickle
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import ml_dtypes  # noqa: F401  NumPy learns of bfloat16
+import numpy as np
+
+from jaxvl.errors import UserError
+
+WEIGHT_FILES = (  # of a folder, the first one there
+    "model.safetensors",
+    "open_clip_model.safetensors",
+    "pytorch_model.bin",
+    "open_clip_pytorch_model.bin",
+)
+WRAPPERS = ("model", "state_dict", "module")  # {"model": the tensors, "optimizer": ...}
+
+
+class Tensors(Mapping):
+    """A mapping name -> NumPy array that reads an array when it is looked up."""
+
+    def __init__(self, readers):
+        """readers: {name: function without arguments that returns the array}."""
+        self._readers = readers
+
+    def __getitem__(self, name):
+        return self._readers[name]()
+
+    def __iter__(self):
+        return iter(self._readers)
+
+    def __len__(self):
+        return len(self._readers)
+
+    def renamed(self, rename):
+        """Returns the same tensors under rename(name)."""
+        return Tensors({rename(name): reader for name, reader in self._readers.items()})
+
+
+def open_tensors(path):
+    """Opens the Tensors of a file, or of a folder with one or several files of weights.
+
+    Names are as in the bare model: without a wrapper, without the prefix of parallel training, with
+    today's names for the parameters of a LayerNorm. Raises UserError naming what cannot be read.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise UserError(f"{path} does not exist")
+    files = _files_of(path) if path.is_dir() else [path]
+    readers = {}
+    for file in files:
+        opened = _open_safetensors(file) if file.suffix == ".safetensors" else _open_torch(file)
+        readers |= opened
+    if not readers:
+        raise UserError(f"{path} holds no tensors")
+    return Tensors(readers).renamed(_modern_name(readers))
+
+
+def _modern_name(names):
+    parallel = all(name.startswith("module.") for name in names)
+
+    def rename(name):
+        name = name.removeprefix("module.") if parallel else name
+        name = re.sub(r"LayerNorm\.gamma$", "LayerNorm.weight", name)
+        return re.sub(r"LayerNorm\.beta$", "LayerNorm.bias", name)
+
+    return rename
+
+
+def _files_of(folder):
+    for name in WEIGHT_FILES:
+        index, stem = folder / f"{name}.index.json", Path(name)
+        if index.is_file():
+            return _files_of_index(index)
+        if (folder / name).is_file():
+            return [folder / name]
+        shards = sorted(folder.glob(f"{stem.stem}-*-of-*{stem.suffix}"))
+        if shards:
+            count = int(re.search(r"-of-(\d+)", shards[0].name)[1])
+            if len(shards) != count:
+                raise UserError(f"{folder} has {len(shards)} of {count} files {shards[0].name} ...")
+            return shards
+    raise UserError(f"{folder} has no weights: none of {', '.join(WEIGHT_FILES)}")
+
+
+def _files_of_index(index):
+    names = sorted(set(read_json(index).get("weight_map", {}).values()))
+    for name in names:
+        if Path(name).name != name or not (index.parent / name).is_file():
+            raise UserError(f"{index} names {name}, which is not in its folder")
+    return [index.parent / name for name in names]
+
+
+def read_json(path):
+    """Returns the object of a JSON file. Raises UserError naming the file."""
+    try:
+        value = json.loads(Path(path).read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read as JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{path} is not a JSON object")
+    return value
+
+
+def _open_safetensors(path):
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        file = safe_open(str(path), framework="numpy")
+        names = list(file.keys())
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path} is not a whole safetensors file: {error}") from None
+    return {name: lambda name=name: file.get_tensor(name) for name in names}
+
+
+def _open_torch(path):
+    try:
+        import torch
+    except ImportError:
+        raise UserError(f"reading {path} needs torch: pip install 'jaxvl[torch]'") from None
+    mapped = zipfile.is_zipfile(path)
+    if mapped and any(name.endswith("/constants.pkl") for name in zipfile.ZipFile(path).namelist()):
+        raise UserError(f"{path} is a TorchScript program, which would run code, and is refused; "
+                        "give its state_dict(), saved with torch.save")
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+    except pickle.UnpicklingError as error:
+        raise UserError(f"{path} {_why_refused(str(error))}") from None
+    except Exception as error:  # the unpickler raises anything on bytes that are no pickle
+        reason = str(error).split(". ")[0].splitlines() or [""]
+        raise UserError(
+            f"{path} is not a whole file of tensors: {type(error).__name__} {reason[0]}"
+        ) from None
+    while isinstance(loaded, dict) and any(isinstance(loaded.get(w), dict) for w in WRAPPERS):
+        loaded = next(loaded[w] for w in WRAPPERS if isinstance(loaded.get(w), dict))
+    if not isinstance(loaded, dict):
+        raise UserError(f"{path} holds a {type(loaded).__name__}, not named tensors")
+    return {
+        name: lambda tensor=tensor: _to_numpy(tensor)
+        for name, tensor in loaded.items()
+        if isinstance(tensor, torch.Tensor)
+    }
+
+
+def _why_refused(message):
+    wanted = re.search(r"(?:GLOBAL|class|function) ([\w.]+)", message)
+    if wanted:
+        return f"would run code ({wanted[1]}) and is refused; only files of tensors are read"
+    return f"is not a file of tensors and is refused: {message.splitlines()[0]}"
+
+
+def _to_numpy(tensor):
+    if tensor.is_floating_point():
+        tensor = tensor.float()
+    return np.asarray(tensor.detach())
