@@ -32,6 +32,7 @@ class Training(NamedTuple):
     begin: Callable  # (params) -> TrainState at step 0
     abstract: state.TrainState  # shapes and shardings
     train_step: Callable  # (state, batch) -> (state, metrics)
+    warn: Callable  # of the method
 
 
 def open_basis(config):
@@ -135,7 +136,7 @@ def make_training(basis, batches):
         schedule=optim.make_schedule(config.optim, total_steps=config.total_steps),
         abstract=abstract,
     )
-    return Training(batches, begin, abstract, train_step)
+    return Training(batches, begin, abstract, train_step, method.warn)
 
 
 def first_state(basis, training, *, directory=None):

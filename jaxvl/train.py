@@ -33,7 +33,7 @@ def train(config, directory):
         basis, training, checkpoints, directory=directory
     )
     _say(_headline(basis, training, state, first))
-    log = Log(config, directory, first)
+    log = Log(config, directory, first, warn=training.warn)
     try:
         _loop(basis, training, state, first, log=log, evaluate=evaluate, checkpoints=checkpoints)
     except NonFinite as failure:
@@ -134,10 +134,11 @@ def _say(line):
 class Log:
     """Collects the steps' numbers one step late, and stops at the first that is not finite."""
 
-    def __init__(self, config, directory, first):
-        """Opens metrics.jsonl and TensorBoard, in the first process only."""
+    def __init__(self, config, directory, first, *, warn):
+        """Opens metrics.jsonl and TensorBoard, in the first process only. warn: of the method."""
         self._total, self._every = config.total_steps, config.log.every_steps
         self._means, self._pending = Means(), None
+        self._warn, self._warned = warn, False
         self.clock = Clock(batch_size=config.batch_size)
         self._writer = None
         if jax.process_index() == 0:
@@ -166,6 +167,10 @@ class Log:
         if self._writer:
             self._writer.write(values, step=step)
             _say(progress_line(values, step=step, total_steps=self._total))
+        warning = self._warn(values)
+        if warning and not self._warned:  # once, until it has been well again
+            _say(f"warning: {warning}")
+        self._warned = bool(warning)
 
     def scores(self, scores, panel, *, step):
         """Writes an evaluation's scores and shows its panel of pictures."""
