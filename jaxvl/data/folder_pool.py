@@ -1,4 +1,4 @@
-"""Work on many pictures in several processes: in order, in bounded memory, never hanging."""
+"""Work on many things in several processes: in order, in bounded memory, never hanging."""
 
 import collections
 import itertools
@@ -14,28 +14,28 @@ from jaxvl.errors import UserError
 _CHUNK = 16
 
 
-def ordered_map(function, items, *, workers):
+def ordered_map(function, items, *, workers, chunk=_CHUNK):
     """Yield function(item) for each item, in order; in this process where workers is 1.
 
-    Processes are spawned, not forked: TensorFlow's threads do not survive a fork. Raises
-    UserError if one of them dies.
+    chunk: items handed to a process at once. Processes are spawned, not forked: TensorFlow's
+    threads do not survive a fork. Raises UserError if one of them dies.
     """
     if workers == 1:
         yield from map(function, items)
         return
     items = iter(items)
-    chunks = iter(lambda: list(itertools.islice(items, _CHUNK)), [])
+    chunks = iter(lambda: list(itertools.islice(items, chunk)), [])
     pool = ProcessPoolExecutor(
         workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker
     )
     try:
         waiting = collections.deque()
-        for chunk in itertools.islice(chunks, 3 * workers):
-            waiting.append(pool.submit(_apply, function, chunk))
+        for some in itertools.islice(chunks, 3 * workers):
+            waiting.append(pool.submit(_apply, function, some))
         while waiting:
             results = waiting.popleft().result()
-            for chunk in itertools.islice(chunks, 1):
-                waiting.append(pool.submit(_apply, function, chunk))
+            for some in itertools.islice(chunks, 1):
+                waiting.append(pool.submit(_apply, function, some))
             yield from results
     except BrokenProcessPool:
         raise UserError(

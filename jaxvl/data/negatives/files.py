@@ -4,7 +4,8 @@
                        seed, version of the generator, counts
     SPLIT.jsonl        one line a caption, in order: {"example", "caption", "text", "negatives"};
                        `negatives` has one item a kind, null where there is none, else
-                       {"type", "text", "span", "out", "in", "filler", "score", "seed"}
+                       {"type", "text", "span", "out", "in", "filler", "score", "seed"}:
+                       characters of the caption, the words there and those put in their place
     SPLIT.index.npz    line: int64, where each line begins, and the end of the file;
                        first: int64, number of the first line of each example, and of all lines
     vocabulary.json    the statistics of the captions that words were drawn from
@@ -44,11 +45,13 @@ def read_meta(directory):
     return meta
 
 
-def index_of(lines):
-    """The bytes of SPLIT.index.npz. lines: (example, length of the line in bytes), in order."""
+def index_of(lines, count):
+    """The bytes of SPLIT.index.npz for `count` examples.
+
+    lines: (example, length of the line in bytes), in order.
+    """
     examples, lengths = np.array(lines, np.int64).reshape(-1, 2).T
     line = np.concatenate([[0], np.cumsum(lengths)])
-    count = examples[-1] + 1 if len(examples) else 0
     first = np.searchsorted(examples, np.arange(count + 1))
     stored = io.BytesIO()
     np.savez(stored, line=line.astype(np.int64), first=first.astype(np.int64))

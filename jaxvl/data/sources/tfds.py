@@ -20,7 +20,7 @@ def open_split(*, directory, name, split):
     Raises UserError, with the one command that prepares it, where it is not prepared as
     ArrayRecord, and for a builder without image or captions.
     """
-    info = _builder(name, directory).info
+    info = find_info(name, directory)
     split_info = shards.find_split(info, split)
     return Source(
         name=f"{name}:{split}",
@@ -31,7 +31,8 @@ def open_split(*, directory, name, split):
     )
 
 
-def _builder(name, directory):
+def find_info(name, directory):
+    """TFDS's DatasetInfo of builder `name`, stored as ArrayRecord. Raises as `open_split`."""
     # Not `tfds build`: the tfds command line starts only where apache_beam is installed.
     command = (
         f"python -c \"import tensorflow_datasets as tfds; tfds.builder('{name}', "
@@ -52,7 +53,7 @@ def _builder(name, directory):
             f"TFDS data set {name} in {directory} is stored as {formats[0]}, which has no random "
             f"access; run: mv {path} {path}.{formats[0]} && {command}"
         )
-    return tfds.builder_from_directory(str(builder.data_path), file_format="array_record")
+    return tfds.builder_from_directory(str(builder.data_path), file_format="array_record").info
 
 
 def _image_key(info):

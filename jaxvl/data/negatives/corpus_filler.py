@@ -1,0 +1,49 @@
+"""Fills drawn from the data set's own captions: seen in the same form, after the same word."""
+
+import bisect
+import functools
+import itertools
+
+from jaxvl.data.negatives import words
+from jaxvl.data.negatives.generator import Filler
+
+_DRAWS = 40
+_FLATTENED = 0.75  # power of a word's count, as word2vec draws its negatives
+_UNUSUAL = 0.25  # chance to take a word that was not seen with the context's other side
+
+
+def make(vocabulary):
+    """Returns the `generator.Filler` that draws from a Vocabulary.
+
+    The score of a fill is its share of the words seen in the context.
+    """
+
+    @functools.cache
+    def table(key):
+        choices = vocabulary.near.get(key, [])
+        weights = [count**_FLATTENED for _, count in choices]
+        return choices, list(itertools.accumulate(weights)), sum(count for _, count in choices)
+
+    @functools.cache
+    def usual(part, context):
+        return frozenset(vocabulary.far.get(f"{part}|{context}", ()))
+
+    def fill(caption, slot, rng):
+        del caption
+        forms = vocabulary.forms.get(f"{slot.part}|{slot.form}", {})
+        choices, cumulative, total = table(f"{slot.part}|{slot.form}|{slot.near}")
+        seen = set()
+        for _ in range(_DRAWS if choices else 0):
+            at = bisect.bisect(cumulative, rng.random() * cumulative[-1])
+            lemma, count = choices[min(at, len(choices) - 1)]
+            fits = slot.part == "adj" or lemma in usual(slot.part, slot.far)
+            if lemma not in seen and (fits or rng.random() < _UNUSUAL):
+                seen.add(lemma)
+                yield lemma, forms[lemma], round(count / total, 6)
+        if slot.part == "adj":  # its opposite may never have been said of this noun
+            mates = [word for word in words.mates(slot.lemma) if word in forms]
+            for lemma in rng.sample(mates, len(mates)):
+                if lemma not in seen:
+                    yield lemma, lemma, 0.0
+
+    return Filler("corpus", lambda examples: fill)

@@ -1,0 +1,108 @@
+"""Make hard negatives of every caption of a data set: one thing changed in each.
+
+  python -m jaxvl.negatives --data data/mine --out data/mine_negatives
+  python -m jaxvl.negatives --data data/mine --out data/mine_negatives --explain "A brown dog."
+
+Training reads them with --config.data.negatives=data/mine_negatives. A command that was stopped
+goes on where it was when given again.
+"""
+
+import argparse
+import os
+import sys
+
+from jaxvl.errors import UserError
+
+
+def main(arguments=None):
+    """Command line. Exits 2 with one line on stderr for what the user can put right."""
+    flags = _parser().parse_args(arguments)
+    try:
+        print(explain(flags) if flags.explain is not None else make(flags))
+    except UserError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted: give the same command again to go on", file=sys.stderr)
+        sys.exit(130)
+
+
+def _parser():
+    parser = argparse.ArgumentParser(
+        prog="python -m jaxvl.negatives",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--data", required=True, metavar="DIR", help="prepared data set")
+    parser.add_argument(
+        "--name", default="", metavar="BUILDER", help="TFDS's, whose data_dir --data then is"
+    )
+    parser.add_argument("--out", metavar="DIR", help="must not exist, or be empty")
+    parser.add_argument(
+        "--explain",
+        metavar="TEXT",
+        help="print what would be made of it, and why; with an --out that is there, also where "
+        "the text stands in it, and no pass over the captions is needed",
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    parser.add_argument("--workers", type=_count, default=cores, help=f"processes ({cores} here)")
+    return parser
+
+
+def _count(text):
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return int(text)
+
+
+def make(flags):
+    """Writes the negatives; returns the line that says so."""
+    from jaxvl.data import store
+    from jaxvl.data.negatives import KINDS, analysis, captions, files, run
+
+    if not flags.out:
+        raise UserError("--out DIR is missing: where to write the negatives (or give --explain)")
+    analysis.check_installed()
+    data = captions.open_captions(flags.data, flags.name)
+    plan = {"kinds": list(KINDS), "filler": "corpus", "seed": flags.seed}
+    if store.is_filled(flags.out):
+        wanted = run.complete(plan, data)
+        try:
+            meta = files.read_meta(flags.out)
+        except UserError:
+            meta = {}
+        if {**meta, **wanted} != meta:
+            raise UserError(
+                f"--out {flags.out}: exists and is not these negatives; name another or remove it"
+            )
+        return f"{flags.out}: already made"
+    meta = run.write(flags.out, data=data, plan=plan, workers=flags.workers)
+    shares = ", ".join(
+        f"{kind} {100 * made / max(1, meta['captions']):.1f} %"
+        for kind, made in meta["made"].items()
+    )
+    return f"wrote negatives of {meta['captions']:,} captions to {flags.out}: {shares}"
+
+
+def explain(flags):
+    """Where the text of --explain stands in --out, and what would be made of it and why."""
+    from jaxvl.data import store
+    from jaxvl.data.negatives import analysis, captions, corpus_filler
+    from jaxvl.data.negatives import explain as explaining
+
+    analysis.check_installed()
+    lines = []
+    if flags.out and store.is_filled(flags.out):
+        lines += explaining.origins(flags.out, flags.explain) or [f"not in {flags.out}"]
+        vocabulary = explaining.stored_vocabulary(flags.out)
+    else:
+        vocabulary = explaining.count_vocabulary(captions.open_captions(flags.data, flags.name))
+    made = explaining.explain(
+        flags.explain, vocabulary=vocabulary, make_filler=corpus_filler.make, seed=flags.seed
+    )
+    return "\n".join([*lines, made])
+
+
+if __name__ == "__main__":
+    main()
