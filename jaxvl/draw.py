@@ -4,6 +4,7 @@ Letters: W words, g patches along a side, H W pixels.
 """
 
 import functools
+import io
 from pathlib import Path
 
 import numpy as np
@@ -99,6 +100,13 @@ def save(image, path):
     finally:
         temporary.unlink(missing_ok=True)
     return path
+
+
+def save_figure(figure, path):
+    """Writes a matplotlib Figure as PNG, as `save` does. Returns path."""
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=110)
+    return save(Image.open(drawn), path)
 
 
 def _fit(picture, side):

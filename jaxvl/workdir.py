@@ -28,9 +28,14 @@ FREE_KEYS = (
 
 def write_json(path, value):
     """Writes JSON so that a reader sees the old file or the new one, never half of it."""
+    write_text(path, json.dumps(plain(value), indent=2, allow_nan=False) + "\n")
+
+
+def write_text(path, text):
+    """Writes a text so that a reader sees the old file or the new one, never half of it."""
     path = Path(path)
     temporary = path.with_name(f"{path.name}.tmp{os.getpid()}")
-    temporary.write_text(json.dumps(plain(value), indent=2, allow_nan=False) + "\n")
+    temporary.write_text(text, encoding="utf-8")
     os.replace(temporary, path)
 
 

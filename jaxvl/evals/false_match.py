@@ -11,7 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxvl import draw
 from jaxvl.data.text_ops import clean_caption
+from jaxvl.workdir import write_text
 
 QUINTILES = 5
 
@@ -90,10 +92,8 @@ def write(findings, directory, name):
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     table = tabulate(findings.contrasts)
-    _replace(directory / f"{name}.md", markdown(table, findings.left_out, name).encode())
-    path = directory / f"{name}.png"
-    _replace(path, _plot(table, name))
-    return path
+    write_text(directory / f"{name}.md", markdown(table, findings.left_out, name))
+    return _plot(table, name, directory / f"{name}.png")
 
 
 def markdown(table, left_out, name):
@@ -122,10 +122,8 @@ def _cell(rate, rows):
     return f"{100 * rate:.1f} % ({rows})" if rows else "–"
 
 
-def _plot(table, name):
-    """Returns the PNG: a line over the quintiles, and a map with a row for each kind."""
-    import io
-
+def _plot(table, name, path):
+    """Draws a line over the quintiles and a map with a row for each kind. Returns path."""
     from matplotlib.figure import Figure
 
     kinds = len(table.names)
@@ -147,12 +145,4 @@ def _plot(table, name):
         cells.text(q, k, text, ha="center", va="center", fontsize=8, color=color)
     cells.set_xlabel("quintile: % (rows)")
     figure.suptitle(f"False matches: {name}")
-    png = io.BytesIO()
-    figure.savefig(png, format="png", dpi=110)
-    return png.getvalue()
-
-
-def _replace(path, content):
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_bytes(content)
-    temporary.replace(path)
+    return draw.save_figure(figure, path)

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import numpy as np
+from PIL import Image
 from tqdm import tqdm
 
 from jaxvl.data import folder_images
@@ -73,9 +74,7 @@ def _open(folder, name):
 
 
 def _pixels(folder, crop, size):
-    """Returns uint8 [size, size, 3] of the picture, or of its box, resized as all of ours are."""
-    from jaxvl.data import image_ops
-
+    """Returns uint8 [size, size, 3] of the picture, or of its box, as `image_ops.whole` resizes."""
     name, box = crop
     picture = _open(folder, name)
     if box:
@@ -83,4 +82,4 @@ def _pixels(folder, crop, size):
         right, bottom = min(right, picture.width), min(bottom, picture.height)
         left, top = min(max(left, 0), right - 1), min(max(top, 0), bottom - 1)
         picture = picture.crop((left, top, right, bottom))
-    return image_ops.to_uint8(image_ops.resize(np.asarray(picture), size)).numpy()
+    return np.asarray(picture.resize((size, size), Image.Resampling.BICUBIC))
