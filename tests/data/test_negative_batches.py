@@ -1,0 +1,137 @@
+"""Hard negatives in a batch: each caption's own, one column a kind, padding where there is none."""
+
+import numpy as np
+import pytest
+
+from jaxvl.config import base
+from jaxvl.data import batches, sources, tokenizer
+from jaxvl.data.negatives import Negatives
+from jaxvl.data.negatives.own import open_own
+from jaxvl.data.sources import open_source
+from jaxvl.errors import UserError
+
+KINDS = ("replace_object", "swap_relation", "replace_attribute")
+L = 40
+
+
+@pytest.fixture(scope="module")
+def source(scenes_directory):
+    return open_source(directory=scenes_directory, name="", split="train")
+
+
+@pytest.fixture(scope="module")
+def words(scenes_directory):
+    return tokenizer.load(scenes_directory)
+
+
+def make(given, words, *, batch_size=10, process=(0, 1), **keys):
+    config = base().data
+    config.update(
+        {"image_size": 16, "flip_probability": 0.0, "rand_augment_operations": 0, "max_tokens": L,
+         "max_words": 99, "add_sep": True, "negatives": "own", "negative_kinds": KINDS, **keys}
+    )  # fmt: skip
+    return batches.make_batches(
+        [(one, 1.0) for one in given], words, config, seed=0, batch_size=batch_size,
+        process_index=process[0], process_count=process[1],
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def made(source, words):
+    return make([source], words)
+
+
+def read_as(words, captions):
+    tokens = tokenizer.encode(words, captions, max_tokens=L, max_words=99, add_sep=True)
+    return {tuple(ids): caption for ids, caption in zip(tokens.ids.tolist(), captions)}
+
+
+def test_a_row_brings_the_negatives_of_its_own_caption(made, source, words):
+    records = sources.annotations(source)
+    batch = made.batch(0)
+    valid = 0
+    for row, example in enumerate(batch["example_id"]):
+        record = records[example]
+        caption = read_as(words, record["captions"])[tuple(batch["token_ids"][row].tolist())]
+        texts = read_as(words, record["negatives"])
+        expected = {
+            kind: text
+            for text, kind, of in zip(
+                record["negatives"], record["negative_kinds"], record["negative_captions"]
+            )
+            if record["captions"][of] == caption
+        }
+        for column, kind in enumerate(KINDS):
+            ids = tuple(batch["negative_ids"][row, column].tolist())
+            assert batch["negative_valid"][row, column] == (kind in expected)
+            assert texts.get(ids) == expected.get(kind)
+            valid += kind in expected
+    assert 2 < valid < 25  # five captions share a negative of each kind
+
+
+def test_shapes_types_and_padding(made, words):
+    batch = made.batch(0)
+    described = {name: (x.dtype, x.shape) for name, x in batch.items() if "negative" in name}
+    assert described == {
+        "negative_ids": (np.int32, (10, 3, L)),
+        "negative_mask": (bool, (10, 3, L)),
+        "negative_valid": (bool, (10, 3)),
+    }
+    np.testing.assert_array_equal(batch["negative_mask"].any(-1), batch["negative_valid"])
+    missing = batch["negative_ids"][~batch["negative_valid"]]
+    assert (missing == words.token_to_id("[PAD]")).all() and len(missing)
+
+
+def test_processes_together_give_the_global_batch(made, source, words):
+    whole = made.batch(3)
+    parts = [make([source], words, process=(i, 2)).batch(3) for i in range(2)]
+    for name in ("negative_ids", "negative_mask", "negative_valid", "token_ids"):
+        np.testing.assert_array_equal(whole[name], np.concatenate([part[name] for part in parts]))
+
+
+def test_a_mixture_brings_each_data_set_s_own(source, words):
+    other = source._replace(name="other")
+    batch = make([source, other], words, batch_size=80).batch(0)
+    alone = make([source], words, batch_size=40).batch(0)
+    assert set(batch["example_id"]) == set(range(80))
+    assert batch["negative_valid"].any(1)[batch["example_id"] >= 40].any()
+    assert alone["negative_valid"].shape == (40, 3)
+
+
+def test_those_of_a_folder_are_asked_for_by_picture_and_caption(source, words, monkeypatch):
+    asked = []
+
+    def opened(directory, *, fingerprint, kinds):
+        asked.append((directory, fingerprint, tuple(kinds)))
+
+        def read(example, caption):
+            return [["", f"a {'red blue'.split()[e % 2]} {'cube ' * c}"] for e, c
+                    in zip(example, caption)]  # fmt: skip
+
+        return Negatives(tuple(kinds), read)
+
+    monkeypatch.setattr(batches, "open_negatives", opened)
+    batch = make([source], words, negatives="folder", negative_kinds=("noun", "verb")).batch(0)
+    assert asked == [("folder", source.fingerprint, ("noun", "verb"))]
+    assert batch["negative_valid"].tolist() == [[False, True]] * 10
+    for row, example in enumerate(batch["example_id"]):
+        text = words.decode(batch["negative_ids"][row, 1].tolist())
+        assert text.startswith(f"a {'red blue'.split()[example % 2]}")
+    lengths = batch["negative_mask"][:, 1].sum(-1)
+    assert lengths.min() < lengths.max()  # captions take turns, and so do their negatives
+
+
+def test_without_negatives_a_batch_has_none(source, words):
+    assert not [n for n in make([source], words, negatives="").batch(0) if "negative" in n]
+
+
+@pytest.mark.parametrize("kinds", [("replace_object", "noun"), ()])
+def test_kinds_that_the_data_set_does_not_have_are_named(source, kinds):
+    with pytest.raises(UserError, match="data.negative_kinds=.* has replace_attribute, "):
+        open_own(source, kinds=kinds)
+
+
+def test_a_data_set_without_negatives_says_how_to_make_some(source, monkeypatch):
+    monkeypatch.setattr("jaxvl.data.negatives.own.annotations", lambda _: [{"negative_kinds": []}])
+    with pytest.raises(UserError, match="brings no negatives.*python -m jaxvl.negatives"):
+        open_own(source, kinds=KINDS)
