@@ -85,6 +85,15 @@ def restore_params(workdir, *, model, mesh, use_ema=True, step=None):
     return restored[name], step
 
 
+def save_params(workdir, params):
+    """Writes WORKDIR/checkpoints/0 with parameters alone: to evaluate, to export, to start from."""
+    _quieten()
+    with ocp.CheckpointManager(_directory(workdir)) as manager:
+        items = ocp.args.Composite(params=ocp.args.StandardSave(params))
+        manager.save(0, args=items)
+        manager.wait_until_finished()
+
+
 def _quieten():
     logging.set_verbosity(logging.ERROR)  # Orbax reports, and warns of, everything that is normal
 

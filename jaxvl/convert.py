@@ -1,0 +1,151 @@
+"""Read weights of another project into a working directory, to start from and to evaluate.
+
+  python -m jaxvl.convert --from clip-vit-base-patch32 --out runs/clip
+  python -m jaxvl.convert --from ALBEF.pth --out runs/albef --set data.tokenizer=bert-base-uncased
+  python -m jaxvl.convert --from open_clip.bin --out runs/open_clip --set model.activation=gelu
+
+Sizes, activation, tokenizer and resolution follow from the file. Several paths (a ViT and a BERT)
+become one ALBEF, whose other parameters are drawn where model.allow_missing names them.
+"""
+
+import ast
+import os
+import shutil
+from pathlib import Path
+
+from jaxvl import command_line
+from jaxvl.errors import UserError
+
+
+def main(arguments=None):
+    """Command line. Exits 2 with one line on stderr for what the user can put right."""
+    flags = _parser().parse_args(arguments)
+    with command_line.mistakes_in_one_line():
+        convert(flags.source, flags.out, changes=dict(map(_change, flags.set)))
+
+
+def _parser():
+    parser = command_line.parser("jaxvl.convert", __doc__)
+    parser.add_argument(
+        "--from", dest="source", required=True, nargs="+", metavar="PATH",
+        help="folder or file of weights, or a jaxvl run; a ViT and a BERT for an ALBEF",
+    )  # fmt: skip
+    parser.add_argument("--out", required=True, metavar="DIR", help="new working directory")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE",
+        help="key of the configuration that the file does not tell; may be repeated",
+    )  # fmt: skip
+    return parser
+
+
+def _change(text):
+    key, found, value = text.partition("=")
+    if not found:
+        raise UserError(f"--set {text}: not KEY=VALUE")
+    try:
+        return key, ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return key, value
+
+
+def convert(paths, out, *, changes):
+    """Writes the weights in `paths` as the working directory `out`, at step 0.
+
+    changes: {dotted key: value} of the configuration. Raises UserError for what cannot be read or
+    is not known; then `out` is as it was.
+    """
+    from jaxvl import checkpoint, experiment, workdir
+
+    out = Path(out)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"--out {out} is there already; give a new folder")
+    config = _configuration(paths, changes)
+    basis = experiment.open_basis(config)
+    temporary = out.absolute().with_name(f"{out.name}.tmp{os.getpid()}")
+    try:
+        temporary.mkdir(parents=True)
+        params = experiment.load_init(basis, directory=temporary)
+        stored = basis.config.copy_and_resolve_references().unlock()
+        stored.model.init, stored.model.allow_missing = "", ()
+        stored.data.tokenizer = str(out.absolute() / "tokenizer.json")
+        basis.tokenizer.save(str(temporary / "tokenizer.json"))
+        workdir.save_config(stored, temporary)
+        checkpoint.save_params(temporary, params)
+        if out.is_dir():
+            out.rmdir()  # empty
+        os.replace(temporary, out)
+    except OSError as error:
+        raise UserError(f"--out {out} cannot be written: {error.strerror}") from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    print(f"{out}: start from it with --config.model.init={out}")
+
+
+def _configuration(paths, changes):
+    """Returns the ConfigDict that follows from the files, with `changes`."""
+    from jaxvl import config as config_lib
+    from jaxvl import workdir
+    from jaxvl.interop import load
+    from jaxvl.interop.weights import open_weights
+
+    if len(paths) == 1 and load.is_own(paths[0]):
+        config = workdir.load_config(paths[0]).unlock()
+        config.mesh.update(data=-1, fsdp=1)
+        settings = {}
+    else:
+        config = config_lib.base()
+        sources = [open_weights(path) for path in paths]
+        settings = _settings(sources, config)
+    known = workdir.flat(config)
+    for key in changes:
+        if key not in known:
+            raise UserError(f"--set {key}: there is no such key")
+    _set(config, settings | changes)
+    if config.model.name == "clip" and "model.activation" not in settings | changes:
+        raise UserError(
+            f"{paths[0]} does not tell its activation; add --set model.activation=quick_gelu "
+            "(OpenAI's weights and those of models named so) or --set model.activation=gelu"
+        )
+    config.model.init = ",".join(str(path) for path in paths)
+    if not (config.data.tokenizer or load.tokenizer_of_init(config.model.init)):
+        raise UserError(
+            f"{config.model.init} brings no tokenizer; name its folder or file with "
+            "--set data.tokenizer=PATH"
+        )
+    return config
+
+
+def _settings(sources, config):
+    """Returns what follows from the Weights, and from what they are for."""
+    settings = {}
+    for source in sources:
+        settings |= source.settings
+        if source.layers is not None:  # the first half reads, the second fuses, as in ALBEF
+            settings["model.text.layers"] = source.layers // 2
+            settings["model.text.fusion_layers"] = source.layers - source.layers // 2
+    if settings.get("model.name") == "clip":
+        tokens = settings["model.text.positions"]
+        settings |= {"method": "clip", "data.add_sep": True, "data.max_tokens": tokens,
+                     "data.max_words": tokens}  # fmt: skip
+    else:
+        fusion = settings.get("model.text.fusion_layers", config.model.text.fusion_layers)
+        settings |= {"method": "albef", "softmask.layer": min(config.softmask.layer, fusion - 2)}
+    return settings
+
+
+def _set(config, values):
+    for key, value in values.items():
+        *groups, last = key.split(".")
+        group = config
+        for name in groups:
+            group = group[name]
+        if isinstance(group[last], tuple) and not isinstance(value, (tuple, list)):
+            value = (value,)
+        try:
+            group[last] = tuple(value) if isinstance(value, list) else value
+        except TypeError as error:
+            raise UserError(f"--set {key}={value}: {error}") from None
+
+
+if __name__ == "__main__":
+    main()
