@@ -11,6 +11,8 @@ import tensorflow as tf  # noqa: E402  (the log level is read at import)
 
 __all__ = ["tf"]
 
+tf.get_logger().setLevel("ERROR")  # it warns of functions that are traced once an evaluation
+
 try:
     tf.config.set_visible_devices([], "GPU")  # the accelerators belong to JAX
     # Examples are worked on side by side; splitting one picture's operation costs more than it

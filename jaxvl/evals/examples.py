@@ -1,9 +1,12 @@
 """The held-out examples that the evaluators share."""
 
+import sys
 from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+
+from jaxvl.errors import UserError
 
 
 class Examples(NamedTuple):
@@ -42,7 +45,46 @@ def make_examples(config, *, source, tokenizer):
             process_count=jax.process_count(),
         )
 
-    return Examples(sources.annotations(source), pictures, make_tokenize(config, tokenizer))
+    records = sources.annotations(source)
+    if config.evals.hard_negatives is not None:
+        records = with_negatives(records, config.data, source=source)
+    return Examples(records, pictures, make_tokenize(config, tokenizer))
+
+
+def with_negatives(records, data_config, *, source):
+    """Returns the records with the negatives of the folder data.negatives, where they have none.
+
+    A folder for another data set, or without this split, changes nothing, and a line says so.
+    """
+    from jaxvl.data.negatives import open_negatives
+
+    folder = data_config.negatives
+    if folder in ("", "own") or any(len(record["negatives"]) for record in records):
+        return records
+    try:
+        negatives = open_negatives(
+            folder, fingerprint=source.fingerprint, kinds=data_config.negative_kinds
+        )
+    except UserError as error:
+        print(f"evals.hard_negatives: {error}", file=sys.stderr)
+        return records
+    return [
+        {**record, **_made(negatives, example, len(record["captions"]))}
+        for example, record in enumerate(records)
+    ]
+
+
+def _made(negatives, example, captions):
+    """Returns the annotations of one record's negatives, as a data set that brings them has."""
+    texts_CxK = negatives.read([example] * captions, range(captions))
+    found = [
+        (text, kind, caption)
+        for caption, texts_K in enumerate(texts_CxK)
+        for kind, text in zip(negatives.kinds, texts_K)
+        if text
+    ]
+    texts, kinds, of = zip(*found) if found else ((), (), ())
+    return {"negatives": texts, "negative_kinds": kinds, "negative_captions": np.array(of, int)}
 
 
 def make_tokenize(config, tokenizer):
