@@ -24,8 +24,9 @@ class Model(NamedTuple):
     project_image: Callable  # (params, v_GxNxD) -> zi_GxE, unit length
     project_text: Callable  # (params, t_GxLxD, ids_GxL) -> zt_GxE, unit length
     image_keys: Callable  # (params, v_GxNxD) -> cross-attention keys and values of all layers
-    fuse: Callable  # (params, image_keys, t_GxLxD, mask_GxL, *, key, keep_GxN, probe, layer)
-    #                 -> (states_GxLxD, attention_GxhxLxN of `layer`)
+    fuse: Callable  # (params, image_keys, t_GxLxD, mask_GxL, *, key, keep_GxN, probe, layer,
+    #                  first_only) -> (states_GxLxD, attention_GxhxLxN of `layer`); without a layer
+    #                  to explain, `first_only` makes the states those of the first token, [G, 1, D]
     match_logits: Callable  # (params, states_GxLxD) -> [G, 2], index 1 = match
     word_logits: Callable  # (params, states_GxLxD) -> [G, L, V]
     partition_rules: tuple  # ((path regex, PartitionSpec), ...), first match decides

@@ -27,9 +27,14 @@ def corrupt(key, ids_GxL, maskable_GxL, *, probability, mask_token, vocabulary_s
 
 
 def masked_words(logits_GxLxV, ids_GxL, twin_logits_GxLxV, *, distill):
-    """Returns float32 [G, L]: (1 - distill) * CE to the true word + distill * CE to the twin's."""
+    """Returns float32 [G, L]: (1 - distill) * CE to the true word + distill * CE to the twin's.
+
+    twin_logits_GxLxV: None distills nothing.
+    """
     log_p = jax.nn.log_softmax(logits_GxLxV.astype(jnp.float32))
     true = -jnp.take_along_axis(log_p, ids_GxL[..., None], axis=-1)[..., 0]
+    if twin_logits_GxLxV is None:
+        return true
     soft = -(jax.nn.softmax(twin_logits_GxLxV.astype(jnp.float32)) * log_p).sum(-1)
     return (1 - distill) * true + distill * soft
 

@@ -56,15 +56,17 @@ def make(config, model, *, steps_per_epoch):
         )
         image_keys = model.image_keys(params, online.v_GxNxD)
         (positive,) = fuse_together(
-            model, params, [Pairs(image_keys, online.t_GxLxD, mask, None)], stream(key, "positive")
-        )
+            model, params, [Pairs(image_keys, online.t_GxLxD, mask, None)], stream(key, "positive"),
+            first_only=False,
+        )  # fmt: skip
         wrong, weight_R = draw_pairs(config, model, params, online, image_keys, batch, similarity,
                                      key)  # fmt: skip
         masked = Pairs(image_keys, online.words_GxLxD, mask, None)
-        negative, words = fuse_together(model, params, [wrong, masked], stream(key, "negative"))
+        negative, words = fuse_together(model, params, [wrong, masked], stream(key, "negative"),
+                                        first_only=False)  # fmt: skip
 
         positive_Gx2, negative_Rx2 = (model.match_logits(params, x) for x in (positive, negative))
-        words = (model.word_logits(params, words), twin_words(model, twins, twin, mask, key))
+        words = (model.word_logits(params, words), twin_words(config, model, twins, twin, mask, key))
         losses = {
             "itc": contrast,
             "itm": matching_loss(positive_Gx2, negative_Rx2, weight_R),
@@ -210,21 +212,27 @@ def _keep(pairs):
     return jnp.ones((pairs.t_GxLxD.shape[0], jax.tree.leaves(pairs.image_keys)[0].shape[2]))
 
 
-def fuse_together(model, params, pairs, key):
-    """Returns the fused states of each of several Pairs, from one pass: one program to compile."""
+def fuse_together(model, params, pairs, key, *, first_only):
+    """Returns the fused states of each of several Pairs, from one pass: one program to compile.
+
+    first_only: of the first token alone, [G, 1, D], which is all that matching reads.
+    """
     rows = [one.t_GxLxD.shape[0] for one in pairs]
     one = join(pairs) if len(pairs) > 1 else pairs[0]
     states, _ = model.fuse(
         params, one.image_keys, one.t_GxLxD, one.mask_GxL,
         key=key, keep_GxN=one.keep_GxN, probe=None, layer=None,
+        first_only=first_only,
     )  # fmt: skip
     return lax.split(states, rows)
 
 
-def twin_words(model, twins, twin, mask_GxL, key):
-    """Returns the twins' logits of the masked words."""
+def twin_words(config, model, twins, twin, mask_GxL, key):
+    """Returns the twins' logits of the masked words; None where nothing is distilled."""
+    if config.momentum.distill == 0:
+        return None
     pairs = Pairs(model.image_keys(twins, twin.v_GxNxD), twin.words_GxLxD, mask_GxL, None)
-    (states,) = fuse_together(model, twins, [pairs], stream(key, "twin_words"))
+    (states,) = fuse_together(model, twins, [pairs], stream(key, "twin_words"), first_only=False)
     return model.word_logits(twins, states)
 
 

@@ -59,12 +59,14 @@ def make(config, model, *, steps_per_epoch):
             soft = soft_mask(options, slots["strength"], positive, online, batch, texts[0], step,
                              key, mask_token=config.model.text.mask_token)  # fmt: skip
             others["soft"] = albef.Pairs(image_keys, online.t_GxLxD, mask, soft.keep_GxN)
-        states = albef.fuse_together(model, params, list(others.values()), stream(key, "negative"))
+        states = albef.fuse_together(
+            model, params, list(others.values()), stream(key, "negative"), first_only=augmented
+        )
         states = dict(zip(others, states), positive=positive.states_GxLxD)
 
         negative_Rx2 = model.match_logits(params, states["negative"])
         words = model.word_logits(params, states["positive" if augmented else "words"])
-        words = (words, albef.twin_words(model, twins, twin, mask, key))
+        words = (words, albef.twin_words(config, model, twins, twin, mask, key))
         losses = {
             "itc": contrast,
             "itm": albef.matching_loss(positive.logits_Gx2, negative_Rx2, weight_R),
@@ -102,7 +104,7 @@ def match(model, params, image_keys, t_GxLxD, mask_GxL, options, key):
             layer=options.layer, score=options.score, key=key,
         )  # fmt: skip
     pairs = albef.Pairs(image_keys, t_GxLxD, mask_GxL, None)
-    (states,) = albef.fuse_together(model, params, [pairs], key)
+    (states,) = albef.fuse_together(model, params, [pairs], key, first_only=False)
     return Matched(states, model.match_logits(params, states), None)
 
 

@@ -21,6 +21,7 @@ from jaxvl.models.layers import (
     attend,
     attention_weights,
     dropout,
+    gelu,
     init_stack,
     layer_norm,
     run_stack,
@@ -87,9 +88,9 @@ class TextLayer(nn.Module):
     def __call__(self, t, mask_GxL, key):
         return self.feed_forward(self.attend_to_text(t, mask_GxL, key), key)
 
-    def attend_to_text(self, t, mask_GxL, key):
-        change = dropout(self.attention(t, mask_GxL, key), self.rate, key, "attention_out")
-        return self.attention_norm(t + change)
+    def attend_to_text(self, t, mask_GxL, key, queries=None):
+        change = self.attention(t, mask_GxL, key, queries)
+        return self.attention_norm(t[:, :queries] + dropout(change, self.rate, key, "attention_out"))
 
     def feed_forward(self, t, key):
         return self.mlp_norm(t + dropout(self.mlp(t), self.rate, key, "mlp_out"))
@@ -107,9 +108,12 @@ class FusionLayer(TextLayer):
         )
         self.cross_norm = layer_norm(self.epsilon, self.numerics, name=None)
 
-    def __call__(self, t, mask_GxL, image, *, key, keep_GxN, probe):
-        """Returns (t, attention_GxhxLxN); `probe` is added to the attention when not None."""
-        t = self.attend_to_text(t, mask_GxL, key)
+    def __call__(self, t, mask_GxL, image, *, key, keep_GxN, probe, queries=None):
+        """Returns (t, attention_GxhxLxN); `probe` is added to the attention when not None.
+
+        queries: how many tokens, from the first, are wanted; None for every one.
+        """
+        t = self.attend_to_text(t, mask_GxL, key, queries)
         change, attention = self.cross_attention(t, image, key, keep_GxN=keep_GxN, probe=probe)
         t = self.cross_norm(t + dropout(change, self.rate, key, "cross_out"))
         return self.feed_forward(t, key), attention
@@ -162,7 +166,7 @@ class WordHead(nn.Module):
 
     @nn.compact
     def __call__(self, t_GxLxD, word_VxD):
-        t = nn.gelu(Dense(self.width, self.numerics, name="transform")(t_GxLxD), approximate=False)
+        t = gelu(Dense(self.width, self.numerics, name="transform")(t_GxLxD))
         t = layer_norm(self.epsilon, self.numerics, name="norm")(t)
         bias = self.param("bias", nn.initializers.zeros, (self.vocabulary,))
         logits = product("GLD,VD->GLV", t, word_VxD, dtype=self.numerics.product)
@@ -207,17 +211,20 @@ def make_bert(sizes, *, image_width, numerics, scan, remat):
         return ImageKeys(*(_project(v_GxNxD, cross[f"{n}_kernel"], numerics, scan)
                            for n in ("key", "value")))
 
-    def fuse(params, image, t_GxLxD, mask_GxL, *, key, keep_GxN, probe, layer):
-        def plain(p, t, key_l, image_l):
-            call = {"key": key_l, "keep_GxN": keep_GxN, "probe": None}
+    def fuse(params, image, t_GxLxD, mask_GxL, *, key, keep_GxN, probe, layer, first_only):
+        def plain(p, t, key_l, image_l, queries=None):
+            call = {"key": key_l, "keep_GxN": keep_GxN, "probe": None, "queries": queries}
             return fusion_layer.apply({"params": p}, t, mask_GxL, image_l, **call)[0]
 
         key = _stream(key, "fusion")
-        if layer is None:
+        if layer is None and not first_only:
             return stack(plain, params["fusion"]["layers"], t_GxLxD, key=key, extra=image), None
-        before, here, after = split_stack((params["fusion"]["layers"], image), layer)
+        apart = sizes.fusion_layers - 1 if layer is None else layer
+        before, here, after = split_stack((params["fusion"]["layers"], image), apart)
         keys = [None] * 3 if key is None else list(jax.random.split(key, 3))
         t = stack(plain, before[0], t_GxLxD, key=keys[0], extra=before[1])
+        if layer is None:  # what the last layer makes of the other tokens reaches nobody
+            return plain(here[0], t, keys[1], here[1], queries=1), None
         t, attention = fusion_layer.apply(
             {"params": here[0]}, t, mask_GxL, here[1], key=keys[1], keep_GxN=keep_GxN, probe=probe
         )

@@ -20,7 +20,7 @@ def make_model(fusion=True):
     def encode_text(params, ids_GxL, mask_GxL, *, key):
         return params["text"][ids_GxL]
 
-    def fuse(params, image_keys, t_GxLxD, mask_GxL, *, key, keep_GxN, probe, layer):
+    def fuse(params, image_keys, t_GxLxD, mask_GxL, *, key, keep_GxN, probe, layer, first_only):
         return t_GxLxD * image_keys[:, :1], None
 
     def match_logits(params, states_GxLxD):

@@ -142,7 +142,7 @@ def matched(layer=1, seed=0):
 def test_relevance_follows_finite_differences_of_the_match_score():
     model, params, keys, t, mask, layer = matched()
     relevance, _ = word_relevance(model, params, keys, t, mask, layer=layer, score="logit")
-    call = {"key": None, "keep_GxN": None, "layer": layer}
+    call = {"key": None, "keep_GxN": None, "layer": layer, "first_only": False}
     _, attention = model.fuse(params, keys, t, mask, probe=None, **call)
 
     def score(probe):
@@ -177,7 +177,7 @@ def test_the_masked_pair_teaches_the_picture_but_not_through_its_mask():
     def soft_loss(keys, relevance):
         keep = jnp.pad(1 - normalise_relevance(relevance[:, 1]), ((0, 0), (1, 0)),
                        constant_values=1.0)  # fmt: skip
-        call = {"key": None, "keep_GxN": keep, "probe": None, "layer": None}
+        call = {"key": None, "keep_GxN": keep, "probe": None, "layer": None, "first_only": True}
         states, _ = model.fuse(params, keys, t, mask, **call)
         return -jax.nn.log_softmax(model.match_logits(params, states))[:, 1].sum()
 

@@ -23,7 +23,7 @@ def small():
 def fused(model, params, batch, **changes):
     v = model.encode_image(params, batch["image"])
     t = model.encode_text(params, batch["token_ids"], batch["token_mask"], key=None)
-    call = {"key": None, "keep_GxN": None, "probe": None, "layer": None, **changes}
+    call = {"key": None, "keep_GxN": None, "probe": None, "layer": None, "first_only": False, **changes}
     keys = model.image_keys(params, v)
     return model.fuse(params, keys, t, batch["token_mask"], **call)
 
@@ -89,7 +89,7 @@ def test_attenuated_keys_equal_the_keys_of_attenuated_tokens(small):
     t = model.encode_text(params, batch["token_ids"], batch["token_mask"], key=None)
     # Biases that are not zero: those of keys and values must not be attenuated.
     params = jax.tree.map(lambda x: x + 0.1 * jnp.cos(jnp.arange(x.size)).reshape(x.shape), params)
-    call = {"key": None, "probe": None, "layer": None}
+    call = {"key": None, "probe": None, "layer": None, "first_only": False}
     by_token, _ = model.fuse(
         params, model.image_keys(params, v * keep[:, :, None]), t, batch["token_mask"],
         keep_GxN=None, **call,
@@ -136,3 +136,10 @@ def test_every_parameter_has_a_rule_of_its_own_kind(small):
         name = path_name(path)
         spec = next(s for pattern, s in model.partition_rules if re.search(pattern, name))
         assert len(spec) <= leaf.ndim, name
+
+
+def test_the_first_token_alone_is_that_of_the_whole_pass(small):
+    _, model, params, batch = small
+    whole, _ = fused(model, params, batch)
+    first, _ = fused(model, params, batch, first_only=True)
+    np.testing.assert_allclose(first, whole[:, :1], atol=1e-5)

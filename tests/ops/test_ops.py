@@ -104,7 +104,7 @@ def test_the_class_token_is_never_attenuated():
 def linear_scorer(weight_hxLxN):
     """A model whose match logit is a linear function of its attention: the gradient is known."""
 
-    def fuse(params, keys, t, mask, *, key, keep_GxN, probe, layer):
+    def fuse(params, keys, t, mask, *, key, keep_GxN, probe, layer, first_only):
         attention = jax.nn.softmax(keys)
         attention = attention if probe is None else attention + probe
         return (attention * params[None]).sum((1, 2, 3))[:, None, None], attention
