@@ -82,6 +82,7 @@ def load_config(workdir):
         raise UserError(f"{path} is not valid JSON: {error}") from None
     check_keys(stored)
     config = config_lib.base()
+    config.evals = ConfigDict(stored.pop("evals"))  # an evaluator is a group of keys, or None
     config.update(stored)
     return config.lock()
 

@@ -52,6 +52,7 @@ def test_an_evaluator_that_is_switched_off_is_not_an_unknown_key(tiny_config):
 
 
 def test_the_stored_configuration_comes_back_whole(tiny_config, tmp_path):
+    tiny_config.evals.grounding = None
     workdir.begin(tiny_config, tmp_path)
     assert workdir.load_config(tmp_path).to_dict() == tiny_config.to_dict()
     assert json.loads((tmp_path / "config.json").read_text())["data"]["crop_scale"] == [0.2, 1.0]
