@@ -1,0 +1,270 @@
+"""Starting weights: sizes follow from the file, parts make a whole, nothing is lost unsaid."""
+
+import json
+import os
+import shutil
+
+import jax
+import numpy as np
+import pytest
+from small import small_config
+
+torch = pytest.importorskip("torch", reason="jaxvl[torch] is not installed")
+transformers = pytest.importorskip("transformers")
+import hugging_face as hf  # noqa: E402  needs torch
+from safetensors.numpy import load_file, save_file  # noqa: E402
+
+from jaxvl import convert, workdir  # noqa: E402
+from jaxvl.errors import UserError  # noqa: E402
+from jaxvl.interop import load, names  # noqa: E402
+from jaxvl.interop.files import open_tensors  # noqa: E402
+from jaxvl.models import MODELS, vit  # noqa: E402
+from jaxvl.sharding import make_mesh  # noqa: E402
+
+
+def write_tokenizer(folder):
+    """A tokenizer of hf.WORDS words with CLIP's special tokens."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    words = [f"word{n}" for n in range(hf.WORDS - 2)] + ["<|startoftext|>", "<|endoftext|>"]
+    made = Tokenizer(models.WordLevel({w: n for n, w in enumerate(words)}, unk_token="word0"))
+    made.pre_tokenizer = pre_tokenizers.Whitespace()
+    made.save(str(folder / "tokenizer.json"))
+
+
+@pytest.fixture(scope="module")
+def clip_folder(tmp_path_factory):
+    config = hf.clip_config("quick_gelu")
+    _, folder = hf.saved(transformers.CLIPModel(config), tmp_path_factory.mktemp("clip"))
+    write_tokenizer(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory):
+    """Folders of a ViT of 16 px, a DeiT with a distillation token and a BERT of 4 layers."""
+    root = tmp_path_factory.mktemp("parts")
+    image = hf.IMAGE | {"patch_size": 4}
+    models = {
+        "vit": transformers.ViTModel(transformers.ViTConfig(**image, layer_norm_eps=1e-6)),
+        "deit": transformers.DeiTModel(transformers.DeiTConfig(**image, layer_norm_eps=1e-6)),
+        "bert": transformers.BertForMaskedLM(hf.bert_config(num_hidden_layers=4)),
+    }
+    for name, model in models.items():
+        hf.saved(model, root / name)
+    return root
+
+
+def albef_config(*paths):
+    """The configuration that the parts fit, at 32 px instead of 16."""
+    config = small_config()
+    config.data.image_size = 32
+    config.model.text.update(vocabulary_size=hf.WORDS, positions=12)
+    config.model.init = ",".join(map(str, paths))
+    return config
+
+
+FRESH = ("cross_", "projection/", "match_head", "temperature", "pooler")
+
+
+def loaded(config):
+    model = MODELS[config.model.name](config)
+    return load.load(config, model=model, mesh=make_mesh(config.mesh))
+
+
+def test_vit_and_bert_become_an_albef(parts):
+    config = albef_config(parts / "vit", parts / "bert")
+    with pytest.raises(UserError, match="missing: .*; left over: pooler.dense.bias.*allow_missing"):
+        loaded(config)
+    config.model.allow_missing = FRESH
+    params, report = loaded(config)
+    bert = open_tensors(parts / "bert")
+    for ours, layer in (("text", 0), ("fusion", 1), ("fusion", 3)):
+        kernel = params[ours]["layers"]["mlp"]["up"]["kernel"]
+        theirs = bert[f"bert.encoder.layer.{layer}.intermediate.dense.weight"].T
+        np.testing.assert_array_equal(kernel[max(layer - 1, 0)], theirs)
+    fresh = jax.jit(MODELS["albef"](config).init)(jax.random.key(config.seed))
+    cross = [tree["fusion"]["layers"]["cross_attention"] for tree in (params, fresh)]
+    jax.tree.map(np.testing.assert_array_equal, *cross)
+    assert report.interpolated == [(load.POSITIONS, str(parts / "vit"))]
+    assert {name for name, _ in report.left_over} == {"pooler.dense.bias", "pooler.dense.weight"}
+    assert "fusion/layers/cross_norm/scale" in report.new
+    assert len(report.loaded + report.interpolated + report.new) == len(names.flatten(params))
+    told = load.table(report)
+    for line in ("left over     pooler.dense.bias", "new           match_head/kernel", "  loaded"):
+        assert line in told
+
+
+def test_deit_loses_its_distillation_token_only_when_told_to(parts):
+    config = albef_config(parts / "deit")
+    config.data.image_size = 16
+    config.model.allow_missing = (*FRESH, "^(text|fusion|word_head)/")
+    with pytest.raises(UserError, match="left over: embeddings.distillation_token"):
+        loaded(config)
+    config.model.allow_missing = (*config.model.allow_missing, "distillation_token")
+    params, _ = loaded(config)
+    theirs = open_tensors(parts / "deit")["embeddings.position_embeddings"]
+    np.testing.assert_array_equal(params["image"]["embedding"]["positions"][0, 0], theirs[0, 0])
+    np.testing.assert_array_equal(params["image"]["embedding"]["positions"][0, 1:], theirs[0, 2:])
+
+
+def test_bert_of_other_sizes_is_refused_and_told_what_fits(parts):
+    config = albef_config(parts / "bert")
+    config.model.text.update(width=32, mlp_width=64)
+    with pytest.raises(UserError, match=r"width is 16 there and 32 here.*text.mlp_width=32"):
+        loaded(config)
+    config = albef_config(parts / "bert")
+    config.model.text.layers = 2
+    with pytest.raises(UserError, match="has 4 layers, .* need 5; it fits where they sum to 4"):
+        loaded(config)
+
+
+@pytest.mark.parametrize("have,want", [(2, 4), (5, 3), (14, 24)])
+def test_positions_are_interpolated_as_torch_does(have, want):
+    grid = np.random.default_rng(0).normal(size=(1, have**2 + 1, 3)).astype(np.float32)
+    ours = vit.interpolate_positions(grid, want**2 + 1)
+    theirs = torch.nn.functional.interpolate(
+        torch.from_numpy(grid[:, 1:]).reshape(1, have, have, 3).permute(0, 3, 1, 2),
+        size=(want, want), mode="bicubic", align_corners=False,
+    )  # fmt: skip
+    expected = theirs.permute(0, 2, 3, 1).reshape(1, want**2, 3).numpy()
+    np.testing.assert_array_equal(ours[:, 0], grid[:, 0])
+    np.testing.assert_allclose(ours[:, 1:], expected, atol=1e-5)
+
+
+def test_converted_folder_is_a_start_that_says_all_by_itself(clip_folder, tmp_path, capsys):
+    out = tmp_path / "run"
+    convert.main(["--from", str(clip_folder), "--out", str(out)])
+    assert "loaded        image: " in capsys.readouterr().out
+    config = workdir.load_config(out).unlock()
+    assert (config.method, config.model.activation) == ("clip", "quick_gelu")
+    assert config.model.image.norm_epsilon == 1e-3 and config.data.image_size == 16
+    assert config.data.tokenizer == str(out / "tokenizer.json") and config.model.init == ""
+    assert config.model.text.end_token == hf.WORDS - 1
+    assert len(json.loads((out / "init.json").read_text())["loaded"]) > 20
+    assert sorted(os.listdir(tmp_path)) == ["run"]
+
+    config.model.init = str(out)
+    params, _ = loaded(config)
+    kernel = params["text"]["layers"]["mlp"]["up"]["kernel"][1]
+    theirs = open_tensors(clip_folder)["text_model.encoder.layers.1.mlp.fc1.weight"]
+    np.testing.assert_array_equal(kernel, theirs.T)
+    assert load.tokenizer_of_init(str(out)) == config.data.tokenizer
+
+    config.data.image_size = 32
+    params, report = loaded(config)
+    assert report.interpolated[0][0] == load.POSITIONS
+    assert params["image"]["embedding"]["positions"].shape == (1, 17, 16)
+
+    with pytest.raises(SystemExit):
+        convert.main(["--from", str(clip_folder), "--out", str(out)])
+    assert "run is there already" in capsys.readouterr().err
+
+
+def test_files_in_parts_and_pickled_files_hold_the_same(clip_folder, tmp_path):
+    whole = load_file(clip_folder / "model.safetensors")
+    listed = list(whole)
+    half = {name: whole[name] for name in listed[:30]}, {n: whole[n] for n in listed[30:]}
+    for number, tensors in enumerate(half, 1):
+        save_file(tensors, tmp_path / f"model-0000{number}-of-00002.safetensors")
+    got = open_tensors(tmp_path)
+    assert sorted(got) == sorted(whole)
+
+    index = {"weight_map": {name: "model-00001-of-00002.safetensors" for name in half[0]}}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert sorted(open_tensors(tmp_path)) == sorted(half[0])
+
+    (tmp_path / "bin").mkdir()
+    tensors = {name: torch.from_numpy(value) for name, value in whole.items()}
+    torch.save(tensors, tmp_path / "bin" / "pytorch_model.bin")
+    for name, value in open_tensors(tmp_path / "bin").items():
+        np.testing.assert_array_equal(value, whole[name])
+
+
+class Code:
+    def __reduce__(self):
+        return os.system, ("touch hacked",)
+
+
+def spoil_bytes(folder):
+    file = folder / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+def spoil_tensors(change):
+    def spoil(folder):
+        file = folder / "model.safetensors"
+        save_file(change(load_file(file)), file)
+
+    return spoil
+
+
+def reshaped(tensors):
+    name = "text_model.encoder.layers.1.mlp.fc1.weight"
+    return tensors | {name: tensors[name][:, :7].copy()}
+
+
+def renamed(tensors):
+    old = "vision_model.encoder.layers.1.self_attn.k_proj.bias"
+    return {name.replace(old, "k_projection"): tensor for name, tensor in tensors.items()}
+
+
+def spoil_config(**changes):
+    def spoil(folder):
+        file = folder / "config.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+
+    return spoil
+
+
+def spoil_index(folder):
+    index = {"weight_map": {"logit_scale": "../clip0/model.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+
+
+def spoil_pickle(folder):
+    os.remove(folder / "model.safetensors")
+    torch.save({"logit_scale": torch.ones(()), "code": Code()}, folder / "pytorch_model.bin")
+
+
+def spoil_by_removing(name):
+    return lambda folder: os.remove(folder / name)
+
+
+SPOILT = {
+    "truncated": (spoil_bytes, "model.safetensors is not a whole safetensors file"),
+    "wrong shape": (spoil_tensors(reshaped), "layers.1.mlp.fc1.weight of shape (32, 7)"),
+    "renamed": (spoil_tensors(renamed), "k_proj.bias is absent); left over: k_projection"),
+    "architecture": (spoil_config(model_type="flava"), "model_type 'flava' is not known, only"),
+    "no sizes": (spoil_config(text_config={}), "config.json lacks the key"),
+    "pickle": (spoil_pickle, "pytorch_model.bin would run code (posix.system) and is refused"),
+    "no config": (spoil_by_removing("config.json"), "has no config.json"),
+    "no weights": (spoil_by_removing("model.safetensors"), "has no weights: none of"),
+    "no tokenizer": (spoil_by_removing("tokenizer.json"), "brings no tokenizer; name its folder"),
+    "path": (spoil_index, "names ../clip0/model.safetensors, which is not in its folder"),
+}
+
+
+@pytest.mark.parametrize("what", SPOILT)
+def test_bad_weights_are_one_clear_line_and_leave_nothing(clip_folder, tmp_path, capsys, what):
+    spoil, message = SPOILT[what]
+    shutil.copytree(clip_folder, tmp_path / "in")
+    spoil(tmp_path / "in")
+    with pytest.raises(SystemExit) as exit:
+        convert.main(["--from", str(tmp_path / "in"), "--out", str(tmp_path / "out")])
+    error = capsys.readouterr().err
+    assert exit.value.code == 2 and error.startswith("error: ") and error.count("\n") == 1
+    assert message in error
+    assert sorted(os.listdir(tmp_path)) == ["in"] and not os.path.exists("hacked")
+
+
+def test_other_activation_than_the_file_says_is_an_error(clip_folder, tmp_path, capsys):
+    arguments = ["--from", str(clip_folder), "--out", str(tmp_path / "out")]
+    for change, message in {
+        "model.activation=gelu": "model.activation is 'quick_gelu' there and 'gelu' here",
+        "model.widht=3": "--set model.widht: there is no such key",
+    }.items():
+        with pytest.raises(SystemExit):
+            convert.main([*arguments, "--set", change])
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
