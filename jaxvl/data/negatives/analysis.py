@@ -115,12 +115,3 @@ def lemma(word, tag):
     found = lemminflect.getLemma(word, upos=part)
     base = found[0].lower() if found and found[0] else word
     return _PLURAL_ONLY.get(base, base) if base != word else word
-
-
-@functools.lru_cache(maxsize=1 << 16)
-def inflect(base, tag):
-    """A lemma in the form of this Penn tag, or None."""
-    import lemminflect
-
-    found = lemminflect.getInflection(base, tag=tag)
-    return found[0] if found else None

@@ -9,7 +9,6 @@ from jaxvl.data.negatives.generator import Filler
 
 _DRAWS = 40
 _FLATTENED = 0.75  # power of a word's count, as word2vec draws its negatives
-_UNUSUAL = 0.25  # chance to take a word that was not seen with the context's other side
 
 
 def make(vocabulary):
@@ -32,14 +31,18 @@ def make(vocabulary):
         del caption
         forms = vocabulary.forms.get(f"{slot.part}|{slot.form}", {})
         choices, cumulative, total = table(f"{slot.part}|{slot.form}|{slot.near}")
-        seen = set()
+        seen, unusual = set(), []
         for _ in range(_DRAWS if choices else 0):
             at = bisect.bisect(cumulative, rng.random() * cumulative[-1])
             lemma, count = choices[min(at, len(choices) - 1)]
-            fits = slot.part == "adj" or lemma in usual(slot.part, slot.far)
-            if lemma not in seen and (fits or rng.random() < _UNUSUAL):
+            if lemma not in seen:
                 seen.add(lemma)
-                yield lemma, forms[lemma], round(count / total, 6)
+                drawn = lemma, forms[lemma], round(count / total, 6)
+                if slot.part == "adj" or lemma in usual(slot.part, slot.far):
+                    yield drawn
+                else:
+                    unusual.append(drawn)
+        yield from unusual
         if slot.part == "adj":  # its opposite may never have been said of this noun
             mates = [word for word in words.mates(slot.lemma) if word in forms]
             for lemma in rng.sample(mates, len(mates)):

@@ -48,7 +48,7 @@ def count_vocabulary(data):
 def explain(caption, *, vocabulary, make_filler, seed):
     """What would be made of a caption that is the only one of its picture, as text."""
     reading = slots.read(analysis.analyse([caption])[0])
-    picture = generator.picture_of([caption], [reading])
+    picture = generator.picture_of([caption], [reading], vocabulary)
     filler, tried = make_filler(vocabulary), defaultdict(list)
     made = generator.negatives_of(
         picture,

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from jaxvl.data.negatives import KINDS, slots, words
-from jaxvl.data.negatives.analysis import inflect
 from jaxvl.data.text_ops import clean_caption
 
+_LETTERS = re.compile(r"[^\W\d_]+([ '-][^\W\d_]+)*")
 _MAX_WORDS = 10_000  # of a caption compared with the others of its picture
 _VOWEL = re.compile(r"(?!uni(?!n)|us[eiu]|eu|one\b|once|ut[ei])[aeiou]|hour|hono|heir")
 
@@ -19,13 +19,14 @@ _VOWEL = re.compile(r"(?!uni(?!n)|us[eiu]|eu|one\b|once|ut[ei])[aeiou]|hour|hono
 class Picture(NamedTuple):
     """What is known of a picture: what its captions say.
 
-    said: {part: lemmas}. texts: cleaned captions. described: (adjective, noun). related: (noun,
-    connection, noun).
+    said: {part: lemmas}. implied: {part: lemmas that may be true where those are}. texts: cleaned
+    captions. described: (adjective, noun). related: (noun, connection, noun).
     """
 
     captions: list
     readings: list
     said: dict
+    implied: dict
     texts: set
     described: set
     related: set
@@ -49,7 +50,7 @@ class Change(NamedTuple):
     text: str
 
 
-def picture_of(captions, readings):
+def picture_of(captions, readings, vocabulary):
     """The Picture of some captions and their `slots.Reading`s."""
     said = {part: set() for part in ("noun", "adj", "verb")}
     described, related = set(), set()
@@ -63,8 +64,15 @@ def picture_of(captions, readings):
             if connected:
                 related.add((one.lemma, connected[0], other.lemma))
         said["noun"] |= {t.lemma for t in reading.tokens if t.lemma not in said["verb"]}
+    implied = {
+        part: set().union(
+            *(words.companions(part, lemma) for lemma in lemmas),
+            *(vocabulary.confused[part].get(lemma, ()) for lemma in lemmas),
+        )
+        for part, lemmas in said.items()
+    }
     texts = {_cleaned(caption) for caption in captions}
-    return Picture(captions, readings, said, texts, described, related)
+    return Picture(captions, readings, said, implied, texts, described, related)
 
 
 def negatives_of(picture, number, *, vocabulary, fill, name, seed, place, tell=None):
@@ -153,7 +161,7 @@ class Judge:
             return "the same lemma"
         if part == "noun" and {*lemma.split()} & {*slot.lemma.split()}:
             return "shares a word with it"
-        if lemma in words.VAGUE[part]:
+        if lemma in words.VAGUE[part] or part == "noun" and words.is_colour(lemma):
             return "too general to contradict"
         if part == "adj" and not self.exclusive(slot.lemma, lemma):
             return "both may be true of one thing"
@@ -170,17 +178,21 @@ class Judge:
 
     def _said(self, slot, lemma):
         """Whether the picture's captions say it, in this word or a like one."""
-        said = self.picture.said[slot.part]
+        said, implied = self.picture.said[slot.part], self.picture.implied[slot.part]
         if lemma in said or lemma.rpartition(" ")[2] in said:
             return "in a caption of the picture"
-        people = words.PEOPLE
-        for other in said:
-            if self.alike(slot.part, lemma, other):
-                # "a person", said of the man here, does not say that there is a woman
-                same = slot.lemma in people and self.alike("noun", slot.lemma, other)
-                if not (lemma in people and other in people and same):
-                    return f"like {other!r} in a caption of the picture"
+        if lemma in words.PEOPLE and slot.part == "noun":
+            # "a person", said of the man here, does not say that there is a woman
+            others = {other for other in said & words.PEOPLE.keys() if not self._here(slot, other)}
+            if any(self.alike("noun", lemma, other) for other in others):
+                return "may be another one of the picture's people"
+        elif lemma in implied:
+            return "like a word of the picture's captions"
         return None
+
+    def _here(self, slot, other):
+        """Whether a noun for people may mean the slot's."""
+        return slot.lemma in words.PEOPLE and self.alike("noun", slot.lemma, other)
 
 
 def _in_order(nouns):
@@ -207,12 +219,10 @@ def _replaceable(judge, slot):
 
 def _is_noun(judge, slot):
     """Whether a row of nouns is one: taggers take "dogs jump" for it."""
-    *modifiers, last = slot.lemma.split()
-    if not all(word.replace("-", "").replace("'", "").isalpha() for word in (*modifiers, last)):
+    *modifiers, last = slot.lemma.split(" ")
+    if words.is_colour(last) or not _LETTERS.fullmatch(slot.lemma):
         return False
-    forms = judge.vocabulary.forms
-    as_verb = any(last in forms.get(f"verb|{tag}", ()) for tag in ("VBG", "VBZ", "VBP"))
-    return not modifiers or slot.lemma in forms.get(f"noun|{slot.form}", ()) and not as_verb
+    return not modifiers or slot.lemma in judge.vocabulary.forms.get(f"noun|{slot.form}", ())
 
 
 def _exchange_nouns(judge, kind, rng, fill):
@@ -249,15 +259,12 @@ def _told_apart(judge, one, other):
 
 
 def _formed(judge, slot, form):
-    """A noun in another number, where the data set has it in that number and with that article."""
-    *modifiers, last = slot.lemma.split()
+    """A noun in another number, as the data set writes it in that number and with that article."""
+    modifiers, space, last = slot.lemma.rpartition(" ")
     seen = judge.vocabulary.forms.get(f"noun|{form}", {})
-    if slot.lemma not in seen and last not in seen:
-        return None
-    if slot.form[:3] == form[:3] or slot.form.split("/")[0] == form.split("/")[0]:
-        return " ".join(token.word for token in judge.reading.tokens[slot.first : slot.last + 1])
-    inflected = inflect(last, form.split("/")[0])
-    return " ".join([*modifiers, inflected]) if inflected else None
+    if slot.lemma in seen:
+        return seen[slot.lemma]
+    return modifiers + space + seen[last] if last in seen else None
 
 
 def _exchange_adjectives(judge, kind, rng, fill):

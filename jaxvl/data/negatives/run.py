@@ -159,7 +159,7 @@ def generate_chunk(content, chunk, *, vocabulary, filler, seed):
     examples = list(readings_of(content))
     fill = filler.prepare(examples)
     for example, (captions, readings) in enumerate(examples, start=chunk.first):
-        picture = generator.picture_of(captions, readings)
+        picture = generator.picture_of(captions, readings, vocabulary)
         for number, caption in enumerate(captions):
             made = generator.negatives_of(
                 picture,

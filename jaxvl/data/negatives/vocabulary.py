@@ -83,9 +83,10 @@ def conclude(counts):
     written = defaultdict(Counter)
     for (part, form, lemma, text), number in counts.forms.items():
         written[f"{part}|{form}", lemma][text] += number
-    forms = defaultdict(dict)
+    forms, no_nouns = defaultdict(dict), _mistaken(counts.forms)
     for (key, lemma), texts in sorted(written.items()):
-        if texts.total() >= MIN_COUNT:
+        mistaken = key.startswith("noun") and lemma.rpartition(" ")[2] in no_nouns
+        if texts.total() >= MIN_COUNT and not mistaken:
             forms[key][lemma] = min(texts, key=lambda text: (-texts[text], text))
     near, far = defaultdict(list), defaultdict(set)
     for (part, form, context, lemma), number in counts.near.items():
@@ -105,6 +106,14 @@ def conclude(counts):
         confused=_confused(counts.alternating),
         exclusive=_exclusive(counts.describing),
     )
+
+
+def _mistaken(forms):
+    """Words that are verbs more often than nouns: the tagger's "two dogs jump", all nouns."""
+    uses = {"noun": Counter(), "verb": Counter(), "adj": Counter()}
+    for (part, _, lemma, _), number in forms.items():
+        uses[part][lemma] += number
+    return {lemma for lemma, number in uses["verb"].items() if number > uses["noun"][lemma]}
 
 
 def _confused(alternating):

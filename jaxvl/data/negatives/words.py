@@ -4,11 +4,13 @@ They decide what cannot be true together, and what may be. A word that stands in
 judged by the data set's own captions (`vocabulary.py`).
 """
 
+import functools
+
 # Attributes of which a thing has one: kind -> values, each a group of words that mean the same.
 # A word may only be replaced by one of another group of its kind.
 ATTRIBUTES = {
     "colour": (
-        "red scarlet crimson maroon", "orange tangerine", "yellow golden gold blond blonde",
+        "red scarlet crimson maroon", "orange tangerine", "yellow golden gold",
         "green emerald olive lime", "turquoise cyan teal aqua blue azure cobalt navy",
         "purple violet lavender lilac", "pink rosy magenta", "white ivory cream",
         "black ebony", "brown tan beige khaki", "grey gray silver",
@@ -21,9 +23,10 @@ ATTRIBUTES = {
         "checked checkered plaid", "floral flowered",
     ),
     "material": (
-        "wooden wood", "metal steel iron metallic", "plastic", "glass", "leather", "stone rocky",
-        "paper", "sandy", "grassy", "snowy icy",
+        "wooden wood", "metal steel iron metallic", "plastic", "glass", "leather", "stone",
+        "paper",
     ),
+    "hair": ("blond blonde", "brunette", "red-haired redheaded", "grey-haired gray-haired"),
     "age": ("young", "old elderly older"),
     "newness": ("new", "old ancient"),
     "length": ("long", "short"),
@@ -189,6 +192,12 @@ def kinds_of(adjective):
     return _VALUES.get(adjective, {}).keys()
 
 
+def is_colour(word):
+    """Whether a word names a colour, as a noun too ("a boy in red")."""
+    return "colour" in kinds_of(word)
+
+
+@functools.cache
 def mates(adjective):
     """Every listed word that shares a kind with this one and has another value, sorted."""
     return sorted(word for word in _VALUES if contradict(adjective, word))
@@ -201,17 +210,24 @@ def contradict(one, other):
     return bool(shared) and all(a[kind] != b[kind] for kind in shared)
 
 
+@functools.cache
+def companions(part, word):
+    """Words that the lists say may be true of the same thing or place, people aside."""
+    if part == "adj":
+        mine = _VALUES.get(word, {}).items()
+        return frozenset(other for other, values in _VALUES.items() if mine & values.items())
+    groups = _TOGETHER[part]
+    mine = groups.get(word, set())
+    return frozenset(other for other, numbers in groups.items() if mine & numbers)
+
+
 def may_be_the_same(part, one, other):
     """Whether the lists say that both words may be true of one thing or place."""
     if one == other:
         return True
-    if part == "adj":
-        a, b = _VALUES.get(one, {}), _VALUES.get(other, {})
-        return any(a[kind] == b[kind] for kind in a.keys() & b.keys())
     if part == "noun" and one in PEOPLE and other in PEOPLE:
         return not _opposed(PEOPLE[one], PEOPLE[other])
-    groups = _TOGETHER[part]
-    return bool(groups.get(one, set()) & groups.get(other, set()))
+    return other in companions(part, one)
 
 
 def _opposed(one, other):
