@@ -18,6 +18,31 @@ def parser(module, description):
     )
 
 
+def add_benchmark(parser):
+    """Adds the flags that `benchmark_of` reads."""
+    parser.add_argument(
+        "--benchmark",
+        metavar="NAME",
+        help="beside retrieval only this: sugarcrepe, sugarcrepe_pp, aro_relation, "
+        "aro_attribution, aro_order, valse, winoground, bla, vl_checklist",
+    )
+    parser.add_argument("--annotations", metavar="DIR", help="the benchmark's published files")
+    parser.add_argument("--images", metavar="DIR", help="the benchmark's pictures")
+
+
+def benchmark_of(flags):
+    """Returns (name, its keys in config.evals) of the flags, or None. Raises UserError."""
+    given = {"--annotations": flags.annotations, "--images": flags.images}
+    missing = [flag for flag, value in given.items() if not value]
+    if flags.benchmark and missing:
+        raise UserError(f"--benchmark {flags.benchmark} needs {' and '.join(missing)}")
+    if not flags.benchmark and len(missing) < len(given):
+        raise UserError("--annotations and --images belong to a --benchmark")
+    if not flags.benchmark:
+        return None
+    return flags.benchmark, {"annotations": flags.annotations, "images": flags.images}
+
+
 @contextlib.contextmanager
 def mistakes_in_one_line():
     """Prints what the user can put right as one line to stderr and exits 2."""
@@ -29,10 +54,12 @@ def mistakes_in_one_line():
         sys.exit(2)
 
 
-def load_run(workdir, *, split=None, data=None):
+def load_run(workdir, *, split=None, data=None, benchmark=None):
     """Returns the configuration of a run for any machine, not the one it was trained on.
 
     split, data: a split, and a prepared data set, in place of the run's own; None for these.
+    benchmark: of `benchmark_of`; evaluators are then this one and retrieval, since the one is known
+    to cost the other.
     """
     from jaxvl.workdir import load_config
 
@@ -41,7 +68,20 @@ def load_run(workdir, *, split=None, data=None):
     config.eval.split = split or config.eval.split
     if data:
         use_data(config, data)
+    if benchmark:
+        _only(config, *benchmark)
     return config
+
+
+def _only(config, name, keys):
+    from jaxvl.evals import BENCHMARKS
+
+    if name not in BENCHMARKS:
+        raise UserError(f"--benchmark {name} is not one of {', '.join(BENCHMARKS)}")
+    for other in config.evals:
+        if other != "retrieval":
+            config.evals[other] = None
+    config.evals[name] = keys
 
 
 def use_data(config, directory):

@@ -13,7 +13,6 @@ import sys
 from pathlib import Path
 
 from jaxvl import command_line
-from jaxvl.command_line import use_data  # noqa: F401  (its place before)
 from jaxvl.errors import UserError
 
 
@@ -21,7 +20,7 @@ def main(arguments=None):
     """Command line. Exits 2 with one line on stderr for what the user can put right."""
     flags = _parser().parse_args(arguments)
     with command_line.mistakes_in_one_line():
-        benchmark = _benchmark(flags)
+        benchmark = command_line.benchmark_of(flags)
         evaluate(
             flags.workdir, split=flags.split, data=flags.data, out=flags.out, benchmark=benchmark,
             against=flags.against,
@@ -35,30 +34,10 @@ def _parser():
     parser.add_argument(
         "--data", metavar="DIR", help="another prepared data set (the one it was trained on)"
     )
-    parser.add_argument(
-        "--benchmark",
-        metavar="NAME",
-        help="beside retrieval only this: sugarcrepe, sugarcrepe_pp, aro_relation, "
-        "aro_attribution, aro_order, valse, winoground, bla, vl_checklist",
-    )
-    parser.add_argument("--annotations", metavar="DIR", help="the benchmark's published files")
-    parser.add_argument("--images", metavar="DIR", help="the benchmark's pictures")
+    command_line.add_benchmark(parser)
     parser.add_argument("--against", metavar="WHAT", help="init, STEP, DIR or FILE.json")
     parser.add_argument("--out", metavar="FILE", help="JSON (WORKDIR/eval_SPLIT or _NAME.json)")
     return parser
-
-
-def _benchmark(flags):
-    """Returns (name, its keys in config.evals), or None."""
-    given = {"--annotations": flags.annotations, "--images": flags.images}
-    missing = [flag for flag, value in given.items() if not value]
-    if flags.benchmark and missing:
-        raise UserError(f"--benchmark {flags.benchmark} needs {' and '.join(missing)}")
-    if not flags.benchmark and len(missing) < len(given):
-        raise UserError("--annotations and --images belong to a --benchmark")
-    if not flags.benchmark:
-        return None
-    return flags.benchmark, {"annotations": flags.annotations, "images": flags.images}
 
 
 def evaluate(workdir, *, split, data, out, benchmark=None, against=None):
@@ -73,9 +52,7 @@ def evaluate(workdir, *, split, data, out, benchmark=None, against=None):
     from jaxvl.evals import false_match
     from jaxvl.workdir import write_json
 
-    config = command_line.load_run(workdir, split=split, data=data)
-    if benchmark:
-        only(config, benchmark)
+    config = command_line.load_run(workdir, split=split, data=data, benchmark=benchmark)
     out = Path(out or Path(workdir) / f"eval_{(benchmark or [config.eval.split])[0]}.json")
     command_line.check_file("--out", out)
     run = Run(workdir, config)
@@ -96,19 +73,6 @@ def evaluate(workdir, *, split, data, out, benchmark=None, against=None):
     write_json(out, found)
     print(f"\nscores as JSON: {out}")
     return scores
-
-
-def only(config, benchmark):
-    """Leaves of config.evals retrieval and this benchmark: the one is known to cost the other."""
-    from jaxvl.evals import BENCHMARKS
-
-    name, keys = benchmark
-    if name not in BENCHMARKS:
-        raise UserError(f"--benchmark {name} is not one of {', '.join(BENCHMARKS)}")
-    for other in config.evals:
-        if other != "retrieval":
-            config.evals[other] = None
-    config.evals[name] = keys
 
 
 class Run:
@@ -178,7 +142,7 @@ def _title(against):
 def _as_evaluated(config, as_this):
     """Returns a run's configuration with the evaluation and the data set of another run's."""
     config = config.copy_and_resolve_references().unlock()
-    use_data(config, as_this.data.dir)
+    command_line.use_data(config, as_this.data.dir)
     config.data.name = as_this.data.name
     config.eval, config.evals = as_this.eval, as_this.evals
     return config.lock()

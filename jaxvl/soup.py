@@ -19,8 +19,10 @@ def main(arguments=None):
     """Command line. Exits 2 with one line on stderr for what the user can put right."""
     flags = _parser().parse_args(arguments)
     with command_line.mistakes_in_one_line():
-        alphas = parse_alphas(flags.alphas)
-        soup(flags.a, flags.b, alphas=alphas, out=flags.out, split=flags.split, data=flags.data)
+        soup(
+            flags.a, flags.b, alphas=parse_alphas(flags.alphas), out=flags.out, split=flags.split,
+            data=flags.data, benchmark=command_line.benchmark_of(flags),
+        )  # fmt: skip
 
 
 def _parser():
@@ -31,6 +33,7 @@ def _parser():
     parser.add_argument("--out", required=True, metavar="DIR", help="gets soup.json, .md and .png")
     parser.add_argument("--split", help="of the data set (the eval.split of A)")
     parser.add_argument("--data", metavar="DIR", help="another prepared data set (that of A)")
+    command_line.add_benchmark(parser)
     return parser
 
 
@@ -47,7 +50,7 @@ def parse_alphas(text):
     return alphas
 
 
-def soup(a, b, *, alphas, out, split=None, data=None):
+def soup(a, b, *, alphas, out, split=None, data=None, benchmark=None):
     """Evaluates each mixture as run A evaluates itself; returns [{"alpha": ..., **scores}].
 
     Writes soup.json, soup.md and soup.png to the folder `out`. Raises UserError where the two are
@@ -58,7 +61,7 @@ def soup(a, b, *, alphas, out, split=None, data=None):
 
     if Path(out).exists() and not Path(out).is_dir():
         raise UserError(f"--out {out} is no folder")
-    config = command_line.load_run(a, split=split, data=data)
+    config = command_line.load_run(a, split=split, data=data, benchmark=benchmark)
     config.evals.grounding = None  # retrieval and composition are what is weighed here
     check_same_model(a, b, experiment.open_basis(config))
     run = Run(a, config)

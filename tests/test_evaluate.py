@@ -4,8 +4,9 @@ import json
 
 import pytest
 from finished import make_run
+from PIL import Image
 
-from jaxvl import evaluate
+from jaxvl import command_line, evaluate
 
 
 @pytest.fixture
@@ -35,9 +36,9 @@ def test_another_split_and_another_file(run, tmp_path):
 
 def test_another_data_set_is_read_with_the_tokenizer_of_the_run(tiny_config):
     mine = tiny_config.data.dir
-    evaluate.use_data(tiny_config, "elsewhere")
+    command_line.use_data(tiny_config, "elsewhere")
     assert (tiny_config.data.dir, tiny_config.data.tokenizer) == ("elsewhere", mine)
-    evaluate.use_data(tiny_config, "third")
+    command_line.use_data(tiny_config, "third")
     assert (tiny_config.data.dir, tiny_config.data.tokenizer) == ("third", mine)
 
 
@@ -63,3 +64,57 @@ def test_a_folder_that_is_no_run_is_named(tmp_path, capsys):
         evaluate.main(["--workdir", str(tmp_path)])
     assert stop.value.code == 2
     assert str(tmp_path) in capsys.readouterr().err
+
+
+def refused(capsys, call):
+    with pytest.raises(SystemExit) as stop:
+        evaluate.main(call)
+    assert stop.value.code == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    return line
+
+
+def test_a_benchmark_beside_retrieval_and_the_change_against_a_step(run, tmp_path, capsys):
+    pictures, files = tmp_path / "pictures", tmp_path / "files"
+    pictures.mkdir(), files.mkdir()
+    Image.new("RGB", (40, 30), "red").save(pictures / "a.jpg")
+    row = {"filename": "a.jpg", "caption": "a red cube", "negative_caption": "a blue ball"}
+    (files / "swap_obj.json").write_text(json.dumps({"0": row, "1": {**row, "filename": "b.jpg"}}))
+    out = tmp_path / "found.json"
+    given = ["--benchmark", "sugarcrepe", "--annotations", str(files), "--images", str(pictures)]
+    evaluate.main(["--workdir", str(run), *given, "--against", "3", "--out", str(out)])
+    captured = capsys.readouterr()
+    assert "1 of 2 rows are left out" in captured.err and "b.jpg (missing file)" in captured.err
+    assert "step 3" in captured.out
+    written = json.loads(out.read_text())
+    groups = {name.split("/")[0] for name in written if "/" in name}
+    assert groups == {"retrieval", "sugarcrepe"}
+    assert {"sugarcrepe/mean", "sugarcrepe/itc_mean", "sugarcrepe/chance"} <= set(written)
+    assert set(written["change"].values()) == {0.0}  # the same step
+    assert written["against"]["retrieval/t2i_r1"] == written["retrieval/t2i_r1"]
+    assert (tmp_path / "found_false_match" / "sugarcrepe.png").exists()
+
+
+def test_figures_written_before_are_compared_with(run, tmp_path, capsys):
+    before = tmp_path / "before.json"
+    before.write_text(json.dumps({"step": 1, "retrieval/r1_chance": 0.0}))
+    out = tmp_path / "now.json"
+    evaluate.main(["--workdir", str(run), "--against", str(before), "--out", str(out)])
+    assert json.loads(out.read_text())["change"] == {"retrieval/r1_chance": 0.25}
+    assert "+25.0" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "flags, named",
+    [
+        (["--benchmark", "sugarcrepe"], "--annotations and --images"),
+        (["--annotations", "x"], "--benchmark"),
+        (["--benchmark", "nonsense", "--annotations", "x", "--images", "y"], "sugarcrepe_pp"),
+        (["--benchmark", "bla", "--annotations", "none", "--images", "y"], "none"),
+        (["--against", "nonsense"], "--against"),
+        (["--against", "init"], "random weights"),
+        (["--against", "7"], "step 7"),
+    ],
+)
+def test_what_cannot_be_compared_is_named_in_one_line(run, capsys, flags, named):
+    assert named in refused(capsys, ["--workdir", str(run), *flags])

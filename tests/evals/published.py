@@ -99,7 +99,7 @@ def write(folder, name, *, rows=ROWS):
 
 
 def write_picture(path, grey):
-    """Writes 8 x 8 pixels: black, and the grey in the box of `aro`; all grey where there is none."""
+    """Writes 8 x 8 pixels: all of one grey, or white with it in the box of `aro`."""
     pixels = np.full((8, 8, 3), grey, np.uint8)
     if "aro_" in path.parent.name and "order" not in path.parent.name:
         pixels[:] = 255

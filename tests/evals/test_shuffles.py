@@ -1,4 +1,4 @@
-"""ARO's shuffles: the same ones always, of the caption's own words, and never the caption itself."""
+"""ARO's shuffles: always the same, of the caption's own words, never the caption itself."""
 
 import json
 
