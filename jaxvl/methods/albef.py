@@ -66,7 +66,8 @@ def make(config, model, *, steps_per_epoch):
                                         first_only=False)  # fmt: skip
 
         positive_Gx2, negative_Rx2 = (model.match_logits(params, x) for x in (positive, negative))
-        words = (model.word_logits(params, words), twin_words(config, model, twins, twin, mask, key))
+        twin_logits = twin_words(config, model, twins, twin, mask, key)
+        words = (model.word_logits(params, words), twin_logits)
         losses = {
             "itc": contrast,
             "itm": matching_loss(positive_Gx2, negative_Rx2, weight_R),

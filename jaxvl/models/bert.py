@@ -90,7 +90,8 @@ class TextLayer(nn.Module):
 
     def attend_to_text(self, t, mask_GxL, key, queries=None):
         change = self.attention(t, mask_GxL, key, queries)
-        return self.attention_norm(t[:, :queries] + dropout(change, self.rate, key, "attention_out"))
+        change = dropout(change, self.rate, key, "attention_out")
+        return self.attention_norm(t[:, :queries] + change)
 
     def feed_forward(self, t, key):
         return self.mlp_norm(t + dropout(self.mlp(t), self.rate, key, "mlp_out"))

@@ -132,8 +132,9 @@ class SelfAttention(nn.Module):
         parts = jnp.split(joined, 3, axis=-1)
         query, key_heads, value = (split_heads(part, self.heads) for part in parts)
         attention = attention_weights(
-            query[:, :, :queries], key_heads, self.numerics, keep_GxM=None, mask_GxM=mask_GxL, causal=self.causal
-        )
+            query[:, :, :queries], key_heads, self.numerics, keep_GxM=None, mask_GxM=mask_GxL,
+            causal=self.causal,
+        )  # fmt: skip
         attention = dropout(attention, self.dropout, key, "attention")
         return Dense(x_GxLxD.shape[-1], self.numerics, name="out")(
             attend(attention, value, self.numerics)

@@ -75,7 +75,7 @@ def test_checkpoint_of_albef_gives_the_same_states_embeddings_and_logits(albef):
         v = model.encode_image(params, image)
         t = model.encode_text(params, ids, mask, key=None)
         states, _ = model.fuse(params, model.image_keys(params, v), t, mask, key=None,
-                               keep_GxN=None, probe=None, layer=None)  # fmt: skip
+                               keep_GxN=None, probe=None, layer=None, first_only=False)  # fmt: skip
         return (v, model.project_image(params, v), model.project_text(params, t, ids),
                 model.match_logits(params, states), model.word_logits(params, states))  # fmt: skip
 

@@ -23,9 +23,9 @@ def small():
 def fused(model, params, batch, **changes):
     v = model.encode_image(params, batch["image"])
     t = model.encode_text(params, batch["token_ids"], batch["token_mask"], key=None)
-    call = {"key": None, "keep_GxN": None, "probe": None, "layer": None, "first_only": False, **changes}
+    call = {"key": None, "keep_GxN": None, "probe": None, "layer": None, "first_only": False}
     keys = model.image_keys(params, v)
-    return model.fuse(params, keys, t, batch["token_mask"], **call)
+    return model.fuse(params, keys, t, batch["token_mask"], **{**call, **changes})
 
 
 def test_published_size_has_the_published_number_of_parameters():
