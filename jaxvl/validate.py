@@ -6,7 +6,13 @@ A key that belongs to one model or method is checked only where that one is used
 from jaxvl.errors import UserError
 
 # What a method trains.
-MODEL_OF = {"albef": "albef", "softmask": "albef", "clip": "clip", "ahnpl": "clip"}
+MODEL_OF = {
+    "albef": "albef",
+    "softmask": "albef",
+    "softmask_ahnpl": "albef",
+    "clip": "clip",
+    "ahnpl": "clip",
+}
 
 
 def validate(config, *, devices, processes):
@@ -20,9 +26,9 @@ def validate(config, *, devices, processes):
         _validate_end(config)
     else:
         _check(not config.data.token_lengths, "data.token_lengths is for model.name='clip' alone")
-    if config.method in ("albef", "softmask"):
+    if config.method in ("albef", "softmask", "softmask_ahnpl"):
         _validate_queue(config)
-    if config.method == "ahnpl":
+    if config.method in ("ahnpl", "softmask_ahnpl"):
         _validate_negatives(config)
 
 
@@ -35,6 +41,7 @@ def _validate_choices(config):
     choices = {
         "method": METHODS,
         "model.name": MODELS,
+        "data.eval_crop": ("none", "center"),
         "model.activation": ACTIVATIONS,
         "model.product_dtype": ("float32", "bfloat16"),
         "model.activation_dtype": ("float32", "bfloat16"),
@@ -49,7 +56,8 @@ def _validate_choices(config):
     for name, keys in config.evals.items():
         _check(name in EVALUATORS, f"evals.{name} is not one of {', '.join(EVALUATORS)}")
         if name in BENCHMARKS and keys is not None:
-            _check(set(keys) == {"annotations", "images"} and all(keys.values()),
+            named = hasattr(keys, "keys") and set(keys) == {"annotations", "images"}
+            _check(named and all(keys.values()),
                    f"evals.{name} needs dict(annotations=FOLDER_OR_FILE, images=FOLDER)")
     model = MODEL_OF.get(config.method, config.model.name)
     _check(config.model.name == model,
@@ -112,7 +120,8 @@ def _validate_queue(config):
 def _validate_negatives(config):
     from jaxvl.methods.ahnpl import uses_negatives
 
-    _check(config.data.negatives or not uses_negatives(config.ahnpl),
+    needed = config.method == "softmask_ahnpl" or uses_negatives(config.ahnpl)
+    _check(config.data.negatives or not needed,
            f"data.negatives is empty and method={config.method!r} trains with hard negatives; give "
            "'own' or a folder that python -m jaxvl.negatives wrote")
     _check(config.ahnpl.adaptive_cap >= 1,

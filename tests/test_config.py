@@ -51,8 +51,19 @@ def test_an_evaluator_that_is_switched_off_is_not_an_unknown_key(tiny_config):
     workdir.check_keys(tiny_config)
 
 
+@pytest.mark.parametrize("keys", [dict(annotations="a"), dict(annotations="", images="i"), "a", 1])
+def test_a_benchmark_needs_its_files_and_its_pictures(tiny_config, keys):
+    tiny_config.evals.valse = dict(annotations="a", images="i")
+    validate(tiny_config, devices=1, processes=1)
+    tiny_config.evals.valse = None
+    tiny_config.evals.valse = keys
+    with pytest.raises(UserError, match="evals.valse needs dict"):
+        validate(tiny_config, devices=1, processes=1)
+
+
 def test_the_stored_configuration_comes_back_whole(tiny_config, tmp_path):
     tiny_config.evals.grounding = None
+    tiny_config.evals.bla = dict(annotations="a", images="i")  # None in base()
     workdir.begin(tiny_config, tmp_path)
     assert workdir.load_config(tmp_path).to_dict() == tiny_config.to_dict()
     assert json.loads((tmp_path / "config.json").read_text())["data"]["crop_scale"] == [0.2, 1.0]

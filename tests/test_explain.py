@@ -110,7 +110,7 @@ def test_an_even_map_looks_nowhere():
     assert "match probability: 25.0%" in explain.summary(reading)
 
 
-@pytest.mark.parametrize("module", ["jaxvl.explain", "jaxvl.evaluate"])
+@pytest.mark.parametrize("module", ["jaxvl.explain", "jaxvl.evaluate", "jaxvl.soup"])
 def test_help_imports_nothing_heavy(module):
     code = (
         "import runpy, sys\nsys.argv = ['x', '--help']\n"
@@ -120,4 +120,4 @@ def test_help_imports_nothing_heavy(module):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == "[]"
-    assert "--workdir" in done.stdout
+    assert f"usage: python -m {module}" in done.stdout
