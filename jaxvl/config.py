@@ -37,6 +37,7 @@ def _data():
         split="train",
         mixture=(),  # ((dir, weight), ...) of prepared data sets; replaces `dir` for training
         image_size=256,
+        eval_crop="none",  # or "center", as CLIP's authors: only the square in the middle
         crop_scale=(0.2, 1.0),  # share of the picture's area that a random crop keeps
         flip_probability=0.5,  # 0 where captions say left and right
         rand_augment_operations=2,
@@ -138,6 +139,7 @@ def _softmask():
 def _ahnpl():
     return dict(
         itc_negatives=True,  # among the texts of the contrastive loss, as in NegCLIP
+        itm_negatives=True,  # "softmask_ahnpl": one more pair to match, picture and negative
         multimodal_weight=0.2,  # of contrast with a caption's own negatives, in text and image
         multimodal_text_weight=1.0,  # within it: caption against its negatives
         multimodal_image_weight=1.0,  # within it: picture against what negatives make of it

@@ -126,7 +126,8 @@ def _read(workdir, jpeg, text):
         raise UserError(f"{workdir}: {config.model.name} has no fusion encoder to explain")
     mesh = sharding.make_mesh(config.mesh, devices=jax.devices()[:1])  # one picture, one device
     params, _ = checkpoint.restore_params(workdir, model=basis.model, mesh=mesh)
-    pixels = image_ops.whole(jpeg, config.data.image_size).numpy()
+    data = config.data
+    pixels = image_ops.whole(jpeg, data.image_size, crop=data.eval_crop).numpy()
     (reading,) = read(
         basis.config, model=basis.model, params=params, mesh=mesh, images=[pixels],
         captions=[text], tokenize=make_tokenize(basis.config, basis.tokenizer),

@@ -21,6 +21,7 @@ FREE_KEYS = (
     "evals",
     "data.prefetch_batches",
     "data.loader_threads",
+    "data.eval_crop",
     "model.scan_layers",
     "model.remat",
 )

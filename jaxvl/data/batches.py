@@ -125,13 +125,17 @@ def _negative_tokens(tokenizer, negatives_gxK, data_cfg):
 def eval_images(source, data_cfg, *, batch_size, process_index, process_count):
     """Yield dict(image uint8 [g, H, W, 3], index int32 [g], mask bool [g]) over the whole source.
 
-    Whole pictures, resized; every index once over all processes, the last batch padded where
-    mask is False; every process yields the same number of batches.
+    Whole pictures, or the square in their middle (data.eval_crop), resized; every index once over
+    all processes, the last batch padded where mask is False; every process yields as many batches.
     Raises UserError if the processes do not divide the batch, or for a record that cannot be read.
     """
     rows = _local_rows(batch_size, process_index, process_count)
     size = data_cfg.image_size
-    pictures = mapper(source, lambda record: {"image": image_ops.whole(record["image"], size)})
+
+    def picture(record):
+        return {"image": image_ops.whole(record["image"], size, crop=data_cfg.eval_crop)}
+
+    pictures = mapper(source, picture)
 
     def batch(step):
         index_g = (step * batch_size + rows).astype(np.int32)

@@ -66,10 +66,11 @@ def augment(encoded, u, cfg):
     return to_uint8(image)
 
 
-def whole(encoded, size):
+def whole(encoded, size, *, crop="none"):
     """Decode one picture and resize all of it, for evaluation: uint8 [size, size, 3].
 
-    Exactly what Pillow makes of it, since that is what a model is served with.
+    crop: "center" takes the largest square in the middle instead. Exactly what Pillow makes of it,
+    since that is what a model is served with.
     """
     exact = "INTEGER_ACCURATE"  # TF's faster transform is off by up to 7 levels
     image = tf.cond(
@@ -77,6 +78,12 @@ def whole(encoded, size):
         lambda: tf.io.decode_jpeg(encoded, channels=3, dct_method=exact),
         lambda: decode(encoded),
     )
+    if crop == "center":
+        height, width = tf.unstack(tf.shape(image)[:2])
+        side = tf.minimum(height, width)
+        image = tf.image.crop_to_bounding_box(
+            image, (height - side) // 2, (width - side) // 2, side, side
+        )
     return pil_resize.resize(image, size)
 
 

@@ -160,7 +160,9 @@ def _collect_pictures(found, count):
         mask, index = out["mask"], out["index"][out["mask"]]
         of_batch = Pictures(out["tokens"], out["embeddings"])
         if all_pictures is None:
-            all_pictures = jax.tree.map(lambda x: np.empty((count, *x.shape[1:]), x.dtype), of_batch)
+            all_pictures = jax.tree.map(
+                lambda x: np.empty((count, *x.shape[1:]), x.dtype), of_batch
+            )
         for whole, rows in zip(jax.tree.leaves(all_pictures), jax.tree.leaves(of_batch)):
             whole[index] = rows[mask]
         np.add.at(seen_I, index, 1)

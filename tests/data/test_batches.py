@@ -45,6 +45,7 @@ def settings(**keys):
                 max_words=30,
                 add_sep=False,
                 negatives="",
+                eval_crop="none",
                 prefetch_batches=2,
                 loader_threads=2,
             ),

@@ -179,6 +179,16 @@ def test_whole_photographs_are_what_pil_makes_of_them():
     assert differ(image_ops.whole(tf.constant(jpeg), 24), expected) == 0
 
 
+@pytest.mark.parametrize("shape", [(60, 91), (41, 12), (24, 24)])
+def test_the_square_in_the_middle_is_what_pil_makes_of_it(shape):
+    pixels = np.random.default_rng(0).integers(0, 2, (*shape, 3), np.uint8) * 255
+    side, (top, left) = min(shape), ((length - min(shape)) // 2 for length in shape)
+    square = Image.fromarray(pixels[top : top + side, left : left + side])
+    expected = square.resize((24, 24), Image.Resampling.BICUBIC)
+    image = image_ops.whole(tf.constant(encode(pixels)), 24, crop="center")
+    assert differ(image, expected) == 0
+
+
 def test_flips_flip():
     plain, mirrored = settings(crop_scale=(1, 1)), settings(crop_scale=(1, 1), flip_probability=1.0)
     encoded = tf.constant(encode(picture()))

@@ -58,7 +58,7 @@ def batches(folder, crops, data_config, *, batch_size):
         mask_g = (step * batch_size + np.arange(batch_size) < len(crops))[mine]
         image_g = np.zeros((len(index_g), size, size, 3), np.uint8)
         for row in np.flatnonzero(mask_g):
-            image_g[row] = _pixels(folder, crops[index_g[row]], size)
+            image_g[row] = _pixels(folder, crops[index_g[row]], data_config)
         return {"image": image_g, "index": index_g, "mask": mask_g}
 
     with prefetch(
@@ -73,8 +73,8 @@ def _open(folder, name):
     return folder_images.upright(Location(folder_images.inside(str(folder), name), 0, -1))
 
 
-def _pixels(folder, crop, size):
-    """Returns uint8 [size, size, 3] of the picture, or of its box, as `image_ops.whole` resizes."""
+def _pixels(folder, crop, data_config):
+    """Returns uint8 [H, W, 3] of the picture, or of its box, as `image_ops.whole` makes it."""
     name, box = crop
     picture = _open(folder, name)
     if box:
@@ -82,4 +82,9 @@ def _pixels(folder, crop, size):
         right, bottom = min(right, picture.width), min(bottom, picture.height)
         left, top = min(max(left, 0), right - 1), min(max(top, 0), bottom - 1)
         picture = picture.crop((left, top, right, bottom))
+    if data_config.eval_crop == "center":
+        side = min(picture.size)
+        left, top = ((length - side) // 2 for length in picture.size)
+        picture = picture.crop((left, top, left + side, top + side))
+    size = data_config.image_size
     return np.asarray(picture.resize((size, size), Image.Resampling.BICUBIC))
