@@ -17,6 +17,7 @@ from jaxvl.models.vit import PIXEL_MEAN, PIXEL_STD
 
 HEAD_WIDTH = 64  # of all published CLIP and ALBEF models, whose state dicts do not say it
 ALBEF_TRAINING = r"^(visual_encoder|text_encoder|vision_proj|text_proj)_m\.|_queue$|queue_ptr$"
+CROP_NOTE = "it saw the middle square of a picture; jaxvl makes all of the picture square"
 TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json")
 
 
@@ -101,7 +102,9 @@ def _clip(path, tensors, config):
     if text.get("eos_token_id", 2) != 2:  # 2: written before it counted; the largest id
         settings["model.text.end_token"] = text["eos_token_id"]
     _check_pixels(path)
-    return Weights(path, "CLIP (Hugging Face)", tensors, lambda _: layouts.clip(), settings, "")
+    return Weights(
+        path, "CLIP (Hugging Face)", tensors, lambda _: layouts.clip(), settings, "", (CROP_NOTE,)
+    )
 
 
 def _vit(path, tensors, config):
@@ -117,7 +120,8 @@ def _vit(path, tensors, config):
         tensors = _without_distillation(tensors, f"{prefix}embeddings.position_embeddings")
     notes = ()
     if _pixels(path) != (list(PIXEL_MEAN), list(PIXEL_STD)):
-        notes = ("its pictures were normalised otherwise than this run's, as ALBEF's own start",)
+        notes = ("its pictures had another mean and deviation than this run's; so had those that "
+                 "ALBEF starts from",)
     layout = layouts.vit(prefix=prefix)
     return Weights(path, f"{kind} (Hugging Face)", tensors, lambda _: layout, settings, "", notes)
 
@@ -235,7 +239,9 @@ def _open_clip(path, tensors, told):
         quick = openai or told.get("quick_gelu", False)
         settings["model.activation"] = "quick_gelu" if quick else "gelu"
     kind = "CLIP (OpenAI)" if openai else "CLIP (open_clip)"
-    return Weights(path, kind, tensors, lambda _: layouts.open_clip(), settings, "")
+    return Weights(
+        path, kind, tensors, lambda _: layouts.open_clip(), settings, "", (CROP_NOTE,)
+    )
 
 
 def _albef(path, tensors):
