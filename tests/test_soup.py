@@ -71,7 +71,7 @@ def test_a_tokenizer_of_another_vocabulary_is_refused(run, tmp_path):
     other.mkdir()
     config = json.loads((run / "config.json").read_text())
     words = Tokenizer.from_file(f"{config['data']['dir']}/tokenizer.json")
-    vocabulary = words.to_str().replace('"cube"', '"cubic"')
+    vocabulary = words.to_str().replace('"square"', '"squares"')
     assert vocabulary != words.to_str()
     (other / "tokenizer.json").write_text(vocabulary)
     config["data"]["tokenizer"] = str(other)

@@ -13,7 +13,7 @@ from PIL import Image
 
 from jaxvl.errors import UserError
 from jaxvl.evals import compositional
-from jaxvl.evals.compositional import files, judging, scores, shuffles
+from jaxvl.evals.compositional import files, judging, pictures, scores, shuffles
 from jaxvl.evals.compositional.formats import FORMATS
 from jaxvl.evals.scoring import make_scorer
 from jaxvl.sharding import make_mesh
@@ -38,7 +38,9 @@ def config_of(name, keys, batch_size=4):
     return ConfigDict(
         {
             "evals": {name: keys},
-            "data": {"image_size": 2, "prefetch_batches": 1, "loader_threads": 1},
+            "data": {
+                "image_size": 2, "eval_crop": "none", "prefetch_batches": 1, "loader_threads": 1,
+            },
             "softmask": {"layer": 0, "score": "logit"},
             "eval": {"batch_size": batch_size},
         }
@@ -225,6 +227,16 @@ def test_rows_without_their_picture_are_counted_and_named(what, tmp_path, capsys
     assert list(findings.left_out) == ["3.png"]
     line = [line for line in capsys.readouterr().err.splitlines() if "left out" in line]
     assert len(line) == 1 and "2 of 14 rows" in line[0] and "3.png" in line[0]
+
+
+def test_a_picture_is_cropped_as_in_every_evaluation(tmp_path):
+    pixels = np.zeros((4, 10, 3), np.uint8)
+    pixels[:, 3:7] = 200  # the square in the middle
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    config = config_of("bla", {}).data
+    config.eval_crop = "center"
+    (batch,) = pictures.batches(tmp_path, [("a.png", None)], config, batch_size=1)
+    assert (batch["image"] == 200).all()
 
 
 def test_a_picture_outside_the_folder_is_not_opened(tmp_path):
