@@ -6,6 +6,8 @@ from pathlib import Path
 import jax
 
 from jaxvl import checkpoint, experiment, workdir
+from jaxvl.data import preprocessing
+from jaxvl.interop import load
 from jaxvl.metrics import table
 
 
@@ -92,8 +94,12 @@ def evaluate_only(config, directory):
         directory.mkdir(parents=True, exist_ok=True)
         params = experiment.load_init(basis, directory=directory)
         step = 0
+        used = load.paths_of(config.model.init)
     else:
         params, step = checkpoint.restore_params(directory, model=basis.model, mesh=basis.mesh)
+        used = [directory]
+    for weights in used:
+        preprocessing.warn_of_another(weights, config)
     evaluate = make(basis, directory)
     evaluate(params, step=step)
     evaluate.show_last()

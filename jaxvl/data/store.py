@@ -65,7 +65,7 @@ def write(directory, *, kind, splits, counts, meta, vocabulary_size):
     Raises UserError if `directory` is not empty, a record is malformed, or the disk is full.
     """
     directory = Path(directory)
-    with _written_whole(directory) as partial:
+    with written_whole(directory) as partial:
         digest, captions = hashlib.sha256(), []
         writer = _writer(partial, f"jaxvl_{kind}")
         writer.initialize_splits(list(splits))
@@ -120,7 +120,7 @@ def is_filled(directory):
 
 
 @contextlib.contextmanager
-def _written_whole(directory):
+def written_whole(directory):
     """A temporary sibling of `directory` that takes its name at the end, or vanishes."""
     if is_filled(directory):
         raise UserError(f"{directory}: exists and is not empty; name another --out or remove it")

@@ -204,11 +204,16 @@ def encode(tokenizer, captions, *, max_tokens, max_words, add_sep):
 
 
 def _read_as(tokenizer, caption, max_words):
+    if cleans(tokenizer):
+        return clean_caption(caption, max_words=max_words)
+    return " ".join(caption.split())
+
+
+def cleans(tokenizer):
+    """Whether captions are cleaned for this tokenizer: not for byte-level BPE as of CLIP."""
     from tokenizers.models import BPE
 
-    if isinstance(tokenizer.model, BPE):
-        return " ".join(caption.split())
-    return clean_caption(caption, max_words=max_words)
+    return not isinstance(tokenizer.model, BPE)
 
 
 def _word_indices(text, offsets):
