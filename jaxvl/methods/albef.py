@@ -142,11 +142,12 @@ def plain_itc(logits_GxM, targets_GxM, same_GxM):
     )
 
 
-def contrast_batch(params, queue, online, twin, image_id_G, distill, itc):
+def contrast_batch(params, queue, online, twin, image_id_G, distill, itc, *, false_texts=None):
     """Returns (the mean ITC loss of both directions, image-to-text logits within the batch).
 
     Keys are the twins' features of the batch and the queues; the logits [G, G] and their
-    transpose's counterpart guide the draw of hard negatives.
+    transpose's counterpart guide the draw of hard negatives. false_texts: (z_FxE, exists_F), texts
+    that belong to no picture, further keys of the pictures.
     """
     tau = params["temperature"]
     if queue is None:
@@ -155,15 +156,23 @@ def contrast_batch(params, queue, online, twin, image_id_G, distill, itc):
     same_GxM = image_id_G[:, None] == key_ids_M[None, :]
     exists_1xM = (key_ids_M >= 0)[None, :]
 
-    def direction(z_GxE, twin_z_GxE, twin_keys_GxE, queued_QxE):
+    def direction(z_GxE, twin_z_GxE, twin_keys_GxE, queued_QxE, false=None):
         keys_MxE = lax.stop_gradient(jnp.concatenate([twin_keys_GxE, queued_QxE]))
         logits = jnp.where(exists_1xM, z_GxE @ keys_MxE.T / tau, contrastive.ABSENT)
         twin_logits = jnp.where(exists_1xM, twin_z_GxE @ keys_MxE.T / tau, contrastive.ABSENT)
         twin_logits = lax.stop_gradient(twin_logits)
         targets = contrastive.soft_targets(twin_logits, same_GxM, distill=distill)
-        return itc(logits, targets, same_GxM).mean(), logits[:, : z_GxE.shape[0]]
+        in_batch, same = logits[:, : z_GxE.shape[0]], same_GxM
+        if false is not None:  # known to be false: never a target, whatever the twins think
+            z_FxE, exists_F = false
+            more = jnp.where(exists_F[None], z_GxE @ z_FxE.T / tau, contrastive.ABSENT)
+            logits = jnp.concatenate([logits, more], axis=1)
+            targets, same = (jnp.pad(x, ((0, 0), (0, more.shape[1]))) for x in (targets, same))
+        return itc(logits, targets, same).mean(), in_batch
 
-    to_text, logits_i2t = direction(online.zi_GxE, twin.zi_GxE, twin.zt_GxE, queue["text"])
+    to_text, logits_i2t = direction(
+        online.zi_GxE, twin.zi_GxE, twin.zt_GxE, queue["text"], false_texts
+    )
     to_image, logits_t2i = direction(online.zt_GxE, twin.zt_GxE, twin.zi_GxE, queue["image"])
     return (to_text + to_image) / 2, (logits_i2t, logits_t2i)
 

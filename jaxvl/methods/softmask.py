@@ -4,6 +4,7 @@ Every piece switches off on its own; with all of them off the step is ALBEF's to
 Letters: G batch, N image tokens (class token first), P patches, L text tokens.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -22,7 +23,16 @@ from jaxvl.types import Method
 SLOT_RULES = (*albef.SLOT_RULES, (r"strength$", PartitionSpec()))
 
 
-def make(config, model, *, steps_per_epoch):
+class Hard(NamedTuple):
+    """What hard negatives add to a step: functions of softmask_ahnpl.py."""
+
+    init_slots: Callable  # () -> slots
+    encode: Callable  # (params, twins, batch, key) -> texts, with `keys` for ITC or None
+    pairs: Callable  # (wrong Pairs, weight_R, texts, online, image_keys, temperature, key) -> both
+    terms: Callable  # (slots, online, texts, batch, params, step) -> (losses, sum, metrics, slots)
+
+
+def make(config, model, *, steps_per_epoch, hard=None):
     """Returns the Method; `steps_per_epoch` is the length of the ramp's unit."""
     options = config.softmask
     masks = options.weight > 0
@@ -45,13 +55,18 @@ def make(config, model, *, steps_per_epoch):
 
         online = albef.encode(model, params, batch, texts, key=stream(key, "online"))
         twin = albef.encode(model, twins, batch, texts, key=stream(key, "twin"))
+        false = hard.encode(params, twins, batch, key) if hard else None
         contrast, similarity = albef.contrast_batch(
-            params, slots["queue"], online, twin, batch["image_id"], distill, itc
-        )
+            params, slots["queue"], online, twin, batch["image_id"], distill, itc,
+            false_texts=false.keys if hard else None,
+        )  # fmt: skip
         image_keys = model.image_keys(params, online.v_GxNxD)
         positive = match(model, params, image_keys, online.t_GxLxD, mask, options, key)
         wrong, weight_R = albef.draw_pairs(config, model, params, online, image_keys, batch,
                                            similarity, key)  # fmt: skip
+        if hard:
+            wrong, weight_R = hard.pairs(wrong, weight_R, false, online, image_keys,
+                                         params["temperature"], key)  # fmt: skip
         others = {"negative": wrong}
         if not augmented:
             others["words"] = albef.Pairs(image_keys, online.words_GxLxD, mask, None)
@@ -79,13 +94,21 @@ def make(config, model, *, steps_per_epoch):
             losses["soft"] = mlm.masked_mean(itm.cross_entropy(soft_Gx2, MATCH), soft.applied_G)
             loss = loss + options.weight * losses["soft"]
             strength, metrics = adapt_strength(options, strength, soft, soft_Gx2)
+        carried = {}
+        if hard:
+            extra, more, of_hard, carried["hard"] = hard.terms(
+                slots["hard"], online, false, batch, params=params, step=step
+            )
+            losses, loss, metrics = losses | extra, loss + more, metrics | of_hard
         metrics |= albef.report(losses, params, positive.logits_Gx2, negative_Rx2, weight_R)
         queue = albef.enqueue(slots["queue"], twin, batch["image_id"])
-        return loss, (metrics, {"twins": twins, "queue": queue, "strength": strength})
+        carried |= {"twins": twins, "queue": queue, "strength": strength}
+        return loss, (metrics, carried)
 
     def init_slots(params):
         strength = jnp.asarray(options.strength, jnp.float32)
-        return {**albef.init_slots(config, params), "strength": strength}
+        slots = {**albef.init_slots(config, params), "strength": strength}
+        return {**slots, "hard": hard.init_slots()} if hard else slots
 
     return Method(
         init_slots=init_slots,

@@ -1,0 +1,138 @@
+"""Hard negatives in SoftMask: told apart in ITC, matched in ITM, and AHNPL's terms on top."""
+
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from small import LENGTH, WORDS, small_batch, small_config
+
+from jaxvl.losses import contrastive
+from jaxvl.methods import METHODS, albef, softmask_ahnpl
+from jaxvl.models import MODELS
+
+GOLDEN = Path(__file__).parent.parent / "golden" / "losses_softmask_ahnpl.json"
+OFF = dict(itc_negatives=False, itm_negatives=False, multimodal_weight=0.0, margin_weight=0.0,
+           alignment_weight=0.0)  # fmt: skip
+VALID = np.array([[True, True], [True, False], [False, False], [False, True]] * 2)
+
+
+def configured(method="softmask_ahnpl", **keys):
+    config = small_config()
+    config.method = method
+    config.data.update(negatives="own", negative_kinds=("swap", "replace"))
+    config.ahnpl.update(keys)
+    return config
+
+
+def batch_with_negatives():
+    one, other = small_batch(seed=1), small_batch(seed=2)
+    negatives = {
+        f"negative_{name}": jnp.stack([one[f"token_{name}"], other[f"token_{name}"]], axis=1)
+        * VALID[..., None]
+        for name in ("ids", "mask")
+    }
+    return small_batch() | negatives | {"negative_valid": jnp.asarray(VALID)}
+
+
+@pytest.fixture(scope="module")
+def start():
+    model = MODELS["albef"](configured())
+    return model, jax.jit(model.init)(jax.random.key(0)), batch_with_negatives()
+
+
+def forward_of(config, start):
+    """Returns params -> (loss, (metrics, slots)) of a step."""
+    model, params, batch = start
+    method = METHODS[config.method](config, model, steps_per_epoch=10)
+    slots = method.init_slots(params)
+    return lambda p: method.forward(p, slots, batch, step=jnp.int32(5), key=jax.random.key(1))
+
+
+def test_with_everything_off_it_is_the_very_program_of_softmask(start):
+    programs = [
+        str(jax.make_jaxpr(forward_of(config, start))(start[1]))
+        for config in (configured("softmask"), configured(**OFF))
+    ]
+    assert programs[0] == programs[1]
+
+
+def test_one_step_gives_the_golden_losses(start):
+    """To renew after an intended change: delete the file, run twice, say why in the commit."""
+    run = jax.jit(jax.value_and_grad(forward_of(configured(), start), has_aux=True))
+    (_, (metrics, slots)), gradient = run(start[1])
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(gradient))
+    assert slots["hard"]["margin"].shape == (2,)
+    values = {name: float(value) for name, value in metrics.items()}
+    if not GOLDEN.exists():
+        GOLDEN.write_text(json.dumps(values, indent=1, sort_keys=True) + "\n")
+        pytest.fail(f"{GOLDEN} was missing and has been written; run again")
+    assert values == pytest.approx(json.loads(GOLDEN.read_text()), rel=1e-4, abs=1e-6)
+
+
+def unit(rng, *shape):
+    x = rng.normal(size=shape)
+    return jnp.asarray(x / np.linalg.norm(x, axis=-1, keepdims=True), jnp.float32)
+
+
+def test_pictures_are_told_from_false_texts_and_texts_are_not():
+    rng, ids = np.random.default_rng(0), jnp.arange(8)
+    online, twin = (
+        albef.Encoded(None, None, None, unit(rng, 8, 4), unit(rng, 8, 4)) for _ in range(2)
+    )
+    false, exists = unit(rng, 16, 4), jnp.asarray(VALID.reshape(-1))
+    keys = contrastive.Keys(
+        jnp.concatenate([twin.zt_GxE, false]),
+        jnp.concatenate([ids, jnp.full(16, -1)]),
+        jnp.concatenate([jnp.ones(8, bool), exists]),
+    )
+
+    def expected(z, own, keys):
+        twin = contrastive.Twin(own, 0.4)
+        form = dict(twin=twin, gamma=0, focal_on="all", chunk=0)
+        return contrastive.itc(z, ids, keys, 5.0, **form).mean()
+
+    images = contrastive.Keys(twin.zi_GxE, ids, jnp.ones(8, bool))
+    both = expected(online.zi_GxE, twin.zi_GxE, keys) + expected(online.zt_GxE, twin.zt_GxE, images)
+    loss, (to_text, _) = albef.contrast_batch(
+        {"temperature": 0.2}, None, online, twin, ids, 0.4, albef.plain_itc,
+        false_texts=(false, exists),
+    )  # fmt: skip
+    np.testing.assert_allclose(loss, both / 2, rtol=1e-5)
+    assert to_text.shape == (8, 8)  # what the pairs to match are drawn from has no place for them
+
+
+def test_each_picture_is_matched_with_a_valid_negative_of_its_own():
+    rng = np.random.default_rng(0)
+    mark_GxK = np.where(VALID, np.arange(16).reshape(8, 2), -1)
+    texts = softmask_ahnpl.Texts(
+        t_GxKxLxD=jnp.broadcast_to(mark_GxK[..., None, None], (8, 2, LENGTH, 3)),
+        mask_GxKxL=jnp.broadcast_to(VALID[..., None], (8, 2, LENGTH)),
+        zn_GxKxE=unit(rng, 8, 2, 4), valid_GxK=jnp.asarray(VALID), keys=None,
+    )  # fmt: skip
+    online = albef.Encoded(None, None, None, unit(rng, 8, 4), None)
+    image_keys = {"keys": jnp.zeros((1, 8, 5, 3))}
+    mask = jnp.zeros((8, LENGTH), bool)
+    wrong = albef.Pairs(image_keys, jnp.full((8, LENGTH, 3), -7), mask, None)
+    taken, weight_R = softmask_ahnpl.pairs(
+        wrong, jnp.ones(8), texts, online, image_keys, 0.1, jax.random.key(3)
+    )
+    np.testing.assert_array_equal(weight_R, [1] * 8 + [1, 1, 0, 1] * 2)
+    found = np.asarray(taken.t_GxLxD[8:, 0, 0])
+    assert all(found[g] in mark_GxK[g][VALID[g]] for g in range(8) if VALID[g].any())
+    np.testing.assert_array_equal(taken.mask_GxL[8:, 0], VALID.any(1))
+
+
+@pytest.mark.parametrize("add_sep", [False, True])
+def test_words_of_negatives_are_hidden_too_and_nothing_else(add_sep):
+    config = configured()
+    config.data.add_sep, config.loss.mask_probability = add_sep, 1.0
+    mask = np.array([[True] * 5 + [False] * 3])
+    ids = jnp.full((1, LENGTH), WORDS + 1)
+    hidden = softmask_ahnpl.corrupt(config, ids, jnp.asarray(mask), jax.random.key(0))
+    kept = np.asarray(hidden == ids)[0]
+    assert kept[0] and kept[5:].all()
+    assert kept[4] or not add_sep
+    assert not kept[1:4].all()
