@@ -44,9 +44,19 @@ def _parser():
         help="print what would be made of it, and why; with an --out that is there, also where "
         "the text stands in it, and no pass over the captions is needed",
     )
+    parser.add_argument(
+        "--filler",
+        choices=("corpus", "mlm"),
+        default="corpus",
+        help="where words come from: the data set's captions, or a masked language model (corpus)",
+    )
+    parser.add_argument("--weights", default="", metavar="DIR", help="of the model, local")
     parser.add_argument("--seed", type=int, default=0)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     parser.add_argument("--workers", type=_count, default=cores, help=f"processes ({cores} here)")
+    parser.add_argument(
+        "--runner", default="", help="of Apache Beam, such as DirectRunner, in place of --workers"
+    )
     return parser
 
 
@@ -56,16 +66,33 @@ def _count(text):
     return int(text)
 
 
+def check(flags):
+    """Raises UserError where --weights does not go with --filler."""
+    if (flags.filler == "mlm") != bool(flags.weights):
+        raise UserError(
+            "--filler mlm needs --weights DIR, a Hugging Face folder of BERT or RoBERTa with its "
+            "tokenizer; --filler corpus takes none"
+        )
+
+
 def make(flags):
     """Writes the negatives; returns the line that says so."""
     from jaxvl.data import store
-    from jaxvl.data.negatives import KINDS, analysis, captions, files, run
+    from jaxvl.data.negatives import KINDS, analysis, beam, captions, files, run
 
     if not flags.out:
         raise UserError("--out DIR is missing: where to write the negatives (or give --explain)")
+    check(flags)
     analysis.check_installed()
+    if flags.runner:
+        beam.check_installed()
     data = captions.open_captions(flags.data, flags.name)
-    plan = {"kinds": list(KINDS), "filler": "corpus", "seed": flags.seed}
+    plan = {
+        "kinds": list(KINDS),
+        "filler": flags.filler,
+        "weights": flags.weights,
+        "seed": flags.seed,
+    }
     if store.is_filled(flags.out):
         wanted = run.complete(plan, data)
         try:
@@ -77,7 +104,7 @@ def make(flags):
                 f"--out {flags.out}: exists and is not these negatives; name another or remove it"
             )
         return f"{flags.out}: already made"
-    meta = run.write(flags.out, data=data, plan=plan, workers=flags.workers)
+    meta = run.write(flags.out, data=data, plan=plan, workers=flags.workers, runner=flags.runner)
     shares = ", ".join(
         f"{kind} {100 * made / max(1, meta['captions']):.1f} %"
         for kind, made in meta["made"].items()
@@ -88,9 +115,10 @@ def make(flags):
 def explain(flags):
     """Where the text of --explain stands in --out, and what would be made of it and why."""
     from jaxvl.data import store
-    from jaxvl.data.negatives import analysis, captions, corpus_filler
+    from jaxvl.data.negatives import analysis, captions, run
     from jaxvl.data.negatives import explain as explaining
 
+    check(flags)
     analysis.check_installed()
     lines = []
     if flags.out and store.is_filled(flags.out):
@@ -98,9 +126,8 @@ def explain(flags):
         vocabulary = explaining.stored_vocabulary(flags.out)
     else:
         vocabulary = explaining.count_vocabulary(captions.open_captions(flags.data, flags.name))
-    made = explaining.explain(
-        flags.explain, vocabulary=vocabulary, make_filler=corpus_filler.make, seed=flags.seed
-    )
+    filler = run.make_filler(flags.filler, vocabulary, flags.weights)
+    made = explaining.explain(flags.explain, vocabulary=vocabulary, filler=filler, seed=flags.seed)
     return "\n".join([*lines, made])
 
 

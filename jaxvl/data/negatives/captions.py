@@ -13,11 +13,12 @@ from jaxvl.errors import UserError
 class DataSet(NamedTuple):
     """A data set's captions.
 
-    fingerprint: of all of it. splits: {name: examples}. captions(split, first, stop): a list of
-    texts for each example.
+    directory, builder: as given to `open_captions`. fingerprint: of all of it. splits: {name:
+    examples}. captions(split, first, stop): a list of texts for each example.
     """
 
-    name: str
+    directory: str
+    builder: str
     fingerprint: str
     splits: dict
     captions: Callable
@@ -41,7 +42,7 @@ def open_captions(directory, name):
         return _captions(opened[split], np.arange(first, stop))
 
     fingerprint = next(iter(opened.values())).fingerprint.partition(":")[0]
-    return DataSet(name or str(directory), fingerprint, splits, captions)
+    return DataSet(str(directory), name, fingerprint, splits, captions)
 
 
 def _splits(directory, name):

@@ -40,16 +40,15 @@ def count_vocabulary(data):
     chunks = run.counted_chunks(run.chunks_of(data.splits))
     for chunk in tqdm(chunks, desc="reading the captions", unit="chunk"):
         content = run.analyse_chunk(data.captions(chunk.split, chunk.first, chunk.stop))
-        for _, readings in run.readings_of(content):
-            vocabularies.count(counts, readings)
+        run.count_chunk(counts, content)
     return vocabularies.conclude(counts)
 
 
-def explain(caption, *, vocabulary, make_filler, seed):
+def explain(caption, *, vocabulary, filler, seed):
     """What would be made of a caption that is the only one of its picture, as text."""
     reading = slots.read(analysis.analyse([caption])[0])
     picture = generator.picture_of([caption], [reading], vocabulary)
-    filler, tried = make_filler(vocabulary), defaultdict(list)
+    tried = defaultdict(list)
     made = generator.negatives_of(
         picture,
         0,

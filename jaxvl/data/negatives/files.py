@@ -13,6 +13,7 @@
 
 import io
 import json
+import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -106,7 +107,7 @@ def _open(directory, name, examples):
             line, first = index["line"], index["first"]
         size = path.stat().st_size
         content = np.memmap(path, np.uint8, "r") if size else np.zeros(0, np.uint8)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise UserError(f"{path}: unreadable ({error}); make the negatives anew") from None
     if size != line[-1] or len(first) != examples + 1:
         raise UserError(f"{path}: not what {META_FILE} describes; make the negatives anew")

@@ -42,21 +42,27 @@ class Chunk(NamedTuple):
         return f"{self.split}-{self.first:09d}"
 
 
-def write(directory, *, data, plan, workers):
+def write(directory, *, data, plan, workers, runner=""):
     """Write the negatives of every caption to `directory`, or go on with it.
 
     data: `captions.DataSet`. plan: what negatives.json is to say of how they are made: kinds,
-    filler, weights, seed. Returns that file's contents.
+    filler, weights, seed. runner: an Apache Beam runner that does the work in place of `workers`
+    processes here. Returns that file's contents.
     Raises UserError where the directory is not empty, another process writes it, or the disk is
     full.
     """
     directory, plan = Path(directory), complete(plan, data)
     with _partial(directory, plan) as partial:
         chunks = chunks_of(data.splits)
-        _analyse(partial, data, chunks, workers)
-        _count(partial, chunks)
-        _generate(partial, chunks, plan, workers)
-        meta = _assemble(partial, chunks, plan)
+        if runner:
+            from jaxvl.data.negatives import beam
+
+            beam.fill(partial, data=data, chunks=chunks, plan=plan, runner=runner)
+        else:
+            _analyse(partial, data, chunks, workers)
+            _count(partial, chunks)
+            _generate(partial, chunks, plan, workers if plan["filler"] == "corpus" else 1)
+        meta = _assemble(partial, data, chunks, plan)
         os.replace(partial / _RESULT, directory)
     return meta
 
@@ -66,7 +72,6 @@ def complete(plan, data):
     return {
         "format_version": files.FORMAT_VERSION,
         "generator_version": VERSION,
-        "data": data.name,
         "fingerprint": data.fingerprint,
         "splits": data.splits,
         **plan,
@@ -83,13 +88,13 @@ def chunks_of(splits):
 
 
 def _analyse(partial, data, chunks, workers):
-    left = [chunk for chunk in chunks if not _analysed(partial, chunk).exists()]
+    left = [chunk for chunk in chunks if not analysed(partial, chunk).exists()]
     with tqdm(total=len(chunks), initial=len(chunks) - len(left), desc="analysing", unit="chunk",
               smoothing=0.1) as bar:  # fmt: skip
         texts = (data.captions(chunk.split, chunk.first, chunk.stop) for chunk in left)
         done = ordered_map(analyse_chunk, texts, workers=workers, chunk=1)
         for chunk, content in zip(left, done, strict=True):
-            _put(_analysed(partial, chunk), content)
+            put(analysed(partial, chunk), content)
             bar.update()
 
 
@@ -115,42 +120,56 @@ def counted_chunks(chunks):
     return chosen[:: -(-len(chosen) * CHUNK // COUNTED)] if chosen else []
 
 
+def count_chunk(counts, content):
+    """Adds a chunk's captions to `vocabulary.Counts`. content: what `analyse_chunk` returned."""
+    for _, readings in readings_of(content):
+        vocabularies.count(counts, readings)
+
+
 def _count(partial, chunks):
-    if (partial / files.VOCABULARY_FILE).exists():
+    if vocabulary_path(partial).exists():
         return
     counts = vocabularies.no_counts()
     for chunk in tqdm(counted_chunks(chunks), desc="counting", unit="chunk"):
-        for _, readings in readings_of(_analysed(partial, chunk).read_bytes()):
-            vocabularies.count(counts, readings)
-    _put(
-        partial / files.VOCABULARY_FILE,
-        vocabularies.to_json(vocabularies.conclude(counts)).encode(),
-    )
+        count_chunk(counts, analysed(partial, chunk).read_bytes())
+    vocabulary = vocabularies.conclude(counts)
+    put(vocabulary_path(partial), vocabularies.to_json(vocabulary).encode())
 
 
 def _generate(partial, chunks, plan, workers):
-    left = [chunk for chunk in chunks if not _made(partial, chunk).exists()]
-    make = functools.partial(generate_file, str(partial), plan["filler"], plan["seed"])
+    left = [chunk for chunk in chunks if not made(partial, chunk).exists()]
+    make = functools.partial(
+        generate_file, str(partial), plan["filler"], plan["weights"], plan["seed"]
+    )
     with tqdm(total=len(chunks), initial=len(chunks) - len(left), desc="making negatives",
               unit="chunk", smoothing=0.1) as bar:  # fmt: skip
         for chunk, content in zip(
             left, ordered_map(make, left, workers=workers, chunk=1), strict=True
         ):
-            _put(_made(partial, chunk), content)
+            put(made(partial, chunk), content)
             bar.update()
 
 
-def generate_file(partial, filler, seed, chunk):
+def generate_file(partial, filler, weights, seed, chunk):
     """The lines of SPLIT.jsonl of a chunk, from the files in `partial`."""
-    vocabulary, words = _opened(str(Path(partial) / files.VOCABULARY_FILE), filler)
-    content = _analysed(Path(partial), chunk).read_bytes()
+    vocabulary, words = _opened(str(vocabulary_path(partial)), filler, weights)
+    content = analysed(partial, chunk).read_bytes()
     return generate_chunk(content, chunk, vocabulary=vocabulary, filler=words, seed=seed)
 
 
 @functools.lru_cache(maxsize=1)
-def _opened(path, filler):
+def _opened(path, filler, weights):
     vocabulary = vocabularies.from_json(Path(path).read_text())
-    return vocabulary, corpus_filler.make(vocabulary)
+    return vocabulary, make_filler(filler, vocabulary, weights)
+
+
+def make_filler(name, vocabulary, weights):
+    """The `generator.Filler` of that name: "corpus", or "mlm" of the model in folder `weights`."""
+    if name == "corpus":
+        return corpus_filler.make(vocabulary)
+    from jaxvl.data.negatives import mlm_filler
+
+    return mlm_filler.make(vocabulary, weights)
 
 
 def generate_chunk(content, chunk, *, vocabulary, filler, seed):
@@ -175,41 +194,49 @@ def generate_chunk(content, chunk, *, vocabulary, filler, seed):
     return "".join(lines).encode()
 
 
-def _assemble(partial, chunks, plan):
+def _assemble(partial, data, chunks, plan):
     """Joins the chunks' files in partial/result, with index and negatives.json."""
     result = partial / _RESULT
     shutil.rmtree(result, ignore_errors=True)
     result.mkdir()
-    captions, made = 0, dict.fromkeys(plan["kinds"], 0)
+    captions, count_of = 0, dict.fromkeys(plan["kinds"], 0)
     for split, count in plan["splits"].items():
         rows = []
         with open(result / f"{split}.jsonl", "wb") as out:
             for chunk in chunks:
                 if chunk.split == split:
-                    content = _made(partial, chunk).read_bytes()
+                    content = made(partial, chunk).read_bytes()
                     out.write(content)
                     for line in content.splitlines(keepends=True):
                         entry = json.loads(line)
                         rows.append((entry["example"], len(line)))
                         for kind, negative in zip(plan["kinds"], entry["negatives"], strict=True):
-                            made[kind] += negative is not None
+                            count_of[kind] += negative is not None
         (result / f"{split}.index.npz").write_bytes(files.index_of(rows, count))
         captions += len(rows)
-    shutil.copyfile(partial / files.VOCABULARY_FILE, result / files.VOCABULARY_FILE)
-    meta = {**plan, "captions": captions, "made": made}
+    shutil.copyfile(vocabulary_path(partial), result / files.VOCABULARY_FILE)
+    name = data.builder or data.directory
+    meta = {"data": name, **plan, "captions": captions, "made": count_of}
     (result / files.META_FILE).write_text(json.dumps(meta, indent=1) + "\n")
     return meta
 
 
-def _analysed(partial, chunk):
-    return partial / f"{chunk.name}.tokens.json"
+def analysed(partial, chunk):
+    """The file that a chunk's tokens are kept in."""
+    return Path(partial) / f"{chunk.name}.tokens.json"
 
 
-def _made(partial, chunk):
-    return partial / f"{chunk.name}.jsonl"
+def made(partial, chunk):
+    """The file that a chunk's lines are kept in."""
+    return Path(partial) / f"{chunk.name}.jsonl"
 
 
-def _put(path, content):
+def vocabulary_path(partial):
+    """The file that the statistics are kept in."""
+    return Path(partial) / files.VOCABULARY_FILE
+
+
+def put(path, content):
     """Writes a file whole or not at all."""
     temporary = path.with_name(f"{path.name}.tmp")
     temporary.write_bytes(content)
@@ -232,7 +259,7 @@ def _partial(directory, plan):
         if not (path.exists() and path.read_text() == wanted):
             for left_over in partial.iterdir():
                 shutil.rmtree(left_over) if left_over.is_dir() else left_over.unlink()
-            _put(path, wanted.encode())
+            put(path, wanted.encode())
         yield partial
         shutil.rmtree(partial, ignore_errors=True)
     except BlockingIOError:
