@@ -1,0 +1,61 @@
+"""Temporary memory of the contrastive loss with hard negatives: whole or in chunks of keys.
+
+    python benchmarks/contrastive_memory.py
+
+G pictures against their G captions and G * K hard negatives, and the gradient. The programs are
+compiled ahead of time and never run: the figures are the compiler's own (memory_analysis). The last
+line is a JSON object.
+"""
+
+import argparse
+import json
+
+import jax
+import jax.numpy as jnp
+
+from jaxvl.losses import hard_negative
+from jaxvl.methods import clip
+
+FORMS = ("plain", "chunked")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", default="1024,2048,4096,8192,16384,32768", help="values of G")
+    parser.add_argument("--negatives", type=int, default=5, help="K, of each caption")
+    parser.add_argument("--width", type=int, default=512, help="of an embedding")
+    parser.add_argument("--chunk", type=int, default=1024, help="keys at a time")
+    flags = parser.parse_args()
+    result = {}
+    for rows in map(int, flags.rows.split(",")):
+        sizes = {
+            form: temporary_mib(rows, flags, chunk=flags.chunk if form == "chunked" else 0)
+            for form in FORMS
+        }
+        print(f"G {rows:6}  " + "  ".join(f"{form} {mib:10.1f} MiB" for form, mib in sizes.items()))
+        result[rows] = sizes
+    print(json.dumps({"chunk": flags.chunk, "negatives": flags.negatives, "temporary_mib": result}))
+
+
+def temporary_mib(rows, flags, *, chunk):
+    """Returns what loss and gradient hold beside their inputs and outputs."""
+
+    def loss(zi_GxE, zt_GxE, zn_GxKxE, image_id_G, valid_GxK, scale):
+        z = clip.Embeddings(zi_GxE, zt_GxE, zn_GxKxE)
+        texts = hard_negative.text_keys(zt_GxE, zn_GxKxE, image_id_G, valid_GxK)
+        return clip.itc(z, image_id_G, scale, texts, chunk=chunk)
+
+    def shape(*sizes, dtype=jnp.float32):
+        return jax.ShapeDtypeStruct(sizes, dtype)
+
+    width, count = flags.width, flags.negatives
+    given = (
+        shape(rows, width), shape(rows, width), shape(rows, count, width),
+        shape(rows, dtype=jnp.int32), shape(rows, count, dtype=jnp.bool_), shape(),
+    )  # fmt: skip
+    step = jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2, 5)))
+    return step.lower(*given).compile().memory_analysis().temp_size_in_bytes / 2**20
+
+
+if __name__ == "__main__":
+    main()
