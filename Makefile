@@ -10,7 +10,7 @@ install: $(VENV)/installed
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "jaxvl needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
 	$(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install --quiet --disable-pip-version-check -e '.[test,torch]'
+	$(RUN) -m pip install --quiet --disable-pip-version-check -e '.[test,torch,negatives]'
 	touch $@
 
 test: install lint
