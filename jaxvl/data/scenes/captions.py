@@ -104,7 +104,7 @@ def _noun(world, thing, rng, *, colour, extra, article=None, after=True):
 
 def _word(kind, value, rng):
     words = WORDS[kind][value]
-    return words[0] if rng.random() < 0.6 else rng.choice(words)
+    return words[0] if rng.random() < 0.8 else rng.choice(words)
 
 
 def _opening(rng, chance):

@@ -6,7 +6,7 @@ from jaxvl.data.scenes import shapes
 from jaxvl.data.scenes.vocabulary import HELD_OUT, WORDS
 from jaxvl.data.scenes.world import Thing, measure, relation_holds
 
-RADII = {"small": (0.1, 0.12), "big": (0.175, 0.21), "container": (0.26, 0.3)}
+RADII = {"small": (0.125, 0.145), "big": (0.19, 0.225), "container": (0.27, 0.31)}
 GAP = 0.015  # least distance between things that do not belong together
 
 

@@ -29,7 +29,7 @@ def render(world, size, rng):
 
 def background(size, rng):
     """A gradient under a random crop of the clutter. Returns a canvas."""
-    tint = rng.uniform(-20, 20, (3, 3, 1, 1)).astype(np.float32)
+    tint = rng.uniform(-12, 12, (3, 3, 1, 1)).astype(np.float32)
     ramp = np.linspace(-1, 1, size, dtype=np.float32)
     canvas = _crop(_clutter(size)[1:], size, rng) * np.float32(rng.uniform(0.7, 1.2))
     canvas += tint[0] + np.float32(rng.uniform(75, 195))
@@ -54,7 +54,7 @@ def _clutter(size):
     side = size * _FIELD
     blotches = sum(
         _enlarged(rng.uniform(0, 255, (cells * _FIELD, cells * _FIELD, channels)), side) * strength
-        for cells, channels, strength in ((4, 1, 0.3), (12, 1, 0.12), (12, 3, 0.08))
+        for cells, channels, strength in ((4, 1, 0.3), (12, 1, 0.12), (12, 3, 0.04))
     )
     blotches -= blotches.mean()
     t = np.linspace(0, 1, size)[:, None]
