@@ -61,16 +61,11 @@ def export(workdir, *, name, out, weights=None, onnx=False):
 
 def write(folder, exported, *, name, onnx):
     """Writes into an empty folder, compares, and adds the report and the model card."""
-    from jaxvl.interop import export_check, export_formats, export_read, model_card
+    from jaxvl.interop import export_check, export_formats, model_card
 
     export_formats.FORMATS[name].write(folder, exported)
     answers = export_check.in_jax(exported)
-    found = export_read.READERS[name](folder, exported)
-    if onnx:
-        from jaxvl.interop import export_onnx
-
-        found |= export_onnx.write_and_read(folder)
-    report = export_check.compare(answers, found)
+    report = export_check.compare(answers, _in_pytorch(folder, exported, name=name, onnx=onnx))
     print(export_check.table(report))
     failed = export_check.failed(report)
     if failed:
@@ -79,6 +74,20 @@ def write(folder, exported, *, name, onnx):
     card = model_card.card(exported, name=name, report=report)
     (folder / "README.md").write_text(card, encoding="utf-8")
     return report
+
+
+def _in_pytorch(folder, exported, *, name, onnx):
+    from jaxvl.interop import export_read
+
+    try:
+        found = export_read.READERS[name](folder, exported)
+    except (KeyError, RuntimeError) as error:  # as load_state_dict and from_pretrained raise
+        raise UserError(f"PyTorch cannot load what was written as {name}: {error}") from error
+    if onnx:
+        from jaxvl.interop import export_onnx
+
+        found |= export_onnx.write_and_read(folder)
+    return found
 
 
 def open_run(workdir, *, weights):

@@ -251,7 +251,7 @@ def _check_epsilon(model, *, image, text, of):
 def _save_safetensors(tensors, path):
     from safetensors.numpy import save_file
 
-    arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    arrays = {name: np.asarray(array, order="C") for name, array in tensors.items()}
     save_file(arrays, str(path), metadata={"format": "pt"})
 
 

@@ -119,6 +119,11 @@ def _inputs(exported):
         f"- texts: at most {config.data.max_tokens} tokens of {config.model.text.vocabulary_size}; "
         "what does not fit is cut",
     ]
+    if config.model.name == "albef":
+        lines.append(
+            f"- heat-maps: Grad-CAM of the match score ({config.softmask.score}) through fusion "
+            f"layer {config.softmask.layer} of {config.model.text.fusion_layers}, counted from 0"
+        )
     return "\n".join(lines)
 
 
