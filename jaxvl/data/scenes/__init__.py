@@ -19,7 +19,7 @@ from jaxvl.data.scenes.world import World
 __all__ = ["HELD_OUT", "SPLITS", "VERSION", "World", "generate", "holds", "record", "world"]
 
 SPLITS = ("train", "val", "test", "unseen")
-VERSION = 1  # counts changes after which the same seed gives other records
+VERSION = 2  # counts changes after which the same seed gives other records
 QUALITY = 95
 _CHUNK = 64
 
