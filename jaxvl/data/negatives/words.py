@@ -117,6 +117,7 @@ PEOPLE = {
     "racer": "", "jogger": "", "kayaker": "", "fisherman": "m+", "skiier": "", "guard": "",
     "passenger": "", "vendor": "", "chef": "", "goalie": "", "wrestler": "", "boxer": "",
     "motorcyclist": "", "motorcycler": "", "gymnast": "", "diver": "", "cheerleader": "",
+    "onlooker": "", "bystander": "", "parent": "+", "referee": "", "coach": "", "shopper": "",
 }  # fmt: skip
 
 # Too general to contradict anything, or about the picture and not what is in it.
