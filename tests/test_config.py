@@ -37,6 +37,35 @@ def test_a_value_that_cannot_work_is_named(tiny_config, key, value, message, mon
         experiment.open_basis(tiny_config)
 
 
+@pytest.mark.parametrize(
+    "key, value, message",
+    [
+        ("data.add_sep", False, "data.add_sep=False: model.name='clip' reads"),
+        ("data.token_lengths", (8, 4), r"data.token_lengths=\(8, 4\) are not ascending"),
+        ("data.token_lengths", (0, 4), "data.token_lengths"),
+        ("data.eval_crop", "middle", "data.eval_crop='middle' is not one of none, center"),
+        ("model.activation", "relu", "model.activation='relu' is not one of gelu, quick_gelu"),
+        ("model.name", "albef", "method='clip' trains model.name='clip', not 'albef'"),
+        ("method", "softmask", "method='softmask' trains model.name='albef', not 'clip'"),
+    ],
+)
+def test_a_value_that_cannot_work_with_clip_is_named(tiny_config, key, value, message):
+    tiny_config.method = tiny_config.model.name = "clip"
+    tiny_config.data.add_sep = True
+    # Keys of other models and methods are not looked at.
+    tiny_config.momentum.queue_size, tiny_config.softmask.layer = 20, 99
+    validate(tiny_config, devices=8, processes=1)
+    tiny_config.update_from_flattened_dict({key: value})
+    with pytest.raises(UserError, match=message):
+        validate(tiny_config, devices=8, processes=1)
+
+
+def test_texts_are_trimmed_for_clip_alone(tiny_config):
+    tiny_config.data.token_lengths = (8,)
+    with pytest.raises(UserError, match="data.token_lengths is for model.name='clip' alone"):
+        validate(tiny_config, devices=8, processes=1)
+
+
 def test_keys_that_base_lacks_or_that_are_missing_are_named(tiny_config):
     tiny_config.loss.new_weight = 1.0
     with pytest.raises(UserError, match="unknown key loss.new_weight"):

@@ -49,6 +49,22 @@ def test_a_model_without_fusion_is_ranked_by_similarity_alone():
     assert run("random", rerank=0) != run("random", rerank=1000)
 
 
+@pytest.mark.parametrize("fusion", [True, False])
+def test_tokens_are_kept_for_fusion_alone(fusion):
+    records = [{"captions": [str(i)]} for i in range(5)]
+    examples = table_model.make_examples(records, greys=range(5), batch_size=2)
+    scorer = make_scorer(
+        table_model.make_config(rerank=0, batch_size=2), batch_size=2, mesh=mesh_of(1, 1),
+        model=table_model.make_model(fusion),
+    )  # fmt: skip
+    params = table_model.make_params(range(5), kind="perfect")
+    pictures = scorer.pictures(params, examples.pictures(), count=5, progress=False)
+    texts = scorer.texts(params, examples.tokenize("01234"), progress=False)
+    assert (pictures.tokens_IxNxD is not None) == (texts.states_TxLxD is not None) == fusion
+    scores_IxT = pictures.embeddings_IxE @ texts.embeddings_TxE.T
+    np.testing.assert_array_equal(scores_IxT.argmax(axis=1), range(5))
+
+
 @pytest.mark.parametrize("rerank", [0, 1000])
 def test_a_constant_scorer_is_at_chance(rerank):
     scores = run("constant", rerank=rerank)

@@ -7,8 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from ml_collections import ConfigDict
 from small_clip import KINDS, small_clip_batch, small_clip_config
 
+from jaxvl import sharding
 from jaxvl.methods import METHODS, clip
 from jaxvl.models import MODELS
 from jaxvl.optim import decay_mask
@@ -74,6 +76,30 @@ def test_captions_and_negatives_go_through_the_text_tower_in_one_call(small, emb
     states = model.encode_text(params, ids, None, key=None)
     np.testing.assert_allclose(
         embedded.zn_GxKxE[3], model.project_text(params, states, ids), atol=1e-6
+    )
+
+
+def test_the_loss_and_its_gradient_are_the_same_on_a_mesh(small):
+    config, _, _, batch = small
+    config = config.copy_and_resolve_references()
+    config.model.image.layers = config.model.text.layers = 1
+    model = MODELS["clip"](config)
+    params = jax.device_get(jax.jit(model.init)(jax.random.key(0)))
+
+    def value(params, batch):
+        z = clip.encode(model, params, batch, negatives=True)
+        false_GxK = jnp.einsum("GE,GKE->GK", z.zi_GxE, z.zn_GxKxE) * batch["negative_valid"]
+        return itc(z, batch["image_id"]) + false_GxK.sum()
+
+    def run(data, fsdp):
+        devices = jax.devices()[: data * fsdp]
+        mesh = sharding.make_mesh(ConfigDict(dict(data=data, fsdp=fsdp)), devices=devices)
+        rules = sharding.shardings(params, model.partition_rules, mesh=mesh)
+        placed = jax.device_put(params, rules), sharding.to_global(batch, mesh)
+        return jax.device_get(jax.jit(jax.value_and_grad(value))(*placed))
+
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), run(2, 2), run(1, 1)
     )
 
 
