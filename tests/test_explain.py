@@ -110,8 +110,9 @@ def test_an_even_map_looks_nowhere():
     assert "match probability: 25.0%" in explain.summary(reading)
 
 
-@pytest.mark.parametrize("module", ["jaxvl.explain", "jaxvl.evaluate", "jaxvl.soup"])
-def test_help_imports_nothing_heavy(module):
+@pytest.mark.parametrize("command", ["explain", "evaluate", "soup", "export"])
+def test_help_imports_nothing_heavy(command):
+    module = f"jaxvl.{command}"
     code = (
         "import runpy, sys\nsys.argv = ['x', '--help']\n"
         f"try: runpy.run_module('{module}', run_name='__main__')\n"
