@@ -31,7 +31,8 @@ def make(config, *, scorer, examples):
 
     `accuracy` and one value a kind by the match logit, `itc_accuracy` by cosine similarity; a model
     without fusion has only the cosine, and `accuracy` is of that. `false_match_q1` ... `_q5`: share
-    of failures by how alike the two texts are.
+    of failures by how alike the two texts are. `blind_accuracy`: the same model by its cosine with
+    the mean of all pictures: what the texts alone give away.
     """
     del config
     rows, tokens = rows_of(examples)
@@ -41,12 +42,14 @@ def make(config, *, scorer, examples):
         pictures = scorer.pictures(params, examples.pictures(), count=count, progress=progress)
         texts = scorer.texts(params, tokens, progress=progress)
         itc_2xR = cosines(pictures, texts, rows)
+        blind_accuracy = accuracies(blind_cosines(pictures, texts, rows), rows.kind_R)["accuracy"]
         if not scorer.match:
-            return judged(itc_2xR, rows)
+            results, found = judged(itc_2xR, rows)
+            return {**results, "blind_accuracy": blind_accuracy}, found
         match_2xR = score_pairs(scorer, params, pictures, texts, rows, progress=progress)
         results, found = judged(match_2xR, rows)
         itc_accuracy = accuracies(itc_2xR, rows.kind_R)["accuracy"]
-        return {**results, "itc_accuracy": itc_accuracy}, found
+        return {**results, "itc_accuracy": itc_accuracy, "blind_accuracy": blind_accuracy}, found
 
     return Evaluator(lambda params, progress=False: findings(params, progress)[0], findings)
 
@@ -82,6 +85,13 @@ def cosines(pictures, texts, rows):
     return np.stack(
         [(zi_RxE * texts.embeddings_TxE[t_R]).sum(axis=1) for t_R in (rows.true_R, rows.false_R)]
     )
+
+
+def blind_cosines(pictures, texts, rows):
+    """Returns float32 [2, R]: the mean picture's similarity to the true and the false texts."""
+    mean_E = pictures.embeddings_IxE.mean(axis=0)
+    blind_T = (texts.embeddings_TxE * mean_E[None]).sum(axis=1)
+    return np.stack([blind_T[rows.true_R], blind_T[rows.false_R]])
 
 
 def score_pairs(scorer, params, pictures, texts, rows, *, progress):

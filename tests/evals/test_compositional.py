@@ -274,6 +274,7 @@ def set_field(name, rows, field, value):
         ("sugarcrepe", ["filename"], [1], "'filename'"),
         ("sugarcrepe_pp", ["caption2"], 7, "'caption2'"),
         ("aro_relation", ["bbox_w"], 0, "'bbox_w'"),
+        ("aro_relation", ["bbox_x"], "3", "'bbox_x'"),
         ("aro_relation", ["relation_name"], None, "'relation_name'"),
         ("aro_attribution", ["attributes"], [], "'attributes'"),
         ("aro_order", ["caption"], "one text", "'caption'"),

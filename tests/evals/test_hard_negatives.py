@@ -47,6 +47,7 @@ def test_a_perfect_scorer_is_right_on_every_kind():
     names = {"accuracy", "swap_attribute", "replace_object", "itc_accuracy"}
     found = run("perfect")
     assert {name: found.pop(name) for name in names} == dict.fromkeys(names, 1.0)
+    assert found.pop("blind_accuracy") < 1  # texts alone do not say it
     assert set(found.values()) == {0.0} and all("false_match" in name for name in found)
 
 
