@@ -24,7 +24,9 @@ EPSILONS = {  # what norm_epsilon = 0 stands for
     "clip": {"image": clip.EPSILON, "text": clip.EPSILON},
 }
 OWN_SETTINGS = ("name", "activation", "embed_size", "image", "text")  # of config.model
-FREE_SETTINGS = ("model.text.dropout", "model.text.mask_token", "data.image_size")
+FREE_SETTINGS = (
+    "model.text.dropout", "model.text.mask_token", "data.image_size", "data.eval_crop",
+)  # fmt: skip
 SHOWN = 6  # names in an error; the rest are counted
 
 
@@ -144,8 +146,15 @@ def _assign(config, sources, shapes):
         left_over += [(name, source.path) for name in left if name not in state]
     missing = {path: absent.get(path, ()) for path in shapes if path not in found}
     _check_allowed(config, missing, left_over)
-    notes = [f"{source.path}: {note}" for source in sources for note in source.notes]
+    notes = [f"{source.path}: {note}" for source in sources for note in _notes(config, source)]
     return found, Report([], [], list(missing), left_over, training, notes)
+
+
+def _notes(config, source):
+    crop = source.settings.get("data.eval_crop", config.data.eval_crop)
+    if crop == config.data.eval_crop:
+        return source.notes
+    return (*source.notes, f"it was made for data.eval_crop={crop!r}, which is not this run's")
 
 
 def _check_allowed(config, missing, left_over):

@@ -17,7 +17,7 @@ from jaxvl.models.vit import PIXEL_MEAN, PIXEL_STD
 
 HEAD_WIDTH = 64  # of all published CLIP and ALBEF models, whose state dicts do not say it
 ALBEF_TRAINING = r"^(visual_encoder|text_encoder|vision_proj|text_proj)_m\.|_queue$|queue_ptr$"
-CROP_NOTE = "it saw the middle square of a picture; jaxvl makes all of the picture square"
+PREPROCESSOR = "preprocessor_config.json"
 TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json")
 
 
@@ -50,7 +50,7 @@ def open_weights(path):
     path = Path(path)
     open_clip = path / "open_clip_config.json"
     if not path.is_dir() or open_clip.is_file():
-        told = files.read_json(open_clip).get("model_cfg", {}) if open_clip.is_file() else {}
+        told = files.read_json(open_clip) if open_clip.is_file() else {}
         tensors = files.open_tensors(path)
         try:
             weights = _of_names(str(path), tensors, told)
@@ -101,10 +101,14 @@ def _clip(path, tensors, config):
     }
     if text.get("eos_token_id", 2) != 2:  # 2: written before it counted; the largest id
         settings["model.text.end_token"] = text["eos_token_id"]
-    _check_pixels(path)
-    return Weights(
-        path, "CLIP (Hugging Face)", tensors, lambda _: layouts.clip(), settings, "", (CROP_NOTE,)
-    )
+    if _pixels(path) != (list(PIXEL_MEAN), list(PIXEL_STD)):
+        raise UserError(
+            f"{path}/{PREPROCESSOR} normalises pictures with mean and deviation {_pixels(path)}; "
+            "jaxvl knows CLIP's only"
+        )
+    if _preprocessor(path).get("do_center_crop"):
+        settings["data.eval_crop"] = "center"
+    return Weights(path, "CLIP (Hugging Face)", tensors, lambda _: layouts.clip(), settings, "")
 
 
 def _vit(path, tensors, config):
@@ -180,18 +184,14 @@ def _tower(name, config, epsilon):
     }
 
 
+def _preprocessor(path):
+    file = Path(path) / PREPROCESSOR
+    return files.read_json(file) if file.is_file() else {}
+
+
 def _pixels(path):
-    file = Path(path) / "preprocessor_config.json"
-    told = files.read_json(file) if file.is_file() else {}
+    told = _preprocessor(path)
     return told.get("image_mean", list(PIXEL_MEAN)), told.get("image_std", list(PIXEL_STD))
-
-
-def _check_pixels(path):
-    if _pixels(path) != (list(PIXEL_MEAN), list(PIXEL_STD)):
-        raise UserError(
-            f"{path}/preprocessor_config.json normalises pictures with mean and deviation "
-            f"{_pixels(path)}; jaxvl knows CLIP's only"
-        )
 
 
 def _of_names(path, tensors, told):
@@ -213,6 +213,8 @@ def _of_names(path, tensors, told):
 
 def _open_clip(path, tensors, told):
     openai = "input_resolution" in tensors
+    squashed = told.get("preprocess_cfg", {}).get("resize_mode") == "squash"
+    told = told.get("model_cfg", {})
     image_width = tensors["visual.class_embedding"].shape[0]
     positions, width = tensors["positional_embedding"].shape
     patch = tensors["visual.conv1.weight"].shape[-1]
@@ -231,6 +233,7 @@ def _open_clip(path, tensors, told):
         "model.text.vocabulary_size": tensors["token_embedding.weight"].shape[0],
         "model.text.positions": positions,
         "data.image_size": grid * patch,
+        "data.eval_crop": "none" if squashed else "center",
     }
     image_heads = image_head and image_width // image_head
     text_heads = told.get("text_cfg", {}).get("heads")
@@ -239,9 +242,7 @@ def _open_clip(path, tensors, told):
         quick = openai or told.get("quick_gelu", False)
         settings["model.activation"] = "quick_gelu" if quick else "gelu"
     kind = "CLIP (OpenAI)" if openai else "CLIP (open_clip)"
-    return Weights(
-        path, kind, tensors, lambda _: layouts.open_clip(), settings, "", (CROP_NOTE,)
-    )
+    return Weights(path, kind, tensors, lambda _: layouts.open_clip(), settings, "")
 
 
 def _albef(path, tensors):

@@ -32,7 +32,8 @@ def loaded(path):
     weights = open_weights(path)
     config = config_of(weights)
     model = MODELS[config.model.name](config)
-    params, report = load.load_weights(config, [weights], model=model, mesh=make_mesh(config.mesh))
+    mesh = make_mesh(config.mesh, devices=jax.devices()[:1])
+    params, report = load.load_weights(config, [weights], model=model, mesh=mesh)
     assert not (report.new or report.left_over or report.interpolated)
     return weights, config, model, params
 

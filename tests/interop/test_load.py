@@ -18,6 +18,7 @@ from jaxvl import convert, workdir  # noqa: E402
 from jaxvl.errors import UserError  # noqa: E402
 from jaxvl.interop import load, names  # noqa: E402
 from jaxvl.interop.files import open_tensors  # noqa: E402
+from jaxvl.interop.weights import open_weights  # noqa: E402
 from jaxvl.models import MODELS, vit  # noqa: E402
 from jaxvl.sharding import make_mesh  # noqa: E402
 
@@ -69,7 +70,7 @@ FRESH = ("cross_", "projection/", "match_head", "temperature", "pooler")
 
 def loaded(config):
     model = MODELS[config.model.name](config)
-    return load.load(config, model=model, mesh=make_mesh(config.mesh))
+    return load.load(config, model=model, mesh=make_mesh(config.mesh, devices=jax.devices()[:1]))
 
 
 def test_vit_and_bert_become_an_albef(parts):
@@ -159,6 +160,16 @@ def test_converted_folder_is_a_start_that_says_all_by_itself(clip_folder, tmp_pa
     with pytest.raises(SystemExit):
         convert.main(["--from", str(clip_folder), "--out", str(out)])
     assert "run is there already" in capsys.readouterr().err
+
+
+def test_pictures_are_cropped_as_the_file_says(clip_folder, tmp_path):
+    folder = shutil.copytree(clip_folder, tmp_path / "in")
+    assert "data.eval_crop" not in open_weights(folder).settings
+    (folder / "preprocessor_config.json").write_text('{"do_center_crop": true}')
+    assert open_weights(folder).settings["data.eval_crop"] == "center"
+    (folder / "preprocessor_config.json").write_text('{"image_mean": [0.5, 0.5, 0.5]}')
+    with pytest.raises(UserError, match="preprocessor_config.json normalises pictures with mean"):
+        open_weights(folder)
 
 
 def test_files_in_parts_and_pickled_files_hold_the_same(clip_folder, tmp_path):
