@@ -14,6 +14,7 @@ from PIL import Image
 
 from jaxvl.data import sources, store
 from jaxvl.data.host_tf import tf
+from jaxvl.data.negatives.captions import open_captions
 from jaxvl.errors import UserError
 
 
@@ -206,6 +207,10 @@ def test_a_tfds_builder_with_one_text(tmp_path):
     source = sources.open_source(directory=tmp_path, name="one_text", split="train")
     found = {each["file_name"]: each["captions"] for each in sources.annotations(source)}
     assert found == {"0": ["text 0"], "1": ["text 1"], "2": ["text 2"]}
+    data = open_captions(tmp_path, "one_text")
+    assert data.splits == {"train": 3} and source.fingerprint == f"{data.fingerprint}:train"
+    texts = [each["captions"] for each in sources.annotations(source)]
+    assert data.captions("train", 1, 3) == texts[1:]
 
 
 def run_the_command_of(error):
