@@ -60,14 +60,14 @@ class Heatmap(NamedTuple):
 
 
 def load(folder):
-    """Returns (Model, Prepare) of an exported folder."""
+    """Returns (Model, Prepare) of an exported folder, to be used, not trained."""
     folder = Path(folder)
     config = json.loads((folder / "config.json").read_text())
     model = Model(config)
     model.load_state_dict(safetensors.torch.load_file(folder / "model.safetensors"))
     preprocessing = json.loads((folder / "preprocessing.json").read_text())
     tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
-    return model.eval(), Prepare(config["tokens"], preprocessing, tokenizer)
+    return model.eval().requires_grad_(False), Prepare(config["tokens"], preprocessing, tokenizer)
 
 
 class Prepare:
