@@ -113,7 +113,7 @@ def _loss():
         mlm_weight=1.0,
         itm_negative_blocks=1,  # draw hard negatives within this many equal parts of the batch
         mask_probability=0.15,  # share of tokens that masked language modelling hides
-        itc_chunk=0,  # keys at a time in CLIP's and AHNPL's losses: less memory; 0: all at once
+        itc_chunk=0,  # keys at a time in the contrastive loss, which saves memory; 0: all
     )
 
 

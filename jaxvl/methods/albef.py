@@ -52,8 +52,9 @@ def make(config, model, *, steps_per_epoch):
         online = encode(model, params, batch, texts, key=stream(key, "online"))
         twin = encode(model, twins, batch, texts, key=stream(key, "twin"))
         contrast, similarity = contrast_batch(
-            params, slots["queue"], online, twin, batch["image_id"], distill, plain_itc
-        )
+            params, slots["queue"], online, twin, batch["image_id"], distill,
+            gamma=0, focal_on="all", chunk=config.loss.itc_chunk,
+        )  # fmt: skip
         image_keys = model.image_keys(params, online.v_GxNxD)
         (positive,) = fuse_together(
             model, params, [Pairs(image_keys, online.t_GxLxD, mask, None)], stream(key, "positive"),
@@ -135,40 +136,30 @@ def encode(model, params, batch, texts, *, key):
     return Encoded(v, t[:rows], t[-rows:], zi, zt)
 
 
-def plain_itc(logits_GxM, targets_GxM, same_GxM):
-    """The contrastive loss of ALBEF."""
-    return contrastive.focal_itc(
-        logits_GxM, targets_GxM, gamma=0, focal_on="all", same_GxM=same_GxM
-    )
-
-
-def contrast_batch(params, queue, online, twin, image_id_G, distill, itc, *, false_texts=None):
+def contrast_batch(
+    params, queue, online, twin, image_id_G, distill, *, gamma, focal_on, chunk, false_texts=None
+):
     """Returns (the mean ITC loss of both directions, image-to-text logits within the batch).
 
     Keys are the twins' features of the batch and the queues; the logits [G, G] and their
-    transpose's counterpart guide the draw of hard negatives. false_texts: (z_FxE, exists_F), texts
-    that belong to no picture, further keys of the pictures.
+    transpose's counterpart guide the draw of hard negatives. gamma, focal_on, chunk: of
+    contrastive.itc. false_texts: contrastive.Keys that belong to no picture, for the pictures.
     """
-    tau = params["temperature"]
     if queue is None:
         queue = {"image": twin.zi_GxE[:0], "text": twin.zt_GxE[:0], "image_id": image_id_G[:0]}
     key_ids_M = jnp.concatenate([image_id_G, queue["image_id"]])
-    same_GxM = image_id_G[:, None] == key_ids_M[None, :]
-    exists_1xM = (key_ids_M >= 0)[None, :]
+    scale = 1 / params["temperature"]
 
     def direction(z_GxE, twin_z_GxE, twin_keys_GxE, queued_QxE, false=None):
-        keys_MxE = lax.stop_gradient(jnp.concatenate([twin_keys_GxE, queued_QxE]))
-        logits = jnp.where(exists_1xM, z_GxE @ keys_MxE.T / tau, contrastive.ABSENT)
-        twin_logits = jnp.where(exists_1xM, twin_z_GxE @ keys_MxE.T / tau, contrastive.ABSENT)
-        twin_logits = lax.stop_gradient(twin_logits)
-        targets = contrastive.soft_targets(twin_logits, same_GxM, distill=distill)
-        in_batch, same = logits[:, : z_GxE.shape[0]], same_GxM
-        if false is not None:  # known to be false: never a target, whatever the twins think
-            z_FxE, exists_F = false
-            more = jnp.where(exists_F[None], z_GxE @ z_FxE.T / tau, contrastive.ABSENT)
-            logits = jnp.concatenate([logits, more], axis=1)
-            targets, same = (jnp.pad(x, ((0, 0), (0, more.shape[1]))) for x in (targets, same))
-        return itc(logits, targets, same).mean(), in_batch
+        z_MxE = jnp.concatenate([twin_keys_GxE, queued_QxE])
+        keys = contrastive.Keys(z_MxE, key_ids_M, key_ids_M >= 0)
+        if false is not None:
+            keys = contrastive.Keys(*(jnp.concatenate(both) for both in zip(keys, false)))
+        loss_G = contrastive.itc(
+            z_GxE, image_id_G, lax.stop_gradient(keys), scale,
+            twin=contrastive.Twin(twin_z_GxE, distill), gamma=gamma, focal_on=focal_on, chunk=chunk,
+        )  # fmt: skip
+        return loss_G.mean(), scale * (z_GxE @ twin_keys_GxE.T)
 
     to_text, logits_i2t = direction(
         online.zi_GxE, twin.zi_GxE, twin.zt_GxE, queue["text"], false_texts

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.sharding import PartitionSpec
 
-from jaxvl.losses import contrastive, itm, mlm
+from jaxvl.losses import itm, mlm
 from jaxvl.methods import albef
 from jaxvl.models.albef import MATCH
 from jaxvl.ops.gradcam import Matched, match_and_explain
@@ -37,12 +37,6 @@ def make(config, model, *, steps_per_epoch, hard=None):
     options = config.softmask
     masks = options.weight > 0
 
-    def itc(logits_GxM, targets_GxM, same_GxM):
-        return contrastive.focal_itc(
-            logits_GxM, targets_GxM, gamma=options.focal_gamma, focal_on=options.focal_on,
-            same_GxM=same_GxM,
-        )  # fmt: skip
-
     def forward(params, slots, batch, *, step, key):
         mask = batch["token_mask"]
         twins = albef.update_twins(slots["twins"], params, decay=config.momentum.decay)
@@ -57,7 +51,8 @@ def make(config, model, *, steps_per_epoch, hard=None):
         twin = albef.encode(model, twins, batch, texts, key=stream(key, "twin"))
         false = hard.encode(params, twins, batch, key) if hard else None
         contrast, similarity = albef.contrast_batch(
-            params, slots["queue"], online, twin, batch["image_id"], distill, itc,
+            params, slots["queue"], online, twin, batch["image_id"], distill,
+            gamma=options.focal_gamma, focal_on=options.focal_on, chunk=config.loss.itc_chunk,
             false_texts=false.keys if hard else None,
         )  # fmt: skip
         image_keys = model.image_keys(params, online.v_GxNxD)

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxvl.losses import mlm
+from jaxvl.losses import contrastive, mlm
 from jaxvl.methods import ahnpl, albef, clip, softmask
 from jaxvl.ops.rng import stream
 
@@ -23,7 +23,7 @@ class Texts(NamedTuple):
     mask_GxKxL: jax.Array
     zn_GxKxE: jax.Array
     valid_GxK: jax.Array
-    keys: tuple | None  # for ITC: the twins' (z_MxE, valid_M)
+    keys: contrastive.Keys | None  # for ITC, of the twins
 
 
 def make(config, model, *, steps_per_epoch):
@@ -64,7 +64,8 @@ def encode(config, model, params, twins, batch, key):
     if config.ahnpl.itc_negatives:
         twin_t = model.encode_text(twins, ids_RxL, mask_RxL, key=stream(key, "twin_hard"))
         z_MxE = lax.stop_gradient(model.project_text(twins, twin_t, ids_RxL))
-        keys = (z_MxE, valid_GxK.reshape(-1))
+        none_M = jnp.full(z_MxE.shape[:1], -1, batch["image_id"].dtype)
+        keys = contrastive.Keys(z_MxE, none_M, valid_GxK.reshape(-1))
     t_GxKxLxD = t_RxLxD.reshape(*mask_GxKxL.shape, -1)
     return Texts(t_GxKxLxD, mask_GxKxL, zn_GxKxE, valid_GxK, keys)
 

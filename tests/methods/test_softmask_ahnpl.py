@@ -97,8 +97,8 @@ def test_pictures_are_told_from_false_texts_and_texts_are_not():
     images = contrastive.Keys(twin.zi_GxE, ids, jnp.ones(8, bool))
     both = expected(online.zi_GxE, twin.zi_GxE, keys) + expected(online.zt_GxE, twin.zt_GxE, images)
     loss, (to_text, _) = albef.contrast_batch(
-        {"temperature": 0.2}, None, online, twin, ids, 0.4, albef.plain_itc,
-        false_texts=(false, exists),
+        {"temperature": 0.2}, None, online, twin, ids, 0.4, gamma=0, focal_on="all", chunk=0,
+        false_texts=contrastive.Keys(false, jnp.full(16, -1), exists),
     )  # fmt: skip
     np.testing.assert_allclose(loss, both / 2, rtol=1e-5)
     assert to_text.shape == (8, 8)  # what the pairs to match are drawn from has no place for them
