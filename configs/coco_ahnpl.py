@@ -52,6 +52,7 @@ def coco():
     config.data.negatives = "data/coco_negatives"
     config.data.update(image_size=224, crop_scale=(0.9, 1.0), flip_probability=0.0)
     config.data.rand_augment_operations = 0
+    config.data.eval_crop = "center"  # as CLIP was trained to see
     config.data.update(max_words=77, max_tokens=77, add_sep=True, token_lengths=(16, 24, 32))
     config.batch_size = 128
     config.total_steps = 10 * 82_783 // 128
