@@ -33,14 +33,17 @@ def clip_run(tmp_path_factory, tiny_config):
     return make_run(tmp_path_factory, tiny_config, name="clip_run")
 
 
+OPEN_RUN, IN_JAX = export.open_run, export_check.in_jax  # before a test replaces them
+
+
 @functools.cache
 def opened(run):
-    return export.open_run(run, weights=None)
+    return OPEN_RUN(run, weights=None)
 
 
 @functools.cache
 def answers(run):
-    return export_check.in_jax(opened(run))
+    return IN_JAX(opened(run))
 
 
 @pytest.fixture
