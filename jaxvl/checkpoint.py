@@ -86,12 +86,18 @@ def restore_params(workdir, *, model, mesh, use_ema=True, step=None):
 
 
 def save_params(workdir, params):
-    """Writes WORKDIR/checkpoints/0 with parameters alone: to evaluate, to export, to start from."""
+    """Writes WORKDIR/checkpoints/0 with parameters alone: to evaluate, to export, to start from.
+
+    Raises UserError where it cannot be written.
+    """
     _quieten()
-    with ocp.CheckpointManager(_directory(workdir)) as manager:
-        items = ocp.args.Composite(params=ocp.args.StandardSave(params))
-        manager.save(0, args=items)
-        manager.wait_until_finished()
+    items = ocp.args.Composite(params=ocp.args.StandardSave(params))
+    try:
+        with ocp.CheckpointManager(_directory(workdir)) as manager:
+            manager.save(0, args=items)
+            manager.wait_until_finished()
+    except (OSError, ValueError) as error:  # what the storage below Orbax raises, a full disk too
+        raise UserError(f"{_directory(workdir)} cannot be written: {_first_line(error)}") from error
 
 
 def _quieten():
@@ -139,5 +145,10 @@ def _restore(manager, items, *, step, directory):
     try:
         return manager.restore(step, args=ocp.args.Composite(**args))
     except (OSError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"checkpoint {directory / str(step)} cannot be read: {reason}") from error
+        raise UserError(
+            f"checkpoint {directory / str(step)} cannot be read: {_first_line(error)}"
+        ) from error
+
+
+def _first_line(error):
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -65,7 +65,10 @@ def load_masked_lm(path, *, words):
     if not words:
         del shapes["word_head"]
     layout = layout._replace(ignored=(*layout.ignored, UNUSED))
-    params, missing, left_over = names.from_torch(tensors, layout, shapes)
+    try:
+        params, missing, left_over = names.from_torch(tensors, layout, shapes)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
     if missing or left_over:
         told = [f"{what} {', '.join(some[:6])}" for what, some in
                 (("missing:", missing), ("left over:", left_over)) if some]
