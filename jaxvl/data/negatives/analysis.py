@@ -71,8 +71,9 @@ def analyse(captions):
 
 def _readable(text):
     """The part of a caption that models read, character for character."""
-    ends = [match.end() for _, match in zip(range(MAX_WORDS), _WORD.finditer(text))]
-    text = text[: min(ends[-1], _MAX_CHARACTERS)] if ends else ""
+    found = zip(range(MAX_WORDS), _WORD.finditer(text[: _MAX_CHARACTERS + 1]))
+    ends = [match.end() for _, match in found if match.end() <= _MAX_CHARACTERS]
+    text = text[: ends[-1]] if ends else ""
     lower = text.lower()
     return lower if text.isupper() and len(lower) == len(text) else text
 
