@@ -1,51 +1,14 @@
-"""BertForMaskedLM, BertModel and RobertaForMaskedLM of Hugging Face, read to fill in words.
-
-Letters: G batch, L text tokens, V vocabulary.
-"""
-
-from collections.abc import Callable
-from typing import NamedTuple
+"""BertForMaskedLM, BertModel and RobertaForMaskedLM of Hugging Face, read to fill in words."""
 
 import jax
 import jax.numpy as jnp
 
 from jaxvl.errors import UserError
 from jaxvl.interop import layouts, names
-from jaxvl.interop.weights import open_hugging_face, prefix_of, text_settings, tokenizer_of
+from jaxvl.interop.weights import open_hugging_face, prefix_of, text_settings
 from jaxvl.models import masked_lm
 
 UNUSED = r"(^|\.)pooler\.|^cls\.seq_relationship\."  # of BertModel and of next-sentence training
-
-
-class Filler(NamedTuple):
-    """A model that fills in masked words.
-
-    logits: (ids int32 [G, L], mask bool [G, L], True at tokens) -> float32 [G, L, V]; one program
-    is compiled a shape. tokenizer: path of its tokenizer, "" where the folder has none.
-    max_tokens: the longest L.
-    """
-
-    logits: Callable
-    tokenizer: str
-    max_tokens: int
-
-
-def open_filler(path):
-    """Opens the Filler in a Hugging Face folder.
-
-    Raises UserError naming what cannot be read, is missing or is left over.
-    """
-    model, params, sizes = load_masked_lm(path, words=True)
-
-    @jax.jit
-    def logits(params, ids_GxL, mask_GxL):
-        return model.word_logits(params, model.encode(params, ids_GxL, mask_GxL))
-
-    return Filler(
-        lambda ids_GxL, mask_GxL: logits(params, ids_GxL, mask_GxL),
-        tokenizer_of(path),
-        sizes.positions - sizes.first_position,
-    )
 
 
 def load_masked_lm(path, *, words):
