@@ -4,8 +4,8 @@
     python -m jaxvl.negatives --data data/scenes --out data/scenes_negatives
     python benchmarks/negatives_quality.py --data data/scenes --negatives data/scenes_negatives
 
-Most that can be said of a scene is false: a caption of another picture is false in 99.6 % of cases.
-So the captions themselves are held against the world as well, and must be true.
+Most that can be said of a scene is false: negatives held against pictures that they were not made
+for were false to 99.6 %. So the captions themselves are held against the world too: they are true.
 
 A negative is read back by the grammar of Scenes' captions. What the grammar cannot read ("we see a
 circle" with another verb) or what is debatable (a thing that is only a little to the left) is

@@ -51,6 +51,7 @@ def test_at_least_95_percent_are_false_of_the_picture(made):
         for line in (made / f"{split}.jsonl").read_text().splitlines():
             entry = json.loads(line)
             world = scenes.world(entry["example"], split=split, seed=0)
+            assert scenes.holds(entry["text"], world)
             texts = [negative["text"] for negative in entry["negatives"] if negative]
             verdicts += [scenes.holds(text, world) for text in texts]
     judged = [verdict for verdict in verdicts if verdict is not None]
