@@ -86,7 +86,10 @@ def _in_pytorch(folder, exported, *, name, onnx):
     if onnx:
         from jaxvl.interop import export_onnx
 
-        found |= export_onnx.write_and_read(folder)
+        try:
+            found |= export_onnx.write_and_read(folder)
+        except Exception as error:  # exporter and runtime have exceptions of their own
+            raise UserError(f"ONNX failed: {type(error).__name__}: {error}") from error
     return found
 
 

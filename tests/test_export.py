@@ -237,6 +237,7 @@ def test_what_is_there_is_not_overwritten(softmask_run, tmp_path, quick, capsys)
 
 def test_wrong_wishes_are_named(softmask_run, clip_run, tmp_path, quick, capsys, monkeypatch):
     out = tmp_path / "out"
+    assert tuple(export_formats.FORMATS) == export.FORMATS  # said twice: --help imports little
     assert "no running mean" in refused(capsys, softmask_run, out, "--weights", "ema")
     assert "no config.json" in refused(capsys, tmp_path, out)
     quick(softmask_run)

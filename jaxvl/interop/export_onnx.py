@@ -9,6 +9,7 @@ Any number of pictures or texts; heat-maps need a gradient and stay with PyTorch
 
 import contextlib
 import io
+import logging
 import warnings
 from types import SimpleNamespace
 
@@ -93,10 +94,21 @@ def _in_two(session, outputs, inputs):
     return {key: np.concatenate(both) for key, *both in zip(outputs, first, second)}
 
 
+@contextlib.contextmanager
+def _quiet():
+    """The exporter tells of its own insides, on every channel there is."""
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(logging.NOTSET)
+
+
 def _write(module, path, inputs, outputs):
     rows = torch.export.Dim("rows")
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), torch.no_grad():
-        warnings.simplefilter("ignore")  # the exporter tells of its own insides
+    with _quiet(), torch.no_grad():
         torch.onnx.export(
             module,
             tuple(inputs.values()),

@@ -225,7 +225,7 @@ class VisionTransformer(nn.Module):
 
     def forward(self, pixels):
         patches = self.patch_embed["proj"](pixels).flatten(2).transpose(1, 2)
-        v = torch.cat([self.cls_token.expand(len(patches), -1, -1), patches], dim=1)
+        v = torch.cat([self.cls_token.expand(patches.shape[0], -1, -1), patches], dim=1)
         v = v + self.pos_embed
         for block in self.blocks:
             v = block(v)
