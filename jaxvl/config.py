@@ -202,7 +202,9 @@ def _eval():
 def _evals():
     return dict(  # evaluators of jaxvl.evals.EVALUATORS, each with its own keys; None: not run
         retrieval=dict(rerank=128),  # candidates that the fusion encoder ranks again; 0: none
-        hard_negatives=dict(),  # data sets that bring negatives (Scenes)
+        hard_negatives=dict(  # data sets that bring negatives (Scenes)
+            match=True,  # decide by the match logit where there is one; False: by similarity
+        ),
         grounding=dict(),  # data sets that know which word means which box (Scenes)
         # Published benchmarks, each dict(annotations=FOLDER_OR_FILE, images=FOLDER).
         sugarcrepe=None,

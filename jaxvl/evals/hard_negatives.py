@@ -29,12 +29,13 @@ class Rows(NamedTuple):
 def make(config, *, scorer, examples):
     """Returns the Evaluator: share of rows with score(true) > score(false), strictly.
 
-    `accuracy` and one value a kind by the match logit, `itc_accuracy` by cosine similarity; a model
-    without fusion has only the cosine, and `accuracy` is of that. `false_match_q1` ... `_q5`: share
+    `accuracy` and one value a kind by the match logit, `itc_accuracy` by cosine similarity; with
+    evals.hard_negatives.match off, and for a model without fusion, `accuracy` is of the cosine and
+    there is no other. `false_match_q1` ... `_q5`: share
     of failures by how alike the two texts are. `blind_accuracy`: the same model by its cosine with
     the mean of all pictures: what the texts alone give away.
     """
-    del config
+    by_match = bool(scorer.match) and config.evals.hard_negatives.match
     rows, tokens = rows_of(examples)
 
     def findings(params, progress=False):
@@ -43,7 +44,7 @@ def make(config, *, scorer, examples):
         texts = scorer.texts(params, tokens, progress=progress)
         itc_2xR = cosines(pictures, texts, rows)
         blind_accuracy = accuracies(blind_cosines(pictures, texts, rows), rows.kind_R)["accuracy"]
-        if not scorer.match:
+        if not by_match:
             results, found = judged(itc_2xR, rows)
             return {**results, "blind_accuracy": blind_accuracy}, found
         match_2xR = score_pairs(scorer, params, pictures, texts, rows, progress=progress)

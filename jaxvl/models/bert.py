@@ -14,6 +14,7 @@ from jax import lax
 
 from jaxvl.models.layers import (
     KERNEL,
+    SMALL_KERNEL,
     TRUNCATED_NORMAL,
     Dense,
     Mlp,
@@ -80,9 +81,11 @@ class TextLayer(nn.Module):
     epsilon: float
 
     def setup(self):
-        self.attention = SelfAttention(self.heads, self.numerics, self.rate)
+        self.attention = SelfAttention(
+            self.heads, self.numerics, self.rate, out_init=SMALL_KERNEL
+        )
         self.attention_norm = layer_norm(self.epsilon, self.numerics, name=None)
-        self.mlp = Mlp(self.mlp_width, self.numerics)
+        self.mlp = Mlp(self.mlp_width, self.numerics, out_init=SMALL_KERNEL)
         self.mlp_norm = layer_norm(self.epsilon, self.numerics, name=None)
 
     def __call__(self, t, mask_GxL, key):
@@ -154,7 +157,7 @@ class CrossAttention(nn.Module):
         mixed = attend(weights, split_heads(image.values, self.heads), self.numerics)
         bias = total_GxLxh[..., None] * value_bias.reshape(1, 1, self.heads, -1)
         mixed = mixed + bias.reshape(mixed.shape).astype(mixed.dtype)
-        return Dense(width, self.numerics, name="out")(mixed), attention
+        return Dense(width, self.numerics, kernel_init=SMALL_KERNEL, name="out")(mixed), attention
 
 
 class WordHead(nn.Module):

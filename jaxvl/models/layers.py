@@ -3,6 +3,7 @@
 Letters: G batch, L query tokens, M key tokens, h heads, d width of a head, D width.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -17,6 +18,9 @@ TRUNCATED_NORMAL = nn.initializers.truncated_normal(0.02)
 # Not BERT's and ViT's deviation of 0.02, which fits 768 inputs: in a tower of 96 a layer would
 # hardly pass anything on, and the class token of a text would start out the same for every text.
 KERNEL = nn.initializers.lecun_normal()
+# What a post-norm layer adds starts at a third of what it is added to: at full size every layer
+# halves what is left of the words, and a stack of four hardly learns to fill in a masked one.
+SMALL_KERNEL = nn.initializers.variance_scaling(0.1, "fan_in", "truncated_normal")
 
 
 class Numerics(NamedTuple):
@@ -45,10 +49,11 @@ class Dense(nn.Module):
     features: int
     numerics: Numerics
     use_bias: bool = True
+    kernel_init: Callable = KERNEL
 
     @nn.compact
     def __call__(self, x):
-        kernel = self.param("kernel", KERNEL, (x.shape[-1], self.features))
+        kernel = self.param("kernel", self.kernel_init, (x.shape[-1], self.features))
         rows = x.reshape(-1, x.shape[-1])
         y = product("ri,io->ro", rows, kernel, dtype=self.numerics.product)
         if self.use_bias:
@@ -62,11 +67,12 @@ class Mlp(nn.Module):
     width: int
     numerics: Numerics
     activation: str = "gelu"
+    out_init: Callable = KERNEL
 
     @nn.compact
     def __call__(self, x):
         hidden = ACTIVATIONS[self.activation](Dense(self.width, self.numerics, name="up")(x))
-        return Dense(x.shape[-1], self.numerics, name="down")(hidden)
+        return Dense(x.shape[-1], self.numerics, kernel_init=self.out_init, name="down")(hidden)
 
 
 def layer_norm(epsilon, numerics, *, name):
@@ -125,6 +131,7 @@ class SelfAttention(nn.Module):
     numerics: Numerics
     dropout: float
     causal: bool = False
+    out_init: Callable = KERNEL
 
     @nn.compact
     def __call__(self, x_GxLxD, mask_GxL, key, queries=None):
@@ -136,9 +143,8 @@ class SelfAttention(nn.Module):
             causal=self.causal,
         )  # fmt: skip
         attention = dropout(attention, self.dropout, key, "attention")
-        return Dense(x_GxLxD.shape[-1], self.numerics, name="out")(
-            attend(attention, value, self.numerics)
-        )
+        out = Dense(x_GxLxD.shape[-1], self.numerics, kernel_init=self.out_init, name="out")
+        return out(attend(attention, value, self.numerics))
 
 
 def dropout(x, rate, key, name):

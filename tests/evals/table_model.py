@@ -86,7 +86,7 @@ def make_examples(records, *, greys, batch_size):
 
 
 def make_config(*, rerank, batch_size):
-    evals = {"retrieval": {"rerank": rerank}, "hard_negatives": {}, "grounding": {}}
+    evals = {"retrieval": {"rerank": rerank}, "hard_negatives": {"match": True}, "grounding": {}}
     softmask = {"layer": 0, "score": "logit"}
     return ConfigDict(
         {"evals": evals, "softmask": softmask, "eval": {"batch_size": batch_size}}

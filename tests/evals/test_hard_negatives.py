@@ -27,11 +27,12 @@ def make_records():
     ]
 
 
-def run(kind, *, records=None, batch_size=8, mesh=(1, 1), fusion=True, seed=0):
+def run(kind, *, records=None, batch_size=8, mesh=(1, 1), fusion=True, seed=0, match=True):
     records = records or make_records()
     greys = [int(record["captions"][0]) // 3 for record in records]
     examples = table_model.make_examples(records, greys=greys, batch_size=batch_size)
     config = table_model.make_config(rerank=0, batch_size=batch_size)
+    config.evals.hard_negatives.match = match
     devices = jax.devices()[: mesh[0] * mesh[1]]
     scorer = make_scorer(
         config,
@@ -90,3 +91,9 @@ def test_kinds_are_counted_apart():
     scores = np.array([[1.0, 0.0, 1.0], [0.0, 1.0, 0.0]])
     found = hard_negatives.accuracies(scores, np.array(["a", "a", "b"]))
     assert found == {"accuracy": pytest.approx(2 / 3), "a": 0.5, "b": 1.0}
+
+
+def test_similarity_can_be_asked_to_decide_where_there_is_a_match_logit():
+    by_match, by_similarity = (run("random", match=match) for match in (True, False))
+    assert by_similarity["accuracy"] == by_match["itc_accuracy"] != by_match["accuracy"]
+    assert "itc_accuracy" not in by_similarity
