@@ -82,7 +82,7 @@ def make_batches(
         tokens = _tokenize(tokenizer, captions, data_cfg)
         negatives = {}
         if data_cfg.negatives:
-            negatives = _negative_tokens(tokenizer, found["negatives"], data_cfg)
+            negatives = _negative_tokens(tokenizer, found["negatives"], tokens, data_cfg)
         return {
             "image": found["image"],
             "token_ids": tokens.ids,
@@ -107,14 +107,19 @@ def _tokenize(tokenizer, captions, data_cfg):
     )
 
 
-def _negative_tokens(tokenizer, negatives_gxK, data_cfg):
-    """Return the batch's entries of negatives, of texts "" where there is none."""
+def _negative_tokens(tokenizer, negatives_gxK, captions, data_cfg):
+    """Return the batch's entries of negatives, of texts "" where there is none.
+
+    captions: Tokens of the rows' own. What reads like them once it is cut to length is no negative.
+    """
     valid_gxK = negatives_gxK != ""
     tokens = _tokenize(tokenizer, negatives_gxK[valid_gxK].tolist(), data_cfg)
+    differs_n = (tokens.ids != captions.ids[np.nonzero(valid_gxK)[0]]).any(-1)
+    valid_gxK[valid_gxK] = differs_n
     shape = (*valid_gxK.shape, data_cfg.max_tokens)
     ids_gxKxL = np.full(shape, max(tokenizers.special_ids(tokenizer).pad, 0), np.int32)
     mask_gxKxL = np.zeros(shape, bool)
-    ids_gxKxL[valid_gxK], mask_gxKxL[valid_gxK] = tokens.ids, tokens.mask
+    ids_gxKxL[valid_gxK], mask_gxKxL[valid_gxK] = tokens.ids[differs_n], tokens.mask[differs_n]
     return {
         "negative_ids": ids_gxKxL,
         "negative_mask": mask_gxKxL,

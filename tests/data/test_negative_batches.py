@@ -121,6 +121,22 @@ def test_those_of_a_folder_are_asked_for_by_picture_and_caption(source, words, m
     assert lengths.min() < lengths.max()  # captions take turns, and so do their negatives
 
 
+def test_what_reads_like_the_caption_once_it_is_cut_is_no_negative(source, words, monkeypatch):
+    record = sources.annotations(source)
+
+    def read(example, caption):
+        return [[record[e]["captions"][c] + " cube", "another cube"] for e, c
+                in zip(example, caption)]  # fmt: skip
+
+    monkeypatch.setattr(batches, "open_negatives", lambda *_, kinds, **__: Negatives(kinds, read))
+    keys = dict(negatives="folder", negative_kinds=("noun", "verb"), max_tokens=4, add_sep=False)
+    batch = make([source], words, **keys).batch(0)
+    short = ~batch["token_mask"].all(-1)  # cut captions are as long as their negatives
+    assert batch["negative_valid"][:, 1].all() and not short.all()
+    np.testing.assert_array_equal(batch["negative_valid"][:, 0], short)
+    assert not batch["negative_mask"][~short, 0].any()
+
+
 def test_without_negatives_a_batch_has_none(source, words):
     assert not [n for n in make([source], words, negatives="").batch(0) if "negative" in n]
 
