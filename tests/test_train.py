@@ -129,7 +129,7 @@ def test_the_last_evaluation_is_written_and_shown_and_the_mean_is_what_it_sees(
 ):
     seen = []
 
-    def run_all(evaluators, params, *, progress):
+    def run_all(evaluators, params, *, progress, report):
         seen.append(np.array(params["embedding"]))
         return {"retrieval/mean_recall": 0.25 * len(seen)}
 
