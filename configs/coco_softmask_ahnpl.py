@@ -57,10 +57,10 @@ def demo():
     config.data.max_tokens = 24  # a negative's changed word must not be cut off
     config.data.max_words = 24
     config.batch_size = 64
-    config.total_steps = 500
+    config.total_steps = 700
     config.model.embed_size = 64
     config.model.scan_layers = False  # a little faster a step; few layers compile quickly anyway
-    config.model.image.update(patch_size=10, layers=3, width=96, heads=4, mlp_width=384)
+    config.model.image.update(patch_size=10, layers=2, width=96, heads=4, mlp_width=384)
     config.model.text.update(
         layers=2, fusion_layers=2, width=96, heads=4, mlp_width=384, positions=32, dropout=0.0
     )
@@ -73,8 +73,8 @@ def demo():
         learning_rate=1e-3, warmup_learning_rate=1e-5, warmup_steps=30, b2=0.98,
         final_learning_rate=1e-5, clip_norm=1.0,
     )  # fmt: skip
-    config.eval.update(every_steps=500, max_examples=200)
-    config.checkpoint.every_steps = 250
+    config.eval.update(every_steps=700, max_examples=200)
+    config.checkpoint.every_steps = 350
     config.evals.retrieval.rerank = 0  # matching is learned later than minutes allow
     config.evals.hard_negatives.match = False
     return config

@@ -2,7 +2,11 @@
 
 from jaxvl.sweep import Table
 
-EVALUATION = ("--config.eval.every_steps=0", "--config.eval.max_examples=1000")
+EVALUATION = (
+    "--config.eval.every_steps=0",
+    "--config.eval.max_examples=1000",
+    "--config.evals.hard_negatives.match=True",  # beside the similarity, which decides in the demo
+)
 OFF = {
     "softmask.weight": "0.0",
     "softmask.focal_gamma": "0.0",

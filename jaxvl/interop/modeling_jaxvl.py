@@ -233,6 +233,8 @@ class VisionTransformer(nn.Module):
 
 
 class Block(nn.Module):
+    """One pre-norm block of the image tower."""
+
     def __init__(self, sizes):
         super().__init__()
         width, self.heads = sizes["width"], sizes["heads"]
@@ -254,6 +256,8 @@ class Block(nn.Module):
 
 
 class TextEncoder(nn.Module):
+    """BERT and its head of masked words, named as in ALBEF."""
+
     def __init__(self, sizes, image_width):
         super().__init__()
         self.bert = Bert(sizes, image_width)
@@ -300,6 +304,8 @@ class Bert(nn.Module):
 
 
 class BertLayer(nn.Module):
+    """One post-norm layer; with `image_width`, words also attend to the picture."""
+
     def __init__(self, sizes, image_width):
         super().__init__()
         width, hidden = sizes["width"], sizes["mlp_width"]
@@ -317,6 +323,8 @@ class BertLayer(nn.Module):
 
 
 class Attention(nn.Module):
+    """Multi-head attention of words to themselves or to the picture, added and normalised."""
+
     def __init__(self, sizes, key_width):
         super().__init__()
         width, self.heads = sizes["width"], sizes["heads"]
@@ -338,6 +346,8 @@ class Attention(nn.Module):
 
 
 class Output(nn.Module):
+    """A linear map, added to what came before and normalised."""
+
     def __init__(self, sizes, width_in):
         super().__init__()
         width = sizes["width"]
@@ -349,6 +359,8 @@ class Output(nn.Module):
 
 
 class WordHead(nn.Module):
+    """Logits of masked words, by the word embeddings themselves."""
+
     def __init__(self, sizes):
         super().__init__()
         width = sizes["width"]

@@ -136,13 +136,11 @@ class CrossAttention(nn.Module):
         width = t_GxLxD.shape[-1]
         for name in ("key", "value"):  # used by `image_keys`; made here, beside their layer
             self.param(f"{name}_kernel", KERNEL, (self.image_width, width))
-        key_bias, value_bias = (
-            self.param(f"{name}_bias", nn.initializers.zeros, (width,)) for name in ("key", "value")
-        )
-        query = split_heads(Dense(width, self.numerics, name="query")(t_GxLxD), self.heads)
         # A factor on a token scales its key before the bias; the bias shifts every score of a
         # query by the same amount, which the softmax cancels, so only the values' bias counts.
-        del key_bias
+        self.param("key_bias", nn.initializers.zeros, (width,))
+        value_bias = self.param("value_bias", nn.initializers.zeros, (width,))
+        query = split_heads(Dense(width, self.numerics, name="query")(t_GxLxD), self.heads)
         attention = attention_weights(
             query, split_heads(image.keys, self.heads), self.numerics, keep_GxM=keep_GxN,
             mask_GxM=None,
