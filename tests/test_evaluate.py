@@ -13,7 +13,7 @@ from jaxvl import command_line, evaluate
 def run(tmp_path_factory, tiny_config):
     tiny_config.evals.retrieval.rerank = 2
     tiny_config.eval.max_examples = 4
-    return make_run(tmp_path_factory, tiny_config)
+    return make_run(tmp_path_factory, tiny_config, name="evaluated_run")
 
 
 def test_a_table_and_json_with_the_same_numbers(run, capsys):
