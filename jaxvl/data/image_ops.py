@@ -69,8 +69,8 @@ def augment(encoded, u, cfg):
 def whole(encoded, size, *, crop="none"):
     """Decode one picture and resize all of it, for evaluation: uint8 [size, size, 3].
 
-    crop: "center" takes the largest square in the middle instead. Exactly what Pillow makes of it,
-    since that is what a model is served with.
+    crop: "center" takes the square in the middle instead. Exactly what Pillow makes of it, since
+    that is what a model is served with.
     """
     exact = "INTEGER_ACCURATE"  # TF's faster transform is off by up to 7 levels
     image = tf.cond(
@@ -78,13 +78,7 @@ def whole(encoded, size, *, crop="none"):
         lambda: tf.io.decode_jpeg(encoded, channels=3, dct_method=exact),
         lambda: decode(encoded),
     )
-    if crop == "center":
-        height, width = tf.unstack(tf.shape(image)[:2])
-        side = tf.minimum(height, width)
-        image = tf.image.crop_to_bounding_box(
-            image, (height - side) // 2, (width - side) // 2, side, side
-        )
-    return pil_resize.resize(image, size)
+    return pil_resize.resize(image, size, crop=crop)
 
 
 def decode(encoded):

@@ -64,12 +64,19 @@ def judged(scores_2xR, rows):
 
 
 def rows_of(examples):
-    """Returns (Rows, Tokens of the distinct texts that they refer to)."""
+    """Returns (Rows, Tokens of the distinct texts that they refer to).
+
+    A picture has one row of each kind, the first: many rows of a kind would be nearly the same.
+    """
     picture, true, false, kind = [], [], [], []
     for i, record in enumerate(examples.records):
+        seen = set()
         for negative, name, caption in zip(
             record["negatives"], record["negative_kinds"], record["negative_captions"], strict=True
         ):
+            if name in seen:
+                continue
+            seen.add(name)
             picture.append(i)
             true.append(record["captions"][caption])
             false.append(negative)

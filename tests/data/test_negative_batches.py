@@ -66,7 +66,7 @@ def test_a_row_brings_the_negatives_of_its_own_caption(made, source, words):
             assert batch["negative_valid"][row, column] == (kind in expected)
             assert texts.get(ids) == expected.get(kind)
             valid += kind in expected
-    assert 2 < valid < 25  # five captions share a negative of each kind
+    assert 10 < valid < 30  # every caption names an object that can be replaced, some no relation
 
 
 def test_shapes_types_and_padding(made, words):

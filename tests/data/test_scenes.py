@@ -110,6 +110,15 @@ def test_every_kind_of_negative_is_there_wherever_there_are_two_things(examples)
     assert swapped > 0.85 * len(several)
 
 
+def test_every_caption_has_its_own_negatives_of_the_kinds_that_it_allows(examples):
+    for record, _ in examples:
+        whose = list(zip(record["negative_kinds"], record["negative_captions"].tolist()))
+        assert len(set(whose)) == len(whose)
+        assert len(set(record["negatives"])) == len(record["negatives"])
+        objects = [caption for kind, caption in whose if kind == "replace_object"]
+        assert sorted(objects) == list(range(5))  # every caption names one
+
+
 def test_mentions_are_all_the_words_that_describe_a_thing_and_point_at_that_thing(examples):
     for record, world in examples:
         mentioned = {(c, w): o for c, w, o in record["mentions"].tolist()}

@@ -57,6 +57,15 @@ def test_a_tie_is_a_failure():
     assert all(value == ("false_match" in name) for name, value in found.items())
 
 
+def test_a_picture_has_one_row_of_each_kind_the_first():
+    records = make_records()
+    for i, record in enumerate(records):
+        record["negatives"] = [*record["negatives"], str(3 * i)]  # true: nothing can outrank it
+        record["negative_kinds"] = [*record["negative_kinds"], "swap_attribute"]
+        record["negative_captions"] = np.array([0, 1, 0])
+    assert run("perfect", records=records)["swap_attribute"] == 1.0
+
+
 def test_a_random_scorer_is_at_chance():
     found = [run("random", seed=seed)["accuracy"] for seed in range(6)]
     assert np.mean(found) == pytest.approx(0.5, abs=0.12)

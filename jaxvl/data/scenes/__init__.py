@@ -10,7 +10,7 @@ from PIL import Image
 
 from jaxvl.data.scenes.captions import describe, write
 from jaxvl.data.scenes.layout import sample
-from jaxvl.data.scenes.negatives import contradict
+from jaxvl.data.scenes.negatives import contradict, contradict_others
 from jaxvl.data.scenes.render import render
 from jaxvl.data.scenes.truth import holds
 from jaxvl.data.scenes.vocabulary import HELD_OUT
@@ -19,7 +19,7 @@ from jaxvl.data.scenes.world import World
 __all__ = ["HELD_OUT", "SPLITS", "VERSION", "World", "generate", "holds", "record", "world"]
 
 SPLITS = ("train", "val", "test", "unseen")
-VERSION = 2  # counts changes after which the same seed gives other records
+VERSION = 3  # counts changes after which the same seed gives other records
 QUALITY = 95
 _CHUNK = 64
 
@@ -45,13 +45,15 @@ def record(index, *, split, size, seed):
     scene = sample(rng, unseen=unseen)
     drafts = describe(scene, rng)
     written = [write(parts) for parts in drafts]
-    negatives = contradict(drafts, scene, rng, unseen=unseen)
+    captions = [text for text, _ in written]
+    negatives = contradict(captions, drafts, scene, rng, unseen=unseen)
     picture = render(scene, size, np.random.Generator(np.random.PCG64(rng.getrandbits(64))))
+    negatives += contradict_others(negatives, captions, drafts, scene, rng, unseen=unseen)
     mentions = [(c, w, o) for c, (_, pairs) in enumerate(written) for w, o in pairs]
     return {
         "image": _jpeg(picture),
         "file_name": f"{split}_{index:07d}.jpg",
-        "captions": [text for text, _ in written],
+        "captions": captions,
         "boxes": np.array(scene.boxes, np.float32),
         "mentions": np.array(mentions, np.int64),
         "negatives": [text for text, _, _ in negatives],

@@ -32,31 +32,32 @@ class Relation(NamedTuple):
 
 def write(parts):
     """Writes parts out. Returns the caption and its mentions, (word position, thing) pairs."""
-    words = []
+    texts, mentions = [], []
+
+    def name(thing, word):
+        mentions.append((len(texts), thing))
+        texts.append(word)
+
     for part in parts:
         if isinstance(part, Noun):
             if part.article:
-                words.append((part.article, None))
-            words += [
-                (part.words[kind], part.thing)
-                for kind in ATTRIBUTES
-                if kind in part.words and kind not in part.after
-            ]
-            words.append((part.words["shape"], part.thing))
+                texts.append(part.article)
+            for kind in ATTRIBUTES:
+                if kind in part.words and kind not in part.after:
+                    name(part.thing, part.words[kind])
+            name(part.thing, part.words["shape"])
             for k, kind in enumerate(part.after):
-                words += [("and", None)] if k else [("that", None), ("is", None)]
-                words.append((part.words[kind], part.thing))
+                texts += ["and"] if k else ["that", "is"]
+                name(part.thing, part.words[kind])
         elif isinstance(part, Relation):
-            words += [(word, None) for word in part.phrase.split()]
+            texts += part.phrase.split()
         elif part == ",":
-            words[-1] = words[-1][0] + ",", words[-1][1]
+            texts[-1] += ","
         else:
-            words += [(word, None) for word in part.split()]
-    texts = [word for word, _ in words]
+            texts += part.split()
     for k, following in enumerate(texts[1:]):
         if texts[k] == "a" and following[0] in "aeiou":
             texts[k] = "an"
-    mentions = [(k, thing) for k, (_, thing) in enumerate(words) if thing is not None]
     return " ".join(texts), mentions
 
 

@@ -11,13 +11,13 @@ _USUAL = {
 }  # fmt: skip
 
 
-def contradict(drafts, world, rng, *, unseen):
+def contradict(captions, drafts, world, rng, *, unseen):
     """One negative of each kind that the captions allow.
 
-    drafts: captions as lists of parts. unseen: whether held-out pairs may be spoken of.
+    drafts: the captions as lists of parts. unseen: whether held-out pairs may be spoken of.
     Returns a list of (text, kind, index of the caption it contradicts).
     """
-    found, taken = [], {write(parts)[0] for parts in drafts}
+    found, taken = [], set(captions)
     for kind, edits in EDITS.items():
         for index in rng.sample(range(len(drafts)), len(drafts)):
             text = _first_false(edits(drafts[index], rng), world, taken, unseen)
@@ -26,6 +26,18 @@ def contradict(drafts, world, rng, *, unseen):
                 found.append((text, kind, index))
                 break
     return found
+
+
+def contradict_others(found, captions, drafts, world, rng, *, unseen):
+    """The negatives, in the form of `contradict`, of each kind and caption that `found` lacks."""
+    others, taken = [], set(captions) | {text for text, _, _ in found}
+    missing = {(kind, index) for kind in EDITS for index in range(len(drafts))}
+    for kind, index in sorted(missing - {(kind, index) for _, kind, index in found}):
+        text = _first_false(EDITS[kind](drafts[index], rng), world, taken, unseen)
+        if text:
+            taken.add(text)
+            others.append((text, kind, index))
+    return others
 
 
 def _first_false(candidates, world, taken, unseen):

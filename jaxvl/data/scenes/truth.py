@@ -29,7 +29,7 @@ def parse(caption):
     pending, waiting, fronted, predicate = {}, None, None, False
     at = 0
     while at < len(words):
-        length, name = _relation_at(words, at)
+        length, name = _relation_at(words, at) if words[at] in _STARTS else (0, None)
         if name:
             if pending or waiting or fronted and len(descriptions) == 1:
                 return None
@@ -68,8 +68,6 @@ def parse(caption):
 
 
 def _relation_at(words, at):
-    if words[at] not in _STARTS:
-        return 0, None
     for length in range(min(_LONGEST, len(words) - at), 0, -1):
         name = PHRASES.get(tuple(words[at : at + length]))
         if name:
@@ -83,11 +81,7 @@ def readings(statement, world):
     None stands for a reading that depends on a debatable relation.
     """
     candidates = [
-        [
-            i
-            for i, thing in enumerate(world.things)
-            if all(getattr(thing, kind) == value for kind, value in description.items())
-        ]
+        [i for i, thing in enumerate(world.things) if _fits(thing, description)]
         for description in statement.descriptions
     ]
     found = []
@@ -98,6 +92,13 @@ def readings(statement, world):
         if False not in verdicts:
             found.append((chosen, None if None in verdicts else True))
     return found
+
+
+def _fits(thing, description):
+    for kind, value in description.items():
+        if getattr(thing, kind) != value:
+            return False
+    return True
 
 
 def _different(candidates):
