@@ -55,6 +55,7 @@ def _data():
         token_lengths=(),  # CLIP: cut a batch to the first of these that holds its longest caption
         negatives="",  # false captions: "" none, "own" the data set's, or jaxvl.negatives' folder
         negative_kinds=("relation", "adj_swap", "adj", "noun", "verb"),  # K columns, in order
+        second_view=False,  # a second caption and another crop of each picture, for ahnpl.positive
         prefetch_batches=4,
         loader_threads=2,
     )
@@ -141,6 +142,7 @@ def _ahnpl():
         itc_negatives=True,  # among the texts of the contrastive loss, as in NegCLIP
         itm_negatives=True,  # "softmask_ahnpl": one more pair to match, picture and negative
         multimodal_weight=0.2,  # of contrast with a caption's own negatives, in text and image
+        positive="cross",  # of that contrast: the pair; "intra": second caption, second view
         multimodal_text_weight=1.0,  # within it: caption against its negatives
         multimodal_image_weight=1.0,  # within it: picture against what negatives make of it
         perturbation=1.0,  # share of a negative's displacement by which the picture is moved

@@ -7,8 +7,8 @@ Letters: G batch, K hard negatives, L text tokens.
 import jax.numpy as jnp
 from jax import lax
 
-TEXTS = ("token_ids", "token_mask", "word_ids", "negative_ids", "negative_mask")
-MASKS = ("token_mask", "negative_mask")
+MASKS = ("token_mask", "second_mask", "negative_mask")
+TEXTS = ("token_ids", "word_ids", "second_ids", "negative_ids", *MASKS)
 
 
 def at_length(function, batch, lengths):
@@ -32,7 +32,7 @@ def at_length(function, batch, lengths):
 
 
 def longest(batch):
-    """Returns the number of tokens of the batch's longest text, hard negatives included."""
+    """Returns the number of tokens of the batch's longest text, whosever it is."""
 
     def last(mask):
         used_L = mask.any(axis=tuple(range(mask.ndim - 1)))

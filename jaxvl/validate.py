@@ -45,6 +45,7 @@ def _validate_choices(config):
         "model.activation": ACTIVATIONS,
         "model.product_dtype": ("float32", "bfloat16"),
         "model.activation_dtype": ("float32", "bfloat16"),
+        "ahnpl.positive": ("cross", "intra"),
         "softmask.score": ("logit", "probability"),
         "softmask.focal_on": ("all", "target"),
     }
@@ -118,6 +119,8 @@ def _validate_queue(config):
 
 
 def _validate_negatives(config):
+    _check(config.ahnpl.positive == "cross" or config.method == "ahnpl" and config.data.second_view,
+           "ahnpl.positive='intra' needs method='ahnpl' and data.second_view=True")
     from jaxvl.methods.ahnpl import uses_negatives
 
     needed = config.method == "softmask_ahnpl" or uses_negatives(config.ahnpl)

@@ -47,6 +47,7 @@ def test_a_value_that_cannot_work_is_named(tiny_config, key, value, message, mon
         ("model.activation", "relu", "model.activation='relu' is not one of gelu, quick_gelu"),
         ("model.name", "albef", "method='clip' trains model.name='clip', not 'albef'"),
         ("method", "softmask", "method='softmask' trains model.name='albef', not 'clip'"),
+        ("ahnpl.positive", "other", "ahnpl.positive='other' is not one of cross, intra"),
     ],
 )
 def test_a_value_that_cannot_work_with_clip_is_named(tiny_config, key, value, message):
@@ -58,6 +59,15 @@ def test_a_value_that_cannot_work_with_clip_is_named(tiny_config, key, value, me
     tiny_config.update_from_flattened_dict({key: value})
     with pytest.raises(UserError, match=message):
         validate(tiny_config, devices=8, processes=1)
+
+
+def test_a_second_view_is_there_where_a_loss_needs_it(tiny_config):
+    tiny_config.method, tiny_config.model.name, tiny_config.data.add_sep = "ahnpl", "clip", True
+    tiny_config.data.negatives, tiny_config.ahnpl.positive = "own", "intra"
+    with pytest.raises(UserError, match="ahnpl.positive='intra' needs .* data.second_view=True"):
+        validate(tiny_config, devices=8, processes=1)
+    tiny_config.data.second_view = True
+    validate(tiny_config, devices=8, processes=1)
 
 
 def test_texts_are_trimmed_for_clip_alone(tiny_config):

@@ -13,13 +13,16 @@ from jaxvl.models import MODELS
 LENGTHS = (5, 8)
 
 
-def batch_of(longest, *, negative=None):
+def batch_of(longest, *, negative=None, second=None):
     place = np.arange(LENGTH)[None]
     mask = np.repeat(place < 2, 3, axis=0)
     mask[1] = place[0] < longest
     batch = {"token_ids": np.zeros((3, LENGTH), np.int32), "token_mask": mask, "image_id": place[0]}
     if negative:
         batch["negative_mask"] = np.broadcast_to(place < negative, (3, 2, LENGTH))
+    if second:
+        batch["second_mask"] = np.repeat(place < second, 3, axis=0)
+        batch["second_ids"] = batch["token_ids"]
     return batch
 
 
@@ -27,7 +30,7 @@ def chosen(batch, lengths=LENGTHS):
     """Returns the length that was chosen, the shapes of a batch cut to it seen on the way."""
 
     def see(batch):
-        for name in trimming.MASKS:
+        for name in trimming.TEXTS:
             assert name not in batch or batch[name].shape[-1] == batch["token_ids"].shape[-1]
         assert batch["image_id"].shape == (LENGTH,)
         return jnp.int32(batch["token_ids"].shape[-1])
@@ -41,8 +44,9 @@ def test_the_first_length_that_holds_the_longest_text_is_chosen():
     assert chosen(batch_of(6), (5, LENGTH, 99)) == LENGTH  # lengths beyond the batch's are left out
 
 
-def test_negatives_count():
+def test_negatives_and_second_captions_count():
     assert [chosen(batch_of(3, negative=n)) for n in (4, 6)] == [5, 8]
+    assert [chosen(batch_of(3, second=n)) for n in (4, 6)] == [5, 8]
 
 
 def test_embeddings_and_gradients_are_those_of_the_whole_batch():

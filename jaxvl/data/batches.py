@@ -24,7 +24,8 @@ from jaxvl.errors import UserError
 
 __all__ = ["Batches", "eval_images", "make_batches", "prefetch"]
 
-CAPTION_STREAM = 1 << 62  # sets the key of the caption's draw apart from every epoch's keys
+# These set the keys of other draws apart from those of every epoch's first view.
+CAPTION_STREAM, SECOND_STREAM = 1 << 62, 1 << 61
 
 
 class Batches(NamedTuple):
@@ -51,7 +52,10 @@ def make_batches(
     A batch: image uint8 [g, H, W, 3]; token_ids int32, token_mask bool, word_ids int32 [g, L];
     image_id and example_id int32 [g], numbered through all sources. With data.negatives also K
     false captions of each row's own: negative_ids int32, negative_mask bool [g, K, L];
-    negative_valid bool [g, K], where False there is none and the row is padding.
+    negative_valid bool [g, K], where False there is none and the row is padding. With
+    data.second_view another crop and caption of each row's picture: second_image as image,
+    second_ids int32, second_mask bool [g, L]; second_valid bool [g], False where the caption reads
+    like the first.
     Raises UserError if the processes do not divide the batch, for a record that cannot be read, or
     for negatives of another data set or of other kinds.
     """
@@ -80,9 +84,11 @@ def make_batches(
         found = examples_of(place, example_id_g.astype(np.int64))
         captions = [caption.decode("utf-8", "replace") for caption in found["caption"]]
         tokens = _tokenize(tokenizer, captions, data_cfg)
-        negatives = {}
+        more = {}
         if data_cfg.negatives:
-            negatives = _negative_tokens(tokenizer, found["negatives"], tokens, data_cfg)
+            more |= _negative_tokens(tokenizer, found["negatives"], tokens, data_cfg)
+        if data_cfg.second_view:
+            more |= _second(tokenizer, found, tokens, data_cfg)
         return {
             "image": found["image"],
             "token_ids": tokens.ids,
@@ -90,7 +96,7 @@ def make_batches(
             "word_ids": tokens.words,
             "image_id": example_id_g,  # one example = one image
             "example_id": example_id_g,
-            **negatives,
+            **more,
         }
 
     num_examples = int(sizes_S.sum())
@@ -124,6 +130,18 @@ def _negative_tokens(tokenizer, negatives_gxK, captions, data_cfg):
         "negative_ids": ids_gxKxL,
         "negative_mask": mask_gxKxL,
         "negative_valid": valid_gxK,
+    }
+
+
+def _second(tokenizer, found, captions, data_cfg):
+    """Return the batch's entries of the second view. captions: Tokens of the first captions."""
+    texts = [caption.decode("utf-8", "replace") for caption in found["second_caption"]]
+    tokens = _tokenize(tokenizer, texts, data_cfg)
+    return {
+        "second_image": found["second_image"],
+        "second_ids": tokens.ids,
+        "second_mask": tokens.mask,
+        "second_valid": (tokens.ids != captions.ids).any(-1),
     }
 
 
@@ -171,26 +189,33 @@ def _local_rows(batch_size, process_index, process_count):
 def _training_examples(source, data_cfg, *, seed):
     """Return `(indices, epochs, example ids) -> dict` of one source.
 
-    image uint8, caption bytes, and with data.negatives str [n, K], of that caption.
+    image uint8, caption bytes, its turn among the picture's; with data.negatives str [n, K] of that
+    caption; with data.second_view second_image and second_caption.
     """
     negatives = _open_negatives(source, data_cfg)
     count = image_ops.num_draws(data_cfg)
 
     def one(record, epoch, example_id):
         # Philox keys of two int64: (seed, epoch and example)
-        key = tf.stack([tf.constant(seed, tf.int64), epoch * 2**32 + example_id])
-        u = tf.random.stateless_uniform([count], key)
-        caption_key = tf.stack([tf.constant(seed, tf.int64), CAPTION_STREAM + example_id])
+        key_of_run = tf.constant(seed, tf.int64)
+        view = epoch * 2**32 + example_id
+
+        def picture(stream):
+            u = tf.random.stateless_uniform([count], tf.stack([key_of_run, stream + view]))
+            return image_ops.augment(record["image"], u, data_cfg)
+
+        caption_key = tf.stack([key_of_run, CAPTION_STREAM + example_id])
         rotation = tf.random.stateless_uniform(
             [], caption_key, minval=0, maxval=2**31, dtype=tf.int64
         )
         captions = record["captions"]
-        turn = tf.math.floormod(rotation + epoch, tf.size(captions, tf.int64))
-        return {
-            "image": image_ops.augment(record["image"], u, data_cfg),
-            "caption": captions[turn],
-            "turn": turn,
-        }
+        captions_there = tf.size(captions, tf.int64)
+        turn = tf.math.floormod(rotation + epoch, captions_there)
+        found = {"image": picture(0), "caption": captions[turn], "turn": turn}
+        if data_cfg.second_view:
+            found["second_image"] = picture(SECOND_STREAM)
+            found["second_caption"] = captions[tf.math.floormod(turn + 1, captions_there)]
+        return found
 
     examples = mapper(source, one, num_keys=2)
 

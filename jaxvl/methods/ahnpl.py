@@ -24,7 +24,10 @@ def make(config, model, *, steps_per_epoch):
     def forward(params, slots, batch, *, step, key):
         del key  # nothing is drawn
         scale = jnp.exp(params["logit_scale"])
-        z = clip.encode(model, params, batch, negatives=uses_negatives(options))
+        z = clip.encode(
+            model, params, batch,
+            negatives=uses_negatives(options), second=uses_second_view(options),
+        )  # fmt: skip
         texts = clip.keys(z.zt_GxE, batch["image_id"])
         if options.itc_negatives:
             texts = hard_negative.text_keys(
@@ -50,6 +53,11 @@ def uses_negatives(options):
     """Whether any term that is switched on needs hard negatives in the batch."""
     weights = (options.multimodal_weight, options.margin_weight, options.intra_modal_weight)
     return options.itc_negatives or any(weight > 0 for weight in weights)
+
+
+def uses_second_view(options):
+    """Whether a term that is switched on needs another caption and view of each picture."""
+    return options.positive == "intra" and options.multimodal_weight > 0 and not options.as_released
 
 
 def init_slots(config):
@@ -91,7 +99,7 @@ def terms(config, slots, z, batch, scale):
     )
     hinge_GxK = hard_negative.hinge(positive_G, scale * cosine_GxK, valid_GxK, slots["margin"])
     if options.multimodal_weight > 0:
-        losses["multimodal"] = multimodal(config, z, positive_G, valid_GxK, weight_GxK, scale)
+        losses["multimodal"] = multimodal(config, z, batch, positive_G, weight_GxK, scale)
     if options.margin_weight > 0:
         counted_GxK = jnp.ones_like(valid_GxK) if options.as_released else valid_GxK
         losses["margin"] = masked_mean(weight_GxK * hinge_GxK, counted_GxK)
@@ -125,21 +133,31 @@ def align_to(options, running, cosine_G):
     return target, {name: decay * running[name] + (1 - decay) * new[name] for name in running}
 
 
-def multimodal(config, z, positive_G, valid_GxK, weight_GxK, scale):
-    """Returns MHN: the caption against its negatives, the picture against what they make of it."""
-    options, chunk = config.ahnpl, config.loss.itc_chunk
+def multimodal(config, z, batch, positive_G, weight_GxK, scale):
+    """Returns MHN: the caption against its negatives, the picture against what they make of it.
+
+    positive_G: S(image, caption), what both are told from their negatives by. With `positive` as
+    "intra" it is another caption to the caption, and another view to the picture; a caption that
+    is its picture's only one then teaches nothing.
+    """
+    options, chunk, valid_GxK = config.ahnpl, config.loss.itc_chunk, batch["negative_valid"]
     zv_GxKxE = hard_negative.perturb(
         z.zi_GxE, z.zt_GxE, z.zn_GxKxE,
         scale=options.perturbation, normalise=not options.as_released,
     )  # fmt: skip
 
-    def side(z_GxE, zn_GxKxE):
+    def side(z_GxE, zn_GxKxE, second_GxE, valid_GxK):
         if options.as_released:
             return hard_negative.released_multimodal(z_GxE, zn_GxKxE, scale, chunk=chunk).mean()
+        own_G = positive_G if second_GxE is None else scale * (z_GxE * second_GxE).sum(-1)
         negative_GxK = scale * hard_negative.own(z_GxE, zn_GxKxE)
-        return hard_negative.multimodal(positive_G, negative_GxK, valid_GxK, weight_GxK).mean()
+        return hard_negative.multimodal(own_G, negative_GxK, valid_GxK, weight_GxK).mean()
 
-    text, image = side(z.zt_GxE, z.zn_GxKxE), side(z.zi_GxE, zv_GxKxE)
+    told_GxK = valid_GxK
+    if uses_second_view(options):
+        told_GxK = valid_GxK & batch["second_valid"][:, None]
+    text = side(z.zt_GxE, z.zn_GxKxE, z.second_zt_GxE, told_GxK)
+    image = side(z.zi_GxE, zv_GxKxE, z.second_zi_GxE, valid_GxK)
     return options.multimodal_text_weight * text + options.multimodal_image_weight * image
 
 

@@ -16,11 +16,13 @@ LOGIT_SCALE_RANGE = (0.0, math.log(100))
 
 
 class Embeddings(NamedTuple):
-    """Unit embeddings of a batch; zn_GxKxE None where no negatives were asked for."""
+    """Unit embeddings of a batch; None where no negatives, or no second view, were asked for."""
 
     zi_GxE: jax.Array
     zt_GxE: jax.Array
     zn_GxKxE: jax.Array | None
+    second_zi_GxE: jax.Array | None = None
+    second_zt_GxE: jax.Array | None = None
 
 
 def make(config, model, *, steps_per_epoch):
@@ -43,20 +45,35 @@ def make(config, model, *, steps_per_epoch):
     )
 
 
-def encode(model, params, batch, *, negatives):
-    """Returns the Embeddings of a batch; captions and their negatives go through in one call."""
-    ids_Gx1xL, mask_Gx1xL = batch["token_ids"][:, None], batch["token_mask"][:, None]
+def encode(model, params, batch, *, negatives, second=False):
+    """Returns the Embeddings of a batch; captions and their negatives go through in one call.
+
+    second: those of another caption and another view of each picture too.
+    """
     # Beside their caption and not behind all captions: no row leaves its device.
     ids, mask = (
-        jnp.concatenate([own, batch[f"negative_{name}"]], axis=1) if negatives else own
-        for own, name in ((ids_Gx1xL, "ids"), (mask_Gx1xL, "mask"))
+        jnp.concatenate(
+            [batch[f"token_{name}"][:, None]]
+            + ([batch[f"second_{name}"][:, None]] if second else [])
+            + ([batch[f"negative_{name}"]] if negatives else []),
+            axis=1,
+        )
+        for name in ("ids", "mask")
     )
     rows, texts, length = ids.shape
     ids_RxL, mask_RxL = (x.reshape(rows * texts, length) for x in (ids, mask))
     t_RxLxD = model.encode_text(params, ids_RxL, mask_RxL, key=None)
     z_GxTxE = model.project_text(params, t_RxLxD, ids_RxL).reshape(rows, texts, -1)
-    zi_GxE = model.project_image(params, model.encode_image(params, batch["image"]))
-    return Embeddings(zi_GxE, z_GxTxE[:, 0], z_GxTxE[:, 1:] if negatives else None)
+
+    def picture(name):
+        return model.project_image(params, model.encode_image(params, batch[name]))
+
+    return Embeddings(
+        picture("image"),
+        z_GxTxE[:, 0],
+        z_GxTxE[:, 1 + second :] if negatives else None,
+        *((picture("second_image"), z_GxTxE[:, 1]) if second else ()),
+    )
 
 
 def keys(z_GxE, image_id_G):

@@ -45,6 +45,7 @@ def settings(**keys):
                 max_words=30,
                 add_sep=False,
                 negatives="",
+                second_view=False,
                 eval_crop="none",
                 prefetch_batches=2,
                 loader_threads=2,
@@ -208,6 +209,30 @@ def test_captions_take_turns_and_belong_to_their_picture(ten, tokenizer):
         assert sorted(texts) == [f"p{i} c{c}" for c in range(3)]
         first_captions.add(texts[0][-1])
     assert len(first_captions) > 1  # not every picture begins with the same one
+
+
+def test_a_second_view_is_another_crop_with_another_caption_and_the_first_stays(ten, tokenizer):
+    plain = make([ten], tokenizer, batch_size=10).batch(1)
+    batch = make([ten], tokenizer, batch_size=10, second_view=True).batch(1)
+    assert_same(plain, {name: batch[name] for name in plain})
+    described = {name: (x.dtype, x.shape) for name, x in batch.items() if "second" in name}
+    assert described == {
+        "second_image": (np.uint8, (10, SIZE, SIZE, 3)),
+        "second_ids": (np.int32, (10, 8)),
+        "second_mask": (bool, (10, 8)),
+        "second_valid": (bool, (10,)),
+    }
+    assert batch["second_valid"].all()
+    for i, first, second in zip(batch["example_id"], batch["token_ids"], batch["second_ids"]):
+        one, other = (tokenizer.decode(ids.tolist()) for ids in (first, second))
+        assert one.split()[0] == other.split()[0] == f"p{i}" and one != other
+    assert all((a != b).any() for a, b in zip(batch["image"], batch["second_image"]))
+
+
+def test_a_picture_with_one_caption_has_no_second_one(tokenizer):
+    source = in_memory(photographs(4), [["p0 c0"], ["p1 c1"], ["p2 c0", "p2 c1"], ["p3 c0"] * 2])
+    batch = make([source], tokenizer, second_view=True).batch(0)
+    assert sorted(batch["example_id"][batch["second_valid"]]) == [2]
 
 
 def test_a_data_set_smaller_than_the_batch_goes_round(tokenizer):

@@ -143,6 +143,56 @@ def test_released_multimodal_weighs_both_sides():
     np.testing.assert_allclose(losses["multimodal"], sides[0] + 0.5 * sides[1], rtol=1e-6)
 
 
+def log_share(positive, logits, weight):
+    return np.log(1 + (weight * np.exp(logits - positive[:, None])).sum(-1))
+
+
+@pytest.mark.parametrize("positive", ["cross", "intra"])
+def test_multimodal_holds_the_pair_or_another_caption_and_another_view(positive):
+    config = configured(positive=positive, adaptive_beta=2.0, adaptive_cap=1.5)
+    config.ahnpl.update(multimodal_text_weight=0.7, multimodal_image_weight=0.4)
+    z, batch = embedded()
+    rng = np.random.default_rng(1)
+    z = z._replace(second_zi_GxE=unit(rng, 8, 4), second_zt_GxE=unit(rng, 8, 4))
+    if positive == "cross":
+        z = z._replace(second_zi_GxE=None, second_zt_GxE=None)
+    batch["second_valid"] = jnp.arange(8) != 3
+    valid = np.asarray(batch["negative_valid"])
+    losses, _, _ = ahnpl.terms(config, ahnpl.init_slots(config), z, batch, SCALE)
+
+    pair = (z.zi_GxE * z.zt_GxE).sum(-1)
+    weight = valid * np.exp(2.0 * (np.einsum("ge,gke->gk", z.zi_GxE, z.zn_GxKxE) - pair[:, None]))
+    mean = weight.sum(1, keepdims=True) / np.maximum(valid.sum(1, keepdims=True), 1)
+    weight = np.minimum(weight / np.where(mean > 0, mean, 1), 1.5)
+    moved = z.zi_GxE[:, None] + z.zn_GxKxE - z.zt_GxE[:, None]
+    moved /= np.linalg.norm(moved, axis=-1, keepdims=True)
+    text, image = pair, pair
+    if positive == "intra":
+        text = (z.zt_GxE * z.second_zt_GxE).sum(-1)
+        image = (z.zi_GxE * z.second_zi_GxE).sum(-1)
+    on_text = log_share(SCALE * text, SCALE * np.einsum("ge,gke->gk", z.zt_GxE, z.zn_GxKxE), weight)
+    on_image = log_share(SCALE * image, SCALE * np.einsum("ge,gke->gk", z.zi_GxE, moved), weight)
+    if positive == "intra":
+        on_text[3] = 0.0  # its picture has no other caption
+    expected = 0.7 * on_text.mean() + 0.4 * on_image.mean()
+    np.testing.assert_allclose(losses["multimodal"], expected, rtol=1e-5)
+
+
+def test_a_second_view_is_encoded_as_the_first(start):
+    model, params, batch = start
+    swapped = {"second_image": batch["image"][::-1], "second_ids": batch["token_ids"][::-1],
+               "second_mask": batch["token_mask"][::-1],
+               "second_valid": jnp.ones(8, bool)}  # fmt: skip
+    z = clip.encode(model, params, batch | swapped, negatives=True, second=True)
+    plain = clip.encode(model, params, batch, negatives=True)
+    for one, other in ((z.zi_GxE, plain.zi_GxE), (z.zt_GxE, plain.zt_GxE),
+                       (z.zn_GxKxE, plain.zn_GxKxE), (z.second_zi_GxE, plain.zi_GxE[::-1]),
+                       (z.second_zt_GxE, plain.zt_GxE[::-1])):  # fmt: skip
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+    (loss, _), _ = step_of(configured(positive="intra"), (model, params, batch | swapped))
+    assert np.isfinite(loss)
+
+
 @pytest.mark.parametrize("limit", [9.0, 0.7])
 def test_margins_are_carried_and_a_missing_type_keeps_its_own(limit):
     valid = np.zeros((8, 2), bool)
