@@ -14,8 +14,9 @@ from finished import make_run
 from PIL import Image
 
 from jaxvl import export
-from jaxvl.data import tokenizer
+from jaxvl.data import preprocessing, tokenizer
 from jaxvl.interop import export_check, export_formats, export_read, files, layouts, names
+from jaxvl.interop.weights import open_weights
 
 torch = pytest.importorskip("torch")
 
@@ -137,6 +138,28 @@ def test_clip_with_the_tokenizer_of_its_data_set(clip_run, tmp_path, quick, form
     report = export.export(clip_run, name=form, out=tmp_path / "out")
     assert set(report) == {"token ids", "normalised pixels", "image embeddings", "text embeddings"}
     assert not export_check.failed(report) and report["token ids"].absolute == 0
+    assert open_weights(tmp_path / "out").settings["data.eval_crop"] == "none"
+
+
+@pytest.mark.parametrize("form", ["hf", "open_clip"])
+def test_clip_that_sees_the_middle_of_pictures(clip_run, tmp_path, monkeypatch, form):
+    exported = opened(clip_run)
+    config = exported.config.copy_and_resolve_references().unlock()
+    config.data.eval_crop = "center"
+    exported = exported._replace(config=config)
+    monkeypatch.setattr(export, "open_run", lambda workdir, *, weights: exported)
+    report = export.export(clip_run, name=form, out=tmp_path / "out")
+    assert report["normalised pixels"].absolute < 1e-6  # of pictures that are not square
+    assert not export_check.failed(report)
+    assert open_weights(tmp_path / "out").settings["data.eval_crop"] == "center"
+    assert "the square in the middle" in (tmp_path / "out" / "README.md").read_text()
+
+
+@pytest.mark.parametrize("crop", ["none", "center"])
+def test_what_serves_takes_pictures_as_evaluation_does(crop):
+    prepare = export_read.modeling().Prepare({}, {"size": 33, "crop": crop}, None)
+    for picture in export_check.pictures():
+        assert (prepare.resized(picture) == preprocessing.resized(picture, 33, crop=crop)).all()
 
 
 def test_clips_own_tokenizer_goes_out_as_its_files(clip_run, tmp_path):

@@ -23,13 +23,9 @@ def resize(image, size, *, crop="none"):
         (size * side // shorter if crop == "center" else tf.constant(size))
         for side in (height, width)
     )
-    tall = tf.logical_and(
-        height > new_height, height - new_height > 2 * (width - new_width)
-    )
+    tall = tf.logical_and(height > new_height, height - new_height > 2 * (width - new_width))
     turned = tf.cond(tall, lambda: image, lambda: tf.transpose(image, [1, 0, 2]))
-    first, second = tf.cond(
-        tall, lambda: (new_height, new_width), lambda: (new_width, new_height)
-    )
+    first, second = tf.cond(tall, lambda: (new_height, new_width), lambda: (new_width, new_height))
     half = tf.transpose(_resize_rows(turned, first, size), [1, 0, 2])
     done = _resize_rows(half, second, size)  # [second axis, first axis, 3]
     done = tf.cond(tall, lambda: tf.transpose(done, [1, 0, 2]), lambda: done)

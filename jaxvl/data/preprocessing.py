@@ -1,13 +1,15 @@
 """What is done to a picture before a model sees it, under a name that travels with the weights.
 
 `bicubic-antialias-224-clip`: all of the picture resized to 224 x 224 pixels, bicubic and
-antialiased as Pillow does, and normalised with the mean and deviation of CLIP's pictures; with
-`224-center` only the largest square in the middle.
+antialiased as Pillow does, and normalised with the mean and deviation of CLIP's pictures. With
+`224-center` its shorter side becomes 224 pixels, and what counts is the square in the middle.
 """
 
 import json
 import sys
 from pathlib import Path
+
+import numpy as np
 
 FILE = "preprocessing.json"  # of an exported folder
 
@@ -25,7 +27,7 @@ def numbers_of(config):
     return {
         "name": name_of(config),
         "size": config.data.image_size,
-        "crop": config.data.eval_crop,  # "center": the largest square, before it is resized
+        "crop": config.data.eval_crop,  # "center": shorter side to `size`, the middle of the rest
         "interpolation": "bicubic",
         "antialias": True,
         "resized_by": "Pillow >= 13 (older ones differ a little in tall pictures)",
@@ -34,6 +36,18 @@ def numbers_of(config):
         "mean": list(PIXEL_MEAN),
         "std": list(PIXEL_STD),
     }
+
+
+def resized(picture, size, *, crop):
+    """Returns uint8 [size, size, 3] of an RGB picture (PIL), equal to `image_ops.whole`."""
+    from PIL.Image import Resampling
+
+    if crop == "none":
+        return np.array(picture.resize((size, size), Resampling.BICUBIC))
+    width, height = (size * side // min(picture.size) for side in picture.size)
+    left, top = (width - size) // 2, (height - size) // 2
+    picture = picture.resize((width, height), Resampling.BICUBIC)
+    return np.array(picture.crop((left, top, left + size, top + size)))
 
 
 def of_weights(folder):

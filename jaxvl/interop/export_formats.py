@@ -133,10 +133,13 @@ def write_hf(folder, exported):
     ).save_pretrained(folder)
     tensors = names.to_torch(exported.params, layouts.clip())
     _save_safetensors(tensors, folder / "model.safetensors")
-    numbers = _squashed(config)
+    numbers = preprocessing.numbers_of(config)
+    side, center = numbers["size"], numbers["crop"] == "center"
+    square = {"height": side, "width": side}
     pictures = CLIPImageProcessorPil(
-        size={"height": numbers["size"], "width": numbers["size"]},
-        do_center_crop=False,
+        size={"shortest_edge": side} if center else square,
+        crop_size=square,
+        do_center_crop=center,
         image_mean=numbers["mean"],
         image_std=numbers["std"],
     )
@@ -178,7 +181,7 @@ def write_open_clip(folder, exported):
     # open_clip pads texts to all positions that there are: those that the run reads, and no more.
     tensors["positional_embedding"] = tensors["positional_embedding"][: config.data.max_tokens]
     _save_safetensors(tensors, folder / OPEN_CLIP_FILE)
-    numbers = _squashed(config)
+    numbers = preprocessing.numbers_of(config)
     _write_json(
         folder / "open_clip_config.json",
         {
@@ -188,7 +191,7 @@ def write_open_clip(folder, exported):
                 "mean": numbers["mean"],
                 "std": numbers["std"],
                 "interpolation": "bicubic",
-                "resize_mode": "squash",
+                "resize_mode": "shortest" if numbers["crop"] == "center" else "squash",
             },
         },
     )
@@ -228,16 +231,6 @@ def open_clip_sizes(exported):
             **end,
         },
     }
-
-
-def _squashed(config):
-    """Returns the preprocessing's numbers, where these formats can say it."""
-    if config.data.eval_crop != "none":
-        raise UserError(
-            f"data.eval_crop={config.data.eval_crop!r} crops before it resizes, which neither "
-            'transformers nor open_clip does; set it to "none" in the run\'s config.json'
-        )
-    return preprocessing.numbers_of(config)
 
 
 def _check_epsilon(model, *, image, text, of):

@@ -47,7 +47,7 @@ def card(exported, *, name, report):
         f"## What it was trained on\n\n{_training(exported)}",
         f"## Scores\n\n{_scores(exported)}",
         f"## What it does with pictures and texts\n\n{_inputs(exported)}",
-        f"## Limits\n\n{_limits(exported)}",
+        f"## Limits\n\n{_limits(exported, name)}",
         "## Same as in training\n\nLoaded in PyTorch, the files of this folder gave these largest "
         f"differences from JAX (`export_report.json`):\n\n{_differences(report)}",
     ]
@@ -111,11 +111,15 @@ def _number(value):
 def _inputs(exported):
     config = exported.config
     numbers = preprocessing.numbers_of(config)
-    seen = "all of the picture" if numbers["crop"] == "none" else "the square in the middle"
+    size, how = numbers["size"], f"{numbers['interpolation']}, antialiased as by Pillow"
+    seen = {
+        "none": f"all of the picture resized to {size} x {size} pixels ({how})",
+        "center": f"resized until the shorter side has {size} pixels ({how}), of which the square "
+                  "in the middle is seen",
+    }[numbers["crop"]]  # fmt: skip
     lines = [
-        f"- pictures: `{numbers['name']}`: {seen} resized to {numbers['size']} x "
-        f"{numbers['size']} pixels ({numbers['interpolation']}, antialiased as by Pillow), values "
-        f"divided by 255, mean {numbers['mean']}, deviation {numbers['std']}",
+        f"- pictures: `{numbers['name']}`: {seen}, values divided by 255, mean {numbers['mean']}, "
+        f"deviation {numbers['std']}",
         f"- texts: at most {config.data.max_tokens} tokens of {config.model.text.vocabulary_size}; "
         "what does not fit is cut",
     ]
@@ -127,8 +131,10 @@ def _inputs(exported):
     return "\n".join(lines)
 
 
-def _limits(exported):
+def _limits(exported, name):
     shape = "their proportions lost" if exported.config.data.eval_crop == "none" else "cropped"
+    if shape == "cropped" and name == "open_clip":
+        shape += ", by open_clip one pixel further on where 3, 7, 11, ... pixels are cut off"
     return "\n".join([
         "- It knows what its training pictures and captions showed, with their mistakes and "
         "prejudices; it was not checked for these.",

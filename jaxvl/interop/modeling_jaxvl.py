@@ -91,12 +91,12 @@ class Prepare:
             picture = picture.convert("RGBA")
             white = Image.new("RGBA", picture.size, "white")
             picture = Image.alpha_composite(white, picture)
-        if self._preprocessing["crop"] == "center":
-            side = min(picture.size)
-            left, top = ((length - side) // 2 for length in picture.size)
-            picture = picture.crop((left, top, left + side, top + side))
-        size = self._preprocessing["size"]
-        return np.array(picture.convert("RGB").resize((size, size), Image.Resampling.BICUBIC))
+        size = width = height = self._preprocessing["size"]
+        if self._preprocessing["crop"] == "center":  # the shorter side is `size`
+            width, height = (size * side // min(picture.size) for side in picture.size)
+        picture = picture.convert("RGB").resize((width, height), Image.Resampling.BICUBIC)
+        left, top = (width - size) // 2, (height - size) // 2
+        return np.array(picture.crop((left, top, left + size, top + size)))
 
     def texts(self, captions):
         """Returns the Texts of strings; what does not fit is cut."""

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from jaxvl.data import preprocessing
+
 
 def open_model(folder):
     """Returns a module with encode_image(pixels) and encode_text(ids), in evaluation mode."""
@@ -24,12 +26,14 @@ def open_model(folder):
 
 
 def pixels(folder, pictures):
-    """Returns float32 [G, 3, S, S] of pictures (PIL), as the folder's preprocess_cfg says."""
-    from PIL import Image
+    """Returns float32 [G, 3, S, S] of pictures (PIL), as the folder's preprocess_cfg says.
 
+    But for one pixel: of 3, 7, 11, ... pixels beside the square in the middle, open_clip leaves the
+    larger half before it, jaxvl and transformers the smaller.
+    """
     told = _config(folder)["preprocess_cfg"]
-    size = (told["size"], told["size"])
-    resized = [np.array(one.resize(size, Image.Resampling.BICUBIC)) for one in pictures]
+    crop = {"shortest": "center", "squash": "none"}[told["resize_mode"]]
+    resized = [preprocessing.resized(one, told["size"], crop=crop) for one in pictures]
     mean, std = (torch.tensor(told[name]) for name in ("mean", "std"))
     return ((torch.from_numpy(np.stack(resized)) / 255 - mean) / std).permute(0, 3, 1, 2)
 

@@ -18,6 +18,7 @@ from jaxvl.models.vit import PIXEL_MEAN, PIXEL_STD
 HEAD_WIDTH = 64  # of all published CLIP and ALBEF models, whose state dicts do not say it
 ALBEF_TRAINING = r"^(visual_encoder|text_encoder|vision_proj|text_proj)_m\.|_queue$|queue_ptr$"
 PREPROCESSOR = "preprocessor_config.json"
+PROCESSOR = "processor_config.json"  # holds the former since transformers 5
 TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json")
 
 
@@ -106,9 +107,11 @@ def _clip(path, tensors, config):
             f"{path}/{PREPROCESSOR} normalises pictures with mean and deviation {_pixels(path)}; "
             "jaxvl knows CLIP's only"
         )
-    if _preprocessor(path).get("do_center_crop"):
-        settings["data.eval_crop"] = "center"
-    return Weights(path, "CLIP (Hugging Face)", tensors, lambda _: layouts.clip(), settings, "")
+    told = _preprocessor(path)
+    if "do_center_crop" in told:
+        settings["data.eval_crop"] = "center" if _keeps_proportions(told) else "none"
+    notes, layout = _crop_notes(told, image["image_size"]), layouts.clip()
+    return Weights(path, "CLIP (Hugging Face)", tensors, lambda _: layout, settings, "", notes)
 
 
 def _vit(path, tensors, config):
@@ -185,8 +188,27 @@ def _tower(name, config, epsilon):
 
 
 def _preprocessor(path):
-    file = Path(path) / PREPROCESSOR
-    return files.read_json(file) if file.is_file() else {}
+    path = Path(path)
+    if (path / PREPROCESSOR).is_file():
+        return files.read_json(path / PREPROCESSOR)
+    if (path / PROCESSOR).is_file():
+        return files.read_json(path / PROCESSOR).get("image_processor", {})
+    return {}
+
+
+def _keeps_proportions(preprocessor):
+    """Whether pictures are resized by their shorter side and cropped, not made square."""
+    size = preprocessor.get("size", {})
+    return preprocessor["do_center_crop"] and not (isinstance(size, dict) and "height" in size)
+
+
+def _crop_notes(preprocessor, image_size):
+    size = preprocessor.get("size", image_size)
+    shorter = size.get("shortest_edge", image_size) if isinstance(size, dict) else size
+    if shorter == image_size:
+        return ()
+    return (f"its pictures were resized to {shorter} pixels before {image_size} were cropped; here "
+            f"they are resized to {image_size}",)
 
 
 def _pixels(path):

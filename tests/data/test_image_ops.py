@@ -179,12 +179,21 @@ def test_whole_photographs_are_what_pil_makes_of_them():
     assert differ(image_ops.whole(tf.constant(jpeg), 24), expected) == 0
 
 
-@pytest.mark.parametrize("shape", [(60, 91), (41, 12), (24, 24)])
-def test_the_square_in_the_middle_is_what_pil_makes_of_it(shape):
+@pytest.mark.parametrize(
+    ("shape", "resized", "top", "left"),  # of the picture; of the square in what it becomes
+    [
+        ((60, 91), (24, 36), 0, 6),
+        ((41, 12), (82, 24), 29, 0),
+        ((90, 40), (54, 24), 15, 0),
+        ((7, 9), (24, 30), 0, 3),
+        ((24, 24), (24, 24), 0, 0),
+        ((24, 51), (24, 51), 0, 13),  # 27 beside it: 13 before
+    ],
+)
+def test_the_square_in_the_middle_is_what_pil_makes_of_it(shape, resized, top, left):
     pixels = np.random.default_rng(0).integers(0, 2, (*shape, 3), np.uint8) * 255
-    side, (top, left) = min(shape), ((length - min(shape)) // 2 for length in shape)
-    square = Image.fromarray(pixels[top : top + side, left : left + side])
-    expected = square.resize((24, 24), Image.Resampling.BICUBIC)
+    expected = Image.fromarray(pixels).resize(resized[::-1], Image.Resampling.BICUBIC)
+    expected = expected.crop((left, top, left + 24, top + 24))
     image = image_ops.whole(tf.constant(encode(pixels)), 24, crop="center")
     assert differ(image, expected) == 0
 

@@ -1,8 +1,12 @@
 """Preprocessing has a name, which travels with the weights."""
 
+import io
 import json
 
-from jaxvl.data import preprocessing
+import pytest
+
+from jaxvl.data import image_ops, preprocessing
+from jaxvl.interop import export_check
 
 
 def test_the_name_says_size_and_crop(tiny_config):
@@ -15,6 +19,15 @@ def test_numbers_are_plain_json(tiny_config):
     numbers = preprocessing.numbers_of(tiny_config)
     assert json.loads(json.dumps(numbers)) == numbers
     assert numbers["size"] == 32 and len(numbers["mean"]) == len(numbers["std"]) == 3
+
+
+@pytest.mark.parametrize("crop", ["none", "center"])
+def test_pillow_makes_the_same_of_a_picture_as_the_pipeline(crop):
+    for picture in export_check.pictures():
+        stored = io.BytesIO()
+        picture.save(stored, "PNG")
+        expected = image_ops.whole(stored.getvalue(), 33, crop=crop).numpy()
+        assert (preprocessing.resized(picture, 33, crop=crop) == expected).all()
 
 
 def test_weights_used_with_another_one_are_warned_of(tiny_config, tmp_path, capsys):

@@ -230,8 +230,8 @@ def test_rows_without_their_picture_are_counted_and_named(what, tmp_path, capsys
 
 
 def test_a_picture_is_cropped_as_in_every_evaluation(tmp_path):
-    pixels = np.zeros((4, 10, 3), np.uint8)
-    pixels[:, 3:7] = 200  # the square in the middle
+    pixels = np.zeros((4, 20, 3), np.uint8)
+    pixels[:, 4:16] = 200  # the square in the middle, and what antialiasing takes in
     Image.fromarray(pixels).save(tmp_path / "a.png")
     config = config_of("bla", {}).data
     config.eval_crop = "center"

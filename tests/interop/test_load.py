@@ -165,7 +165,18 @@ def test_converted_folder_is_a_start_that_says_all_by_itself(clip_folder, tmp_pa
 def test_pictures_are_cropped_as_the_file_says(clip_folder, tmp_path):
     folder = shutil.copytree(clip_folder, tmp_path / "in")
     assert "data.eval_crop" not in open_weights(folder).settings
-    (folder / "preprocessor_config.json").write_text('{"do_center_crop": true}')
+    told = folder / "preprocessor_config.json"
+    for size, crop in ((224, "center"), ({"shortest_edge": 20}, "center"),
+                       ({"height": 16, "width": 16}, "none")):  # fmt: skip
+        told.write_text(json.dumps({"do_center_crop": True, "size": size}))
+        assert open_weights(folder).settings["data.eval_crop"] == crop
+    told.write_text('{"do_center_crop": true, "size": {"shortest_edge": 20}}')
+    assert "resized to 20 pixels before 16 were cropped" in open_weights(folder).notes[0]
+    told.write_text('{"do_center_crop": true, "size": 16}')
+    assert not open_weights(folder).notes
+    told.rename(folder / "processor_config.json")
+    assert "data.eval_crop" not in open_weights(folder).settings
+    (folder / "processor_config.json").write_text('{"image_processor": {"do_center_crop": true}}')
     assert open_weights(folder).settings["data.eval_crop"] == "center"
     (folder / "preprocessor_config.json").write_text('{"image_mean": [0.5, 0.5, 0.5]}')
     with pytest.raises(UserError, match="preprocessor_config.json normalises pictures with mean"):

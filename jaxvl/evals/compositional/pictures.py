@@ -5,10 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
-from jaxvl.data import folder_images
+from jaxvl.data import folder_images, preprocessing
 from jaxvl.data.folder_images import BadImage, Location
 from jaxvl.data.prefetch import prefetch
 from jaxvl.evals.feeding import padded_rows
@@ -82,9 +81,4 @@ def _pixels(folder, crop, data_config):
         right, bottom = min(right, picture.width), min(bottom, picture.height)
         left, top = min(max(left, 0), right - 1), min(max(top, 0), bottom - 1)
         picture = picture.crop((left, top, right, bottom))
-    if data_config.eval_crop == "center":
-        side = min(picture.size)
-        left, top = ((length - side) // 2 for length in picture.size)
-        picture = picture.crop((left, top, left + side, top + side))
-    size = data_config.image_size
-    return np.asarray(picture.resize((size, size), Image.Resampling.BICUBIC))
+    return preprocessing.resized(picture, data_config.image_size, crop=data_config.eval_crop)
