@@ -67,13 +67,13 @@ def coco():
 
 
 def demo():
-    """A model of 0.8 M parameters on Scenes at 60 px, with the negatives that Scenes brings."""
+    """A model of 0.5 M parameters on Scenes at 60 px, with the negatives that Scenes brings."""
     config = base()
     config.method, config.model.name = "ahnpl", "clip"
     config.model.embed_size = 64
     config.model.scan_layers = False  # a little faster a step; few layers compile quickly anyway
-    config.model.image.update(patch_size=10, layers=3, width=96, heads=4, mlp_width=384)
-    config.model.text.update(layers=3, width=96, heads=4, mlp_width=384, positions=32)
+    config.model.image.update(patch_size=10, layers=2, width=96, heads=4, mlp_width=384)
+    config.model.text.update(layers=2, width=96, heads=4, mlp_width=384, positions=32)
     config.data.dir = "data/scenes"
     config.data.negatives = "own"
     swapped, replaced = ("attribute", "relation"), ("attribute", "object", "relation")
@@ -83,15 +83,16 @@ def demo():
     config.data.update(image_size=60, crop_scale=(0.9, 1.0))
     config.data.flip_probability = 0.0  # captions say left and right
     config.data.rand_augment_operations = 0  # and name colours
-    config.data.update(max_tokens=28, add_sep=True)
+    config.data.update(max_tokens=20, max_words=24, add_sep=True)
+    config.ahnpl.start_step = 150  # this model starts from nothing, not from CLIP's weights
     config.batch_size = 64
-    config.total_steps = 500
+    config.total_steps = 400
     config.optim.update(
         learning_rate=1e-3, warmup_learning_rate=1e-5, warmup_steps=30, b2=0.98,
         final_learning_rate=1e-5, clip_norm=1.0,
     )  # fmt: skip
-    config.eval.update(every_steps=500, max_examples=200)
-    config.checkpoint.every_steps = 250
+    config.eval.update(every_steps=400, max_examples=200)
+    config.checkpoint.every_steps = 200
     config.evals.grounding = None  # needs a fusion encoder
     config.evals.retrieval.rerank = 0
     return config

@@ -54,8 +54,9 @@ def demo():
     config.data.crop_scale = (0.9, 1.0)
     config.data.flip_probability = 0.0  # captions say left and right
     config.data.rand_augment_operations = 0  # and name colours
-    config.data.max_tokens = 24  # a negative's changed word must not be cut off
+    config.data.max_tokens = 16
     config.data.max_words = 24
+    config.ahnpl.start_step = 250  # this model starts from nothing
     config.batch_size = 64
     config.total_steps = 700
     config.model.embed_size = 64

@@ -139,6 +139,7 @@ def _softmask():
 
 def _ahnpl():
     return dict(
+        start_step=0,  # before it only contrast: untrained towers fall to one point under the rest
         itc_negatives=True,  # among the texts of the contrastive loss, as in NegCLIP
         itm_negatives=True,  # "softmask_ahnpl": one more pair to match, picture and negative
         multimodal_weight=0.2,  # of contrast with a caption's own negatives, in text and image

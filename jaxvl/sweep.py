@@ -2,9 +2,10 @@
 
   python -m jaxvl.sweep --table configs/tables/ahnpl.py
 
-Each run is `python -m jaxvl.main` in its own working directory under --out, one after the other.
-What is done is skipped and what was interrupted continues, so the same command takes up a killed
-table; the Markdown is rewritten after every run. Flags behind -- go to every run:
+Each run is `python -m jaxvl.main` in its own working directory under --out: one after the other, or
+--jobs at a time, each on its share of the cores, which serves small models better. What is done is
+skipped and what was interrupted continues, so the same command takes up a killed table; the
+Markdown is rewritten after every run. Flags behind -- go to every run:
 
   python -m jaxvl.sweep --table configs/tables/ahnpl.py -- --config.data.dir=/data/scenes
 """
@@ -12,11 +13,15 @@ table; the Markdown is rewritten after every run. Flags behind -- go to every ru
 import fcntl
 import importlib.util
 import json
+import multiprocessing
+import os
 import re
 import signal
 import statistics
 import subprocess
 import sys
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -48,11 +53,19 @@ def main(arguments=None):
     parser = command_line.parser("jaxvl.sweep", __doc__)
     parser.add_argument("--table", required=True, metavar="FILE.py", help="with get_table()")
     parser.add_argument("--out", metavar="DIR", help="working directories, table (runs/TABLE)")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at a time (1)")
     flags = parser.parse_args(given)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # end the run too, not this alone
+    _end_runs_too()
     with command_line.mistakes_in_one_line():
+        if flags.jobs < 1:
+            raise UserError(f"--jobs {flags.jobs}: at least 1")
         table = load_table(flags.table)
-        sweep(table, Path(flags.out or Path("runs") / Path(flags.table).stem), extra=extra)
+        out = Path(flags.out or Path("runs") / Path(flags.table).stem)
+        sweep(table, out, extra=extra, jobs=flags.jobs)
+
+
+def _end_runs_too():
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
 
 def _split(given):
@@ -84,22 +97,58 @@ def slug(name):
     return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
 
 
-def sweep(table, out, *, extra=()):
+def sweep(table, out, *, extra=(), jobs=1):
     """Makes every run that is not done and OUT/table.md; prints the table.
 
-    extra: flags for every run. Raises UserError where a run fails or was made with other flags.
+    extra: flags for every run. jobs: runs at a time; of several, each one's output goes to its
+    output.log. Raises UserError where a run fails or was made with other flags.
     """
     runs = [
         Run(name, [*flags, *extra, f"--config.seed={seed}"], out / slug(name) / f"seed_{seed}")
         for seed in table.seeds  # every row once, before any of them twice
         for name, flags in table.rows.items()
     ]
-    for number, run in enumerate(runs, start=1):
-        if not is_done(run, table.splits):
-            print(f"run {number} of {len(runs)}: {run.directory}", flush=True)
-            make(run, table.splits)
-        write(table, runs[:number], out)
+    done = [run for run in runs if is_done(run, table.splits)]
+    todo = [run for run in runs if run not in done]
+    for run in _made(todo, table.splits, jobs):
+        done.append(run)
+        write(table, sorted(done, key=runs.index), out)
+        print(f"{len(done)} of {len(runs)} runs are done: {run.directory}", flush=True)
+    write(table, runs, out)
     print((out / "table.md").read_text() + f"\nas Markdown: {out / 'table.md'}")
+
+
+def _made(runs, splits, jobs):
+    """Yields the runs as they are made."""
+    if jobs == 1:
+        for run in runs:
+            yield make(run, splits)
+        return
+    context = multiprocessing.get_context("spawn")
+    shares = context.Queue()
+    for cores in shares_of(cores_here(), jobs):
+        shares.put(cores)
+    with context.Pool(jobs, _begin_job, (shares,)) as pool:  # leaving it ends what still runs
+        yield from pool.imap_unordered(partial(make, splits=splits, quiet=True), runs)
+
+
+def cores_here():
+    """Returns the numbers of the cores that this process may use; none where that is unknown."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+
+
+def shares_of(cores, jobs):
+    """Returns `jobs` lists of cores: equal shares, or one core for several jobs."""
+    if len(cores) < jobs:
+        return [[cores[job % len(cores)]] if cores else [] for job in range(jobs)]
+    return [cores[job::jobs] for job in range(jobs)]
+
+
+def _begin_job(shares):
+    _end_runs_too()
+    cores = shares.get()
+    if cores:
+        os.sched_setaffinity(0, cores)
 
 
 def is_done(run, splits):
@@ -120,8 +169,11 @@ def is_done(run, splits):
     return all(json.loads(file.read_text())["step"] == last for file in files)
 
 
-def make(run, splits):
-    """Trains, or continues, and evaluates: whole processes, so that nothing is left of one."""
+def make(run, splits, *, quiet=False):
+    """Trains, or continues, and evaluates: whole processes, so that nothing is left of one.
+
+    quiet: what they print goes to RUN/output.log. Returns the run.
+    """
     from jaxvl.workdir import write_json
 
     run.directory.mkdir(parents=True, exist_ok=True)
@@ -129,18 +181,25 @@ def make(run, splits):
     with (run.directory / "lock").open("w") as lock:
         # The run holds it as well: that of a sweep which was killed may still be alive.
         fcntl.flock(lock, fcntl.LOCK_EX)
-        _call("jaxvl.main", *run.flags, f"--workdir={run.directory}", lock=lock)
+        log = run.directory / "output.log" if quiet else None
+        _call("jaxvl.main", *run.flags, f"--workdir={run.directory}", lock=lock, log=log)
         for split in splits:
-            _call("jaxvl.evaluate", "--workdir", run.directory, "--split", split, lock=lock)
+            flags = ["--workdir", run.directory, "--split", split]
+            _call("jaxvl.evaluate", *flags, lock=lock, log=log)
     if not is_done(run, splits):
         raise UserError(f"{run.directory} stopped before its last step; the same command continues")
+    return run
 
 
-def _call(module, *arguments, lock):
+def _call(module, *arguments, lock, log):
     command = [sys.executable, "-m", module, *map(str, arguments)]
-    code = subprocess.run(command, pass_fds=[lock.fileno()]).returncode
+    with log.open("a") if log else nullcontext() as output:
+        code = subprocess.run(
+            command, pass_fds=[lock.fileno()], stdout=output, stderr=output
+        ).returncode
     if code:
-        raise UserError(f"{' '.join(command)} ended with exit code {code}; see above")
+        where = log or "above"
+        raise UserError(f"{' '.join(command)} ended with exit code {code}; see {where}")
 
 
 def _scores_file(run, split):

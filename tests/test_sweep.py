@@ -21,7 +21,7 @@ def calls(monkeypatch):
     """The command lines that a sweep would start; they leave what the real ones leave."""
     made = []
 
-    def run(command, pass_fds):
+    def run(command, pass_fds, stdout, stderr):
         made.append(command[2:])
         module, *flags = command[2:]
         if module == "jaxvl.main":
@@ -85,6 +85,19 @@ def test_a_row_whose_flags_changed_is_refused(calls, tmp_path):
     sweep.sweep(TABLE, tmp_path)
     with pytest.raises(UserError, match="one/seed_0 was made with other flags"):
         sweep.sweep(TABLE._replace(rows={"One": ("--a=9",)}), tmp_path)
+
+
+def test_the_cores_are_shared_among_the_jobs():
+    assert sweep.shares_of([2, 3, 5, 7, 8], 2) == [[2, 5, 8], [3, 7]]
+    assert sweep.shares_of([4], 3) == [[4], [4], [4]]
+    assert sweep.shares_of([], 2) == [[], []]
+
+
+def test_runs_side_by_side_write_what_they_say_to_their_log(tmp_path):
+    with pytest.raises(UserError, match="exit code 2; see .*one/seed_[01]/output.log") as stop:
+        sweep.sweep(TABLE._replace(rows={"One": ("--config=none.py",)}), tmp_path, jobs=2)
+    log = sweep.Path(str(stop.value).split("see ")[-1])
+    assert "none.py" in log.read_text()
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def make(config, model, *, steps_per_epoch):
         losses = {"itc": clip.itc(z, batch["image_id"], scale, texts, chunk=config.loss.itc_chunk)}
         slots = new_epoch(options, slots, step, steps_per_epoch)
         extra, metrics, slots = terms(config, slots, z, batch, scale)
-        loss = weighted(options, losses["itc"], extra)
+        loss = weighted(options, losses["itc"], extra, step=step)
         metrics |= {f"loss/{name}": value for name, value in (losses | extra).items()}
         return loss, ({**metrics, **clip.report(params, z)}, slots)
 
@@ -187,9 +187,10 @@ def kinds(config):
     return config.data.negative_kinds
 
 
-def weighted(options, contrast, losses):
-    """Returns the contrastive loss plus the others, each by its weight."""
-    return sum((options[f"{name}_weight"] * value for name, value in losses.items()), contrast)
+def weighted(options, contrast, losses, *, step):
+    """Returns the contrastive loss plus, from `start_step` on, the others, each by its weight."""
+    total = sum(options[f"{name}_weight"] * value for name, value in losses.items())
+    return contrast + jnp.where(step >= options.start_step, total, 0.0)
 
 
 def warn(options, metrics):

@@ -34,7 +34,7 @@ def make(config, model, *, steps_per_epoch):
         slots = ahnpl.new_epoch(options, slots, step, steps_per_epoch)
         z = clip.Embeddings(online.zi_GxE, online.zt_GxE, texts.zn_GxKxE)
         losses, metrics, slots = ahnpl.terms(config, slots, z, batch, 1 / params["temperature"])
-        return losses, ahnpl.weighted(options, 0.0, losses), metrics, slots
+        return losses, ahnpl.weighted(options, 0.0, losses, step=step), metrics, slots
 
     hard = softmask.Hard(
         init_slots=lambda: ahnpl.init_slots(config),
