@@ -18,6 +18,26 @@ def parser(module, description):
     )
 
 
+def count(text):
+    """Returns the number of a flag that counts things. Raises ArgumentTypeError below 1."""
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return int(text)
+
+
+def cores():
+    """Returns the numbers of the cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
+def add_workers(parser):
+    """Adds --workers, by default one a core."""
+    here = len(cores())
+    parser.add_argument("--workers", type=count, default=here, help=f"processes ({here} here)")
+
+
 def add_benchmark(parser):
     """Adds the flags that `benchmark_of` reads."""
     parser.add_argument(
@@ -44,14 +64,20 @@ def benchmark_of(flags):
 
 
 @contextlib.contextmanager
-def mistakes_in_one_line():
-    """Prints what the user can put right as one line to stderr and exits 2."""
+def mistakes_in_one_line(*, interrupted="interrupted"):
+    """Prints what the user can put right as one line to stderr and exits 2.
+
+    interrupted: the line after Ctrl-C, with exit code 130.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         yield
     except UserError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        print(interrupted, file=sys.stderr)
+        sys.exit(130)
 
 
 def load_run(workdir, *, split=None, data=None, benchmark=None):

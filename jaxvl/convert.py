@@ -16,6 +16,8 @@ from pathlib import Path
 from jaxvl import command_line
 from jaxvl.errors import UserError
 
+TOKEN_LENGTHS = (16, 24, 32, 48)  # at which CLIP reads texts, most of them far below 77 tokens
+
 
 def main(arguments=None):
     """Command line. Exits 2 with one line on stderr for what the user can put right."""
@@ -126,7 +128,7 @@ def _settings(sources, config):
     if settings.get("model.name") == "clip":
         tokens = settings["model.text.positions"]
         settings |= {"method": "clip", "data.add_sep": True, "data.max_tokens": tokens,
-                     "data.max_words": tokens}  # fmt: skip
+                     "data.max_words": tokens, "data.token_lengths": TOKEN_LENGTHS}  # fmt: skip
     else:
         fusion = settings.get("model.text.fusion_layers", config.model.text.fusion_layers)
         settings |= {"method": "albef", "softmask.layer": min(config.softmask.layer, fusion - 2)}

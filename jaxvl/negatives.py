@@ -7,32 +7,20 @@ Training reads them with --config.data.negatives=data/mine_negatives. A command 
 goes on where it was when given again.
 """
 
-import argparse
-import os
-import sys
-
+from jaxvl import command_line
 from jaxvl.errors import UserError
 
 
 def main(arguments=None):
     """Command line. Exits 2 with one line on stderr for what the user can put right."""
     flags = _parser().parse_args(arguments)
-    try:
+    resume = "interrupted: give the same command again to go on"
+    with command_line.mistakes_in_one_line(interrupted=resume):
         print(explain(flags) if flags.explain is not None else make(flags))
-    except UserError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("interrupted: give the same command again to go on", file=sys.stderr)
-        sys.exit(130)
 
 
 def _parser():
-    parser = argparse.ArgumentParser(
-        prog="python -m jaxvl.negatives",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_line.parser("jaxvl.negatives", __doc__)
     parser.add_argument("--data", required=True, metavar="DIR", help="prepared data set")
     parser.add_argument(
         "--name", default="", metavar="BUILDER", help="TFDS's, whose data_dir --data then is"
@@ -52,18 +40,11 @@ def _parser():
     )
     parser.add_argument("--weights", default="", metavar="DIR", help="of the model, local")
     parser.add_argument("--seed", type=int, default=0)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    parser.add_argument("--workers", type=_count, default=cores, help=f"processes ({cores} here)")
+    command_line.add_workers(parser)
     parser.add_argument(
         "--runner", default="", help="of Apache Beam, such as DirectRunner, in place of --workers"
     )
     return parser
-
-
-def _count(text):
-    if int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
-    return int(text)
 
 
 def check(flags):

@@ -4,10 +4,10 @@ The result is read by `--config.data.dir=DIR`, and by `tfds.builder_from_directo
 """
 
 import argparse
-import os
 import signal
 import sys
 
+from jaxvl import command_line
 from jaxvl.errors import UserError
 
 _SCENES_VOCABULARY_SIZE = 2000
@@ -27,28 +27,24 @@ def main(arguments=None):
     """Command line. Exits 2 with one line on stderr for what the user can put right."""
     flags = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # clean up as for Ctrl-C
-    try:
+    with command_line.mistakes_in_one_line(interrupted="interrupted: nothing was written"):
         print(flags.run(flags))
-    except UserError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print("interrupted: nothing was written", file=sys.stderr)
-        sys.exit(130)
 
 
 def _parser():
-    parser = argparse.ArgumentParser(prog="python -m jaxvl.prepare", description=__doc__)
+    parser = command_line.parser("jaxvl.prepare", __doc__)
     commands = parser.add_subparsers(required=True, metavar="scenes | folder")
 
     scenes = commands.add_parser("scenes", help="render the embedded data set")
     scenes.set_defaults(run=_scenes)
     scenes.add_argument("--out", required=True, metavar="DIR", help="must not exist, or be empty")
-    scenes.add_argument("--train", type=_count, default=20000, help="pictures (20000)")
-    scenes.add_argument("--eval", type=_count, default=1000, help="of val, test, unseen (1000)")
-    scenes.add_argument("--size", type=_count, default=96, help="pixels of a side (96)")
+    scenes.add_argument("--train", type=command_line.count, default=20000, help="pictures (20000)")
+    scenes.add_argument(
+        "--eval", type=command_line.count, default=1000, help="of val, test, unseen (1000)"
+    )
+    scenes.add_argument("--size", type=command_line.count, default=96, help="pixels of a side (96)")
     scenes.add_argument("--seed", type=int, default=0)
-    _add_workers(scenes)
+    command_line.add_workers(scenes)
 
     folder = commands.add_parser(
         "folder",
@@ -73,20 +69,11 @@ def _parser():
         help="longest side stored, in pixels; larger pictures are shrunk, since training would "
         "decode them anew each epoch; 0 keeps them (640)",
     )
-    folder.add_argument("--vocabulary_size", type=_count, default=8000, help="of the tokenizer")
-    _add_workers(folder)
+    folder.add_argument(
+        "--vocabulary_size", type=command_line.count, default=8000, help="of the tokenizer"
+    )
+    command_line.add_workers(folder)
     return parser
-
-
-def _add_workers(parser):
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    parser.add_argument("--workers", type=_count, default=cores, help=f"processes ({cores} here)")
-
-
-def _count(text):
-    if int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
-    return int(text)
 
 
 def _size(text):

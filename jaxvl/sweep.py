@@ -53,12 +53,12 @@ def main(arguments=None):
     parser = command_line.parser("jaxvl.sweep", __doc__)
     parser.add_argument("--table", required=True, metavar="FILE.py", help="with get_table()")
     parser.add_argument("--out", metavar="DIR", help="working directories, table (runs/TABLE)")
-    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at a time (1)")
+    parser.add_argument(
+        "--jobs", type=command_line.count, default=1, metavar="N", help="runs at a time (1)"
+    )
     flags = parser.parse_args(given)
     _end_runs_too()
     with command_line.mistakes_in_one_line():
-        if flags.jobs < 1:
-            raise UserError(f"--jobs {flags.jobs}: at least 1")
         table = load_table(flags.table)
         out = Path(flags.out or Path("runs") / Path(flags.table).stem)
         sweep(table, out, extra=extra, jobs=flags.jobs)
@@ -126,28 +126,23 @@ def _made(runs, splits, jobs):
         return
     context = multiprocessing.get_context("spawn")
     shares = context.Queue()
-    for cores in shares_of(cores_here(), jobs):
+    for cores in shares_of(command_line.cores(), jobs):
         shares.put(cores)
     with context.Pool(jobs, _begin_job, (shares,)) as pool:  # leaving it ends what still runs
         yield from pool.imap_unordered(partial(make, splits=splits, quiet=True), runs)
 
 
-def cores_here():
-    """Returns the numbers of the cores that this process may use; none where that is unknown."""
-    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-
-
 def shares_of(cores, jobs):
     """Returns `jobs` lists of cores: equal shares, or one core for several jobs."""
     if len(cores) < jobs:
-        return [[cores[job % len(cores)]] if cores else [] for job in range(jobs)]
+        return [[cores[job % len(cores)]] for job in range(jobs)]
     return [cores[job::jobs] for job in range(jobs)]
 
 
 def _begin_job(shares):
     _end_runs_too()
     cores = shares.get()
-    if cores:
+    if hasattr(os, "sched_setaffinity"):  # not on macOS
         os.sched_setaffinity(0, cores)
 
 

@@ -90,7 +90,6 @@ def test_a_row_whose_flags_changed_is_refused(calls, tmp_path):
 def test_the_cores_are_shared_among_the_jobs():
     assert sweep.shares_of([2, 3, 5, 7, 8], 2) == [[2, 5, 8], [3, 7]]
     assert sweep.shares_of([4], 3) == [[4], [4], [4]]
-    assert sweep.shares_of([], 2) == [[], []]
 
 
 def test_runs_side_by_side_write_what_they_say_to_their_log(tmp_path):

@@ -89,14 +89,13 @@ def make_scorer(config, *, model, mesh, batch_size):
 
     def texts(params, tokens, *, progress):
         tokens = without_common_padding(tokens)
-        rows = padded_rows(len(tokens.ids), batch_size)
+        rows = rows_by_length(tokens.mask, config.data.token_lengths, batch_size=batch_size)
         inputs = (
-            put_rows({"ids": tokens.ids[at], "mask": tokens.mask[at]}, mesh) for at in rows
+            put_rows({"ids": tokens.ids[at, :length], "mask": tokens.mask[at, :length]}, mesh)
+            for length, at in rows
         )
-        found = list(
-            outputs(encode_texts, params, inputs, len(rows), label="texts", progress=progress)
-        )
-        joined = jax.tree.map(lambda *parts: np.concatenate(parts)[: len(tokens.ids)], *found)
+        found = outputs(encode_texts, params, inputs, len(rows), label="texts", progress=progress)
+        joined = _collect_texts(found, [at for _, at in rows], count=len(tokens.ids))
         return Texts(joined["states"], tokens.mask, joined["embeddings"])
 
     if not model.fuse:
@@ -110,6 +109,33 @@ def without_common_padding(tokens):
     """Returns Tokens cut where all rows are padding, at a multiple of 8 to compile few lengths."""
     longest = int(tokens.mask.sum(axis=1).max())
     return type(tokens)(*(field[:, : -(-longest // 8) * 8] for field in tokens))
+
+
+def rows_by_length(mask_TxL, lengths, *, batch_size):
+    """Returns (length, rows [batch_size]) of batches that together have every text.
+
+    lengths: a text is encoded at the first of these that holds it, else at L; so what is computed
+    of it depends on no other text. The last batch of a length repeats its last row.
+    """
+    longest = mask_TxL.shape[1]
+    lengths = np.array([*(length for length in lengths if length < longest), longest])
+    length_T = lengths[np.searchsorted(lengths, mask_TxL.sum(axis=1))]
+    alike = {length: np.flatnonzero(length_T == length) for length in np.unique(length_T)}
+    return [
+        (length, rows_t[at])
+        for length, rows_t in alike.items()
+        for at in padded_rows(len(rows_t), batch_size)
+    ]
+
+
+def _collect_texts(found, rows, *, count):
+    whole = None
+    for at, out in zip(rows, found):
+        if whole is None:
+            whole = jax.tree.map(lambda x: np.empty((count, *x.shape[1:]), x.dtype), out)
+        for all_texts, some in zip(jax.tree.leaves(whole), jax.tree.leaves(out)):
+            all_texts[at] = some
+    return whole
 
 
 def _make_match(model, *, mesh, batch_size):
