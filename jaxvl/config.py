@@ -52,7 +52,7 @@ def _data():
         max_words=30,
         max_tokens=25,  # with [CLS]
         add_sep=False,  # end with [SEP]: the original ALBEF does not, CLIP must
-        token_lengths=(),  # CLIP: cut a batch to the first of these that holds its longest caption
+        token_lengths=(),  # CLIP: texts are cut to the first of these that holds them (a batch)
         negatives="",  # false captions: "" none, "own" the data set's, or jaxvl.negatives' folder
         negative_kinds=("relation", "adj_swap", "adj", "noun", "verb"),  # K columns, in order
         second_view=False,  # a second caption and another crop of each picture, for ahnpl.positive

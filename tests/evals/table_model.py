@@ -89,5 +89,10 @@ def make_config(*, rerank, batch_size):
     evals = {"retrieval": {"rerank": rerank}, "hard_negatives": {"match": True}, "grounding": {}}
     softmask = {"layer": 0, "score": "logit"}
     return ConfigDict(
-        {"evals": evals, "softmask": softmask, "eval": {"batch_size": batch_size}}
+        {
+            "data": {"token_lengths": ()},
+            "evals": evals,
+            "softmask": softmask,
+            "eval": {"batch_size": batch_size},
+        }
     )

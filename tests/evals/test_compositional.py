@@ -40,6 +40,7 @@ def config_of(name, keys, batch_size=4):
             "evals": {name: keys},
             "data": {
                 "image_size": 2, "eval_crop": "none", "prefetch_batches": 1, "loader_threads": 1,
+                "token_lengths": (),
             },
             "softmask": {"layer": 0, "score": "logit"},
             "eval": {"batch_size": batch_size},

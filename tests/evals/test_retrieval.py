@@ -5,9 +5,12 @@ import numpy as np
 import pytest
 import table_model
 from ml_collections import ConfigDict
+from small_clip import LENGTH, small_clip_config, texts
 
+from jaxvl.data.tokenizer import Tokens
 from jaxvl.evals import retrieval
-from jaxvl.evals.scoring import group_pairs, make_scorer
+from jaxvl.evals.scoring import group_pairs, make_scorer, rows_by_length
+from jaxvl.models import MODELS
 from jaxvl.sharding import make_mesh
 
 PICTURES, CAPTIONS = 37, 5
@@ -63,6 +66,32 @@ def test_tokens_are_kept_for_fusion_alone(fusion):
     assert (pictures.tokens_IxNxD is not None) == (texts.states_TxLxD is not None) == fusion
     scores_IxT = pictures.embeddings_IxE @ texts.embeddings_TxE.T
     np.testing.assert_array_equal(scores_IxT.argmax(axis=1), range(5))
+
+
+def test_short_texts_are_encoded_short_with_the_same_result():
+    config = small_clip_config()
+    model = MODELS["clip"](config)
+    params = jax.jit(model.init)(jax.random.key(0))
+    ids, mask = texts(np.random.default_rng(0), (11,), LENGTH)
+    found = {}
+    for lengths in ((), (4, 8)):
+        config.data.token_lengths = lengths
+        scorer = make_scorer(config, model=model, mesh=mesh_of(1, 1), batch_size=4)
+        tokens = Tokens(ids, mask, np.zeros_like(ids))
+        found[lengths] = scorer.texts(params, tokens, progress=False).embeddings_TxE
+    np.testing.assert_allclose(found[()], found[4, 8], atol=1e-6)
+
+
+def test_every_text_is_in_a_batch_of_the_first_length_that_holds_it():
+    count_T = np.array([3, 9, 4, 5, 12, 8, 8, 2, 16])
+    mask = np.arange(16)[None] < count_T[:, None]
+    batches = rows_by_length(mask, (4, 8, 24), batch_size=2)
+    assert [length for length, _ in batches] == [4, 4, 8, 8, 16, 16]
+    for length, rows in batches:
+        assert len(rows) == 2 and set(rows) <= {
+            4: {0, 2, 7}, 8: {3, 5, 6}, 16: {1, 4, 8},
+        }[length]  # fmt: skip
+    assert set(np.concatenate([rows for _, rows in batches])) == set(range(9))
 
 
 @pytest.mark.parametrize("rerank", [0, 1000])
