@@ -8,7 +8,7 @@ import jax
 from jaxvl import checkpoint, experiment, workdir
 from jaxvl.data import preprocessing
 from jaxvl.interop import load
-from jaxvl.metrics import table
+from jaxvl.metrics import change_table, table
 
 
 class Evaluation:
@@ -30,16 +30,25 @@ class Evaluation:
         self.panel = None  # path of the pictures drawn last
 
     def __call__(self, params, *, step):
-        from jaxvl import evals
-
         chief = jax.process_index() == 0
-        scores = evals.run_all(
-            self._evaluators, params, progress=chief, report=self._report if chief else None
-        )
+        scores = self._scores(params, report=self._report if chief else None)
         self.panel = self._draw_panel(params, step)
         if chief:
             workdir.write_json(self._directory / "results.json", {"step": step, **scores})
         return scores
+
+    def of_start(self, params):
+        """Leaves start.json: the scores of the weights that the run starts from."""
+        scores = self._scores(params, report=None)
+        if jax.process_index() == 0:
+            workdir.write_json(self._directory / "start.json", {"step": 0, **scores})
+
+    def _scores(self, params, *, report):
+        from jaxvl import evals
+
+        return evals.run_all(
+            self._evaluators, params, progress=jax.process_index() == 0, report=report
+        )
 
     def _report(self, name, findings):
         from jaxvl.evals import false_match
@@ -65,13 +74,17 @@ class Evaluation:
         )
 
     def show_last(self):
-        """Prints results.json as a table, and where the pictures are."""
+        """Prints results.json, with the change since start.json, and where the pictures are."""
         path = self._directory / "results.json"
         if jax.process_index() or not path.exists():
             return
         results = json.loads(path.read_text())
         print(f"\nscores on {self._basis.config.eval.split} after step {results.pop('step')}\n")
-        print(table(results))
+        start = self._directory / "start.json"
+        if start.exists():
+            print(change_table(results, json.loads(start.read_text()), title="start"))
+        else:
+            print(table(results))
         panels = sorted((self._directory / "panels").glob("*.png"))
         if panels:
             print(f"\nwhat each word looks at: {panels[-1]}")

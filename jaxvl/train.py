@@ -33,6 +33,8 @@ def train(config, directory):
         basis, training, checkpoints, directory=directory
     )
     _say(_headline(basis, training, state, first))
+    if evaluate and config.model.init and not first:
+        evaluate.of_start(state.params)
     log = Log(config, directory, first, warn=training.warn)
     try:
         _loop(basis, training, state, first, log=log, evaluate=evaluate, checkpoints=checkpoints)

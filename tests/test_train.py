@@ -152,6 +152,34 @@ def test_the_last_evaluation_is_written_and_shown_and_the_mean_is_what_it_sees(
         evaluation.evaluate_only(toy_config, tmp_path / "elsewhere")
 
 
+def test_what_a_run_started_from_is_evaluated_once_and_the_change_is_shown(
+    toy_config, tmp_path, monkeypatch, capsys
+):
+    from jaxvl import evals
+
+    seen = []
+
+    def run_all(evaluators, params, *, progress, report):
+        seen.append(np.array(params["embedding"]))
+        return {"retrieval/mean_recall": 0.25 * len(seen)}
+
+    assert train.train(toy_config, tmp_path / "first") == 0
+    monkeypatch.setattr(evals, "make_evaluators", lambda config, **_: {})
+    monkeypatch.setattr(evals, "run_all", run_all)
+    toy_config.model.init = str(tmp_path / "first")
+    toy_config.eval.every_steps = 4
+    second = tmp_path / "second"
+    assert train.train(toy_config, second) == 0
+    assert json.loads((second / "start.json").read_text()) == {
+        "step": 0, "retrieval/mean_recall": 0.25
+    }  # fmt: skip
+    assert "+25.0" in capsys.readouterr().out
+    _, started = parameters(tmp_path / "first", toy_config)
+    np.testing.assert_array_equal(seen[0], started["embedding"])
+    toy_config.total_steps = 5  # not evaluated again where it goes on
+    assert train.train(toy_config, second) == 0 and len(seen) == 3
+
+
 def test_a_run_starts_from_the_parameters_of_another(toy_config, tmp_path):
     assert train.train(toy_config, tmp_path / "first") == 0
     toy_config.model.init = str(tmp_path / "first")
