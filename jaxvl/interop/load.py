@@ -31,13 +31,16 @@ SHOWN = 6  # names in an error; the rest are counted
 
 
 class Report(NamedTuple):
-    """What became of every tensor: lists of (parameter, source), parameters, (name, source)."""
+    """What became of every tensor: lists of (parameter, source), parameters, (name, source).
+
+    unread: (what, how many tensors, why) of the state of the file's own training.
+    """
 
     loaded: list
     interpolated: list
     new: list
     left_over: list
-    training_state: int  # tensors of the file's own training, not read
+    unread: list
     notes: list
 
 
@@ -101,7 +104,7 @@ def _load_own(config, path, *, model, mesh):
 
     params = jax.tree_util.tree_map_with_path(fit, params)
     loaded = [(name, path) for name in wanted if (name, path) not in changed]
-    return params, Report(loaded, changed, [], [], 0, [])
+    return params, Report(loaded, changed, [], [], [], [])
 
 
 def load_weights(config, sources, *, model, mesh):
@@ -130,7 +133,7 @@ def load_weights(config, sources, *, model, mesh):
 
 def _assign(config, sources, shapes):
     """Returns ({our path: (Rule, Weights)}, the Report so far); raises where it is not allowed."""
-    found, absent, left_over, training = {}, {}, [], 0
+    found, absent, left_over, unread = {}, {}, [], []
     for source in sources:
         layout = source.layout(config.model)
         names.check_copies(source.tensors, layout)
@@ -141,13 +144,16 @@ def _assign(config, sources, shapes):
                             f"{both[0]}")
         found |= {path: (rule, source) for path, rule in has.items()}
         absent |= {path: lacked for path, lacked in lacks.items() if lacked}
-        state = [name for name in left if re.search(source.training, name)]
-        training += len(state)
-        left_over += [(name, source.path) for name in left if name not in state]
+        for pattern, (what, why) in source.training.items():
+            state = [name for name in left if re.search(pattern, name)]
+            left = [name for name in left if name not in state]
+            if state:
+                unread.append((what, len(state), why))
+        left_over += [(name, source.path) for name in left]
     missing = {path: absent.get(path, ()) for path in shapes if path not in found}
     _check_allowed(config, missing, left_over)
     notes = [f"{source.path}: {note}" for source in sources for note in _notes(config, source)]
-    return found, Report([], [], list(missing), left_over, training, notes)
+    return found, Report([], [], list(missing), left_over, unread, notes)
 
 
 def _notes(config, source):
@@ -252,8 +258,7 @@ def table(report):
     rows += [("interpolated", path, source) for path, source in report.interpolated]
     rows += [("new", path, "drawn from the seed") for path in report.new]
     rows += [("left over", name, source) for name, source in report.left_over]
-    if report.training_state:
-        rows.append(("not read", f"{report.training_state} tensors", "state of its training"))
+    rows += [("not read", f"{what}: {n} tensors", why) for what, n, why in report.unread]
     width = max((len(what) for _, what, _ in rows), default=0)
     lines = [f"  {state:12}  {what:{width}}  {where}" for state, what, where in rows]
     return "\n".join(["starting weights", *lines, *(f"  note: {note}" for note in report.notes)])

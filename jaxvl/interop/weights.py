@@ -16,7 +16,12 @@ from jaxvl.interop import files, layouts
 from jaxvl.models.vit import PIXEL_MEAN, PIXEL_STD
 
 HEAD_WIDTH = 64  # of all published CLIP and ALBEF models, whose state dicts do not say it
-ALBEF_TRAINING = r"^(visual_encoder|text_encoder|vision_proj|text_proj)_m\.|_queue$|queue_ptr$"
+ALBEF_TRAINING = {  # state of its training: what it is, and why it is not read
+    r"^(visual_encoder|text_encoder|vision_proj|text_proj)_m\.": (
+        "momentum twins", "a run's twins begin as copies of its weights"),
+    r"^(image_queue|text_queue|idx_queue|queue_ptr|ptr_queue)$": (
+        "queues", "a run's queue fills with its own pictures and texts"),
+}  # fmt: skip
 PREPROCESSOR = "preprocessor_config.json"
 PROCESSOR = "processor_config.json"  # holds the former since transformers 5
 TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json")
@@ -28,8 +33,8 @@ class Weights(NamedTuple):
     layout: (config.model) -> names.Layout. settings: {dotted key: value} of the configuration that
     it was trained with. resolution: pixels of a side that its positions are for, or None.
     tokenizer: path of its tokenizer, "" where it brings none. notes: what to tell the user.
-    layers: of a BERT that is to become ALBEF's text; else None. training: a regular expression of
-    names that are the state of its training, not weights.
+    layers: of a BERT that is to become ALBEF's text; else None. training: {regular expression of
+    names that are the state of its training, not weights: (what they are, why they are not read)}.
     """
 
     path: str
@@ -40,7 +45,7 @@ class Weights(NamedTuple):
     tokenizer: str
     notes: tuple[str, ...] = ()
     layers: int | None = None
-    training: str = r"(?!)"
+    training: Mapping = {}
 
 
 def open_weights(path):
