@@ -1,5 +1,6 @@
 """A tiny ALBEF model and a batch of noise, for tests of models, operations and methods."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -39,3 +40,17 @@ def small_batch(rows=8, seed=0):
         "image_id": jnp.arange(rows, dtype=jnp.int32),
         "example_id": jnp.arange(rows, dtype=jnp.int32),
     }
+
+
+def under_way(slots):
+    """Returns slots as in the middle of a run: twins beside the parameters, half a queue filled."""
+    rng = np.random.default_rng(5)
+    queue = {name: x for name, x in slots["queue"].items()}
+    for name in ("image", "text"):
+        z = rng.normal(size=(8, queue[name].shape[1]))
+        z /= np.linalg.norm(z, axis=1, keepdims=True)
+        queue[name] = queue[name].at[:8].set(z)
+    queue["image_id"] = queue["image_id"].at[:8].set(100 + jnp.arange(8))
+    queue["position"] = queue["position"] + 8
+    twins = jax.tree.map(lambda x: x + rng.normal(0, 0.05, x.shape), slots["twins"])
+    return {**slots, "queue": queue, "twins": twins}

@@ -72,14 +72,17 @@ def test_the_gradient_is_clipped_by_its_global_norm_only_where_asked(clip_norm, 
     np.testing.assert_allclose(optax.tree.norm(first_moment), 0.1 * seen, rtol=1e-5)
 
 
-def test_one_update_is_adamw_as_written():
-    chosen = options(weight_decay=0.1)
-    gradient, start = np.array([0.5, -2.0]), np.array([1.0, 1.0])
+def test_updates_are_adamw_as_written():
+    chosen = options(weight_decay=0.1, b1=0.8, b2=0.7, eps=0.1)
     optimizer = optim.make_optimizer(chosen, total_steps=100)
-    params = {"kernel": jnp.asarray(start)}
-    updates, _ = optimizer.update(
-        {"kernel": jnp.asarray(gradient)}, optimizer.init(params), params
-    )
-    adam = gradient / (np.sqrt(gradient**2) + chosen.eps)  # the first step's bias correction
-    expected = -chosen.warmup_learning_rate * (adam + 0.1 * start)
-    np.testing.assert_allclose(updates["kernel"], expected, rtol=1e-4)
+    rate = optim.make_schedule(chosen, total_steps=100)
+    params = {"kernel": jnp.array([1.0, 1.0])}
+    state, mean, square = optimizer.init(params), 0.0, 0.0
+    for step, gradient in enumerate(np.array([[0.5, -2.0], [3.0, 0.1]])):
+        updates, state = optimizer.update({"kernel": jnp.asarray(gradient)}, state, params)
+        mean, square = 0.8 * mean + 0.2 * gradient, 0.7 * square + 0.3 * gradient**2
+        unbiased = [mean / (1 - 0.8 ** (step + 1)), square / (1 - 0.7 ** (step + 1))]
+        adam = unbiased[0] / (np.sqrt(unbiased[1]) + 0.1)
+        expected = -rate(step) * (adam + 0.1 * np.asarray(params["kernel"]))
+        np.testing.assert_allclose(updates["kernel"], expected, rtol=1e-4)
+        params = optax.apply_updates(params, updates)

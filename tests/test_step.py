@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from ml_collections import ConfigDict
 
@@ -75,6 +76,10 @@ def test_a_step_is_gradient_update_constraint_mean_in_that_order(toy_config):
         np.sqrt(sum((np.asarray(leaf) ** 2).sum() for leaf in jax.tree.leaves(gradient))),
         rtol=1e-5,
     )
+    np.testing.assert_allclose(metrics["learning_rate"], 0.1, rtol=1e-5)
+    norm = optax.tree.norm(on_host(after).params)
+    np.testing.assert_allclose(metrics["norm/parameters"], norm, rtol=1e-5)
+    assert 0.1 < metrics["norm/update"] < norm  # each entry by about the learning rate
     moved = jax.tree.map(lambda new, old: np.sign(new - old), on_host(after).params, before.params)
     np.testing.assert_array_equal(
         moved["image"]["kernel"], -np.sign(np.asarray(gradient["image"]["kernel"]))

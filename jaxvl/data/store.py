@@ -124,6 +124,23 @@ def written_whole(directory):
     """A temporary sibling of `directory` that takes its name at the end, or vanishes."""
     if is_filled(directory):
         raise UserError(f"{directory}: exists and is not empty; name another --out or remove it")
+    with locked_partial(directory) as partial:
+        try:
+            for left_over in partial.iterdir():
+                left_over.unlink()
+            yield partial
+            os.replace(partial, directory)
+        except Exception as error:
+            if is_disk_full(error):
+                raise UserError(f"{directory}: the disk is full; nothing was written") from error
+            raise
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def locked_partial(directory):
+    """The hidden sibling of `directory` that its content is made in, by one process at a time."""
     partial = directory.parent / f".{directory.name}.partial"
     try:
         partial.mkdir(parents=True, exist_ok=True)
@@ -131,25 +148,17 @@ def written_whole(directory):
     except OSError as error:
         raise UserError(f"{directory}: cannot be written ({error.strerror})") from error
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # a killed process lets go of it
-    except BlockingIOError:
-        os.close(lock)
-        raise UserError(f"{directory}: another process is writing it") from None
-    try:
-        for left_over in partial.iterdir():
-            left_over.unlink()
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # a killed process lets go of it
+        except BlockingIOError:
+            raise UserError(f"{directory}: another process is writing it") from None
         yield partial
-        os.replace(partial, directory)
-    except Exception as error:
-        if _is_disk_full(error):
-            raise UserError(f"{directory}: the disk is full; nothing was written") from error
-        raise
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
         os.close(lock)
 
 
-def _is_disk_full(error):
+def is_disk_full(error):
+    """Whether an exception, of whatever library, says that there is no room left."""
     full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
     return full or "No space left on device" in str(error) or "quota exceeded" in str(error)
 

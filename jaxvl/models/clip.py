@@ -8,15 +8,8 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec as P
 
 from jaxvl.models.albef import unit
-from jaxvl.models.layers import (
-    TRUNCATED_NORMAL,
-    Dense,
-    Numerics,
-    init_stack,
-    layer_norm,
-    run_stack,
-)
-from jaxvl.models.vit import Block, make_vit
+from jaxvl.models.layers import TRUNCATED_NORMAL, Dense, Numerics
+from jaxvl.models.vit import make_blocks, make_vit
 from jaxvl.ops.rng import stream
 from jaxvl.types import Model
 
@@ -102,31 +95,20 @@ def end_of_text(ids_GxL, end_token):
 
 def _make_text(sizes, *, activation, numerics, scan, remat):
     embedding = Embeddings(sizes.vocabulary_size, sizes.positions, sizes.width, numerics)
-    epsilon = sizes.norm_epsilon or EPSILON
-    block = Block(sizes.heads, sizes.mlp_width, numerics, epsilon, activation, causal=True)
-    norm = layer_norm(epsilon, numerics, name=None)
-    t_1xLxD = jnp.zeros((1, 2, sizes.width))
+    init_blocks, run_blocks = make_blocks(
+        sizes, epsilon=sizes.norm_epsilon or EPSILON, activation=activation, causal=True,
+        numerics=numerics, scan=scan, remat=remat,
+    )  # fmt: skip
 
     def init(key):
         ids = jnp.zeros((1, 2), jnp.int32)
         return {
             "embedding": embedding.init(stream(key, "embedding"), ids)["params"],
-            "layers": init_stack(
-                lambda k: block.init(k, t_1xLxD)["params"], stream(key, "layers"), sizes.layers
-            ),
-            "norm": norm.init(stream(key, "norm"), t_1xLxD)["params"],
+            **init_blocks(key),
         }
 
     def encode(params, ids_GxL):
         t = embedding.apply({"params": params["embedding"]}, ids_GxL)
-        t = run_stack(
-            lambda p, t, _key, _extra: block.apply({"params": p}, t),
-            params["layers"],
-            t,
-            key=None,
-            scan=scan,
-            remat=remat,
-        )
-        return norm.apply({"params": params["norm"]}, t)
+        return run_blocks(params, t)
 
     return init, encode

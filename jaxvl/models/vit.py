@@ -66,6 +66,37 @@ class Block(nn.Module):
         return x + mlp(norm(name="mlp_norm")(x))
 
 
+def make_blocks(sizes, *, epsilon, activation, causal, numerics, scan, remat):
+    """Returns (init, run) of a tower's blocks and the norm behind them.
+
+    init(key) -> {"layers", "norm"}; run(params, x [G, L, D]) -> x. params may hold more.
+    """
+    block = Block(sizes.heads, sizes.mlp_width, numerics, epsilon, activation, causal)
+    norm = layer_norm(epsilon, numerics, name=None)
+    x_1xLxD = jnp.zeros((1, 2, sizes.width))
+
+    def init(key):
+        return {
+            "layers": init_stack(
+                lambda k: block.init(k, x_1xLxD)["params"], stream(key, "layers"), sizes.layers
+            ),
+            "norm": norm.init(stream(key, "norm"), x_1xLxD)["params"],
+        }
+
+    def run(params, x):
+        x = run_stack(
+            lambda p, x, _key, _extra: block.apply({"params": p}, x),
+            params["layers"],
+            x,
+            key=None,
+            scan=scan,
+            remat=remat,
+        )
+        return norm.apply({"params": params["norm"]}, x)
+
+    return init, run
+
+
 def make_vit(
     sizes, *, image_size, numerics, scan, remat,
     epsilon=EPSILON, activation="gelu", pre_norm=False,
@@ -78,20 +109,20 @@ def make_vit(
     tokens = (image_size // sizes.patch_size) ** 2 + 1
     epsilon = sizes.norm_epsilon or epsilon
     embedding = PatchEmbedding(sizes.patch_size, sizes.width, tokens, numerics, not pre_norm)
-    block = Block(sizes.heads, sizes.mlp_width, numerics, epsilon, activation, causal=False)
     norm = layer_norm(epsilon, numerics, name=None)
-    v_1xNxD = jnp.zeros((1, 2, sizes.width))
+    init_blocks, run_blocks = make_blocks(
+        sizes, epsilon=epsilon, activation=activation, causal=False,
+        numerics=numerics, scan=scan, remat=remat,
+    )  # fmt: skip
 
     def init(key):
         picture = jnp.zeros((1, image_size, image_size, 3))
-        first = {"pre_norm": norm.init(stream(key, "pre_norm"), v_1xNxD)["params"]}
+        v_1x1xD = jnp.zeros((1, 1, sizes.width))
+        first = {"pre_norm": norm.init(stream(key, "pre_norm"), v_1x1xD)["params"]}
         return {
             **(first if pre_norm else {}),
             "embedding": embedding.init(stream(key, "embedding"), picture)["params"],
-            "layers": init_stack(
-                lambda k: block.init(k, v_1xNxD)["params"], stream(key, "layers"), sizes.layers
-            ),
-            "norm": norm.init(stream(key, "norm"), v_1xNxD)["params"],
+            **init_blocks(key),
         }
 
     def encode(params, image_GxHxWx3):
@@ -99,15 +130,7 @@ def make_vit(
         v = embedding.apply({"params": params["embedding"]}, x)
         if pre_norm:
             v = norm.apply({"params": params["pre_norm"]}, v)
-        v = run_stack(
-            lambda p, v, _key, _extra: block.apply({"params": p}, v),
-            params["layers"],
-            v,
-            key=None,
-            scan=scan,
-            remat=remat,
-        )
-        return norm.apply({"params": params["norm"]}, v)
+        return run_blocks(params, v)
 
     return init, encode
 

@@ -13,7 +13,8 @@ from jaxvl.losses.contrastive import Keys, Twin
 RNG = np.random.default_rng(0)
 ROWS, KEYS, WIDTH = 6, 23, 8  # 6 captions, 6 of a queue, 11 hard negatives
 IMAGE_ID = np.array([0, 1, 2, 3, 1, 5])
-KEY_ID = np.array([*IMAGE_ID, 7, 0, -1, 9, -1, 4, *[-1] * 11])  # picture 0 again in the queue
+# In the queue picture 0 again, and behind it a key of picture 3 that does not exist.
+KEY_ID = np.array([*IMAGE_ID, 7, 0, 3, 9, -1, 4, *[-1] * 11])
 EXISTS = np.array([True] * 8 + [False, True, False, True] + [True, False, True] * 3 + [False, True])
 
 

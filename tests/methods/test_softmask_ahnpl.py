@@ -6,8 +6,9 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
-from small import LENGTH, WORDS, small_batch, small_config
+from small import LENGTH, WORDS, small_batch, small_config, under_way
 
 from jaxvl.losses import contrastive
 from jaxvl.methods import METHODS, albef, softmask_ahnpl
@@ -47,7 +48,7 @@ def forward_of(config, start):
     """Returns params -> (loss, (metrics, slots)) of a step."""
     model, params, batch = start
     method = METHODS[config.method](config, model, steps_per_epoch=10)
-    slots = method.init_slots(params)
+    slots = under_way(method.init_slots(params))
     return lambda p: method.forward(p, slots, batch, step=jnp.int32(5), key=jax.random.key(1))
 
 
@@ -66,6 +67,7 @@ def test_one_step_gives_the_golden_losses(start):
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(gradient))
     assert slots["hard"]["margin"].shape == (2,)
     values = {name: float(value) for name, value in metrics.items()}
+    values["gradient"] = float(optax.tree.norm(gradient))
     if not GOLDEN.exists():
         GOLDEN.write_text(json.dumps(values, indent=1, sort_keys=True) + "\n")
         pytest.fail(f"{GOLDEN} was missing and has been written; run again")

@@ -6,8 +6,6 @@ the directory in one piece at the end.
 """
 
 import contextlib
-import errno
-import fcntl
 import functools
 import json
 import os
@@ -17,6 +15,7 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
+from jaxvl.data import store
 from jaxvl.data.folder_pool import ordered_map
 from jaxvl.data.negatives import analysis, corpus_filler, files, generator, slots
 from jaxvl.data.negatives import vocabulary as vocabularies
@@ -246,30 +245,20 @@ def put(path, content):
 @contextlib.contextmanager
 def _partial(directory, plan):
     """The hidden sibling that the work is done in: kept where the plan is the one begun with."""
-    partial = directory.parent / f".{directory.name}.partial"
-    try:
-        partial.mkdir(parents=True, exist_ok=True)
-        lock = os.open(partial, os.O_RDONLY)
-    except OSError as error:
-        raise UserError(f"--out {directory}: cannot be written ({error.strerror})") from None
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # a killed process lets go of it
-        wanted = json.dumps(plan, indent=1)
-        path = partial / _PLAN
-        if not (path.exists() and path.read_text() == wanted):
-            for left_over in partial.iterdir():
-                shutil.rmtree(left_over) if left_over.is_dir() else left_over.unlink()
-            put(path, wanted.encode())
-        yield partial
-        shutil.rmtree(partial, ignore_errors=True)
-    except BlockingIOError:
-        raise UserError(f"--out {directory}: another process is writing it") from None
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise UserError(
-                f"--out {directory}: the disk is full; make room and give the same command "
-                f"again, it goes on from {partial}"
-            ) from None
-        raise UserError(f"--out {directory}: {error.strerror} ({error.filename})") from None
-    finally:
-        os.close(lock)
+    with store.locked_partial(directory) as partial:
+        try:
+            wanted = json.dumps(plan, indent=1)
+            path = partial / _PLAN
+            if not (path.exists() and path.read_text() == wanted):
+                for left_over in partial.iterdir():
+                    shutil.rmtree(left_over) if left_over.is_dir() else left_over.unlink()
+                put(path, wanted.encode())
+            yield partial
+            shutil.rmtree(partial, ignore_errors=True)
+        except OSError as error:
+            if store.is_disk_full(error):
+                raise UserError(
+                    f"--out {directory}: the disk is full; make room and give the same command "
+                    f"again, it goes on from {partial}"
+                ) from None
+            raise UserError(f"--out {directory}: {error.strerror} ({error.filename})") from None
