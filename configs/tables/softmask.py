@@ -3,7 +3,7 @@
 from jaxvl.sweep import Table
 
 SHARED = (
-    "--config.total_steps=400",  # fewer than the demo's: these are eighteen runs
+    "--config.total_steps=300",  # fewer than the demo's: these are eighteen runs
     "--config.eval.every_steps=0",
     "--config.eval.max_examples=1000",
     "--config.evals.hard_negatives.match=True",  # beside the similarity, which decides in the demo
