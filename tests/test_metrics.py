@@ -2,6 +2,7 @@
 
 import json
 import math
+from types import SimpleNamespace
 
 from PIL import Image
 
@@ -57,6 +58,19 @@ def test_the_progress_line_says_step_losses_speed_waiting_and_time_left():
         "step 100/400  loss 2.5000  loss/itc 1.2500  lr 1.00e-04  32.0 images/s  "
         "waiting for data 25%  10m00s left"
     )
+
+
+def test_rates_are_of_the_time_since_the_last_reading(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(metrics, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    clock = metrics.Clock(batch_size=8)
+    for waited in (0.5, 1.5):
+        clock.add_step(waited=waited)
+    now[0] += 4.0
+    assert clock.take() == {"steps_per_sec": 0.5, "images_per_sec": 4.0, "data_wait": 0.5}
+    clock.add_step(waited=0.0)
+    now[0] += 2.0
+    assert clock.take() == {"steps_per_sec": 0.5, "images_per_sec": 4.0, "data_wait": 0.0}
 
 
 def test_durations():

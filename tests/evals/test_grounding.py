@@ -87,13 +87,15 @@ def run(word_maps, tokenize=tokenize):
 
 
 def look(right):
-    """Maps that point at the box of every word, or always at the box of the other object."""
+    """Maps of which those of the words that name something point at its box, or always at that of
+    the other object, and those of other words at neither."""
 
     def word_maps(params, pictures, picture_P, texts, *, progress):
         for words_L in texts.words:
             first = words_L.max() == 1  # the caption about object 0
             at = (0, 3) if first == right else (3, 0)
-            yield np.tile(map_with((*at, 1.0)), (len(words_L), 1)), 0.5
+            named_L = np.isin(words_L, [1] if first else [0, 2])
+            yield np.where(named_L[:, None], map_with((*at, 1.0)), map_with((1, 1, 1.0))), 0.5
 
     return word_maps
 
