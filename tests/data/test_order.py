@@ -61,6 +61,12 @@ def test_each_source_of_a_mixture_has_its_own_whole_epochs():
         assert (whole[0] != whole[1]).any()
 
 
+def test_sources_of_one_size_have_orders_of_their_own():
+    place = make_order([100, 100], [1.0, 1.0], seed=0)(np.arange(200))
+    first, second = (place.index[place.source == source] for source in (0, 1))
+    assert (first == second).sum() < 10
+
+
 @pytest.mark.parametrize("weight", [0.0, -1.0, float("nan"), float("inf")])
 def test_a_weight_that_is_no_share_is_refused(weight):
     with pytest.raises(UserError, match="data.mixture: weights must be positive"):
