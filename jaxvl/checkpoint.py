@@ -90,7 +90,7 @@ def save_params(workdir, params):
 
     Raises UserError where it cannot be written.
     """
-    _quieten()
+    logging.set_verbosity(logging.FATAL)  # Orbax would tell what is raised anyway, and at length
     items = ocp.args.Composite(params=ocp.args.StandardSave(params))
     try:
         with ocp.CheckpointManager(_directory(workdir)) as manager:

@@ -9,7 +9,6 @@ become one ALBEF, whose other parameters are drawn where model.allow_missing nam
 """
 
 import ast
-import os
 import shutil
 from pathlib import Path
 
@@ -57,30 +56,34 @@ def convert(paths, out, *, changes):
     is not known; then `out` is as it was.
     """
     from jaxvl import checkpoint, experiment, workdir
+    from jaxvl.data.store import written_whole
 
     out = Path(out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"--out {out} is there already; give a new folder")
-    config = _configuration(paths, changes)
-    basis = experiment.open_basis(config)
-    temporary = out.absolute().with_name(f"{out.name}.tmp{os.getpid()}")
-    try:
-        temporary.mkdir(parents=True)
-        params = experiment.load_init(basis, directory=temporary)
+    with written_whole(out) as folder:
+        basis = experiment.open_basis(_configuration(paths, changes))
+        _check_room(folder, basis.model)
+        params = experiment.load_init(basis, directory=folder)
         stored = basis.config.copy_and_resolve_references().unlock()
         stored.model.init, stored.model.allow_missing = "", ()
         stored.data.tokenizer = str(out.absolute() / "tokenizer.json")
-        basis.tokenizer.save(str(temporary / "tokenizer.json"))
-        workdir.save_config(stored, temporary)
-        checkpoint.save_params(temporary, params)
-        if out.is_dir():
-            out.rmdir()  # empty
-        os.replace(temporary, out)
-    except OSError as error:
-        raise UserError(f"--out {out} cannot be written: {error.strerror}") from None
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        basis.tokenizer.save(str(folder / "tokenizer.json"))
+        workdir.save_config(stored, folder)
+        checkpoint.save_params(folder, params)
     print(f"{out}: start from it with --config.model.init={out}")
+
+
+def _check_room(folder, model):
+    """Raises UserError where the disk has no room: known beforehand, not after minutes."""
+    import jax
+
+    shapes = jax.eval_shape(model.init, jax.random.key(0))
+    needed = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise UserError(
+            f"the disk is full: the weights take {needed / 1e6:.0f} MB, {free / 1e6:.0f} MB are "
+            "free; nothing was written"
+        )
 
 
 def _configuration(paths, changes):

@@ -127,7 +127,7 @@ def written_whole(directory):
     with locked_partial(directory) as partial:
         try:
             for left_over in partial.iterdir():
-                left_over.unlink()
+                shutil.rmtree(left_over) if left_over.is_dir() else left_over.unlink()
             yield partial
             os.replace(partial, directory)
         except Exception as error:

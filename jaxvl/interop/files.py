@@ -7,6 +7,7 @@ makes tensors and nothing else: a file that would run code is refused.
 import json
 import pickle
 import re
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -93,7 +94,10 @@ def _files_of(folder):
 
 
 def _files_of_index(index):
-    names = sorted(set(read_json(index).get("weight_map", {}).values()))
+    told = read_json(index).get("weight_map")
+    if not isinstance(told, dict) or not all(isinstance(name, str) for name in told.values()):
+        raise UserError(f"{index} does not say which tensor is in which file")
+    names = sorted(set(told.values()))
     for name in names:
         if Path(name).name != name or not (index.parent / name).is_file():
             raise UserError(f"{index} names {name}, which is not in its folder")
@@ -132,7 +136,8 @@ def _open_torch(path):
         raise UserError(f"{path} is a TorchScript program, which would run code, and is refused; "
                         "give its state_dict(), saved with torch.save")
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+        with warnings.catch_warnings(action="ignore"):
+            loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as error:
         raise UserError(f"{path} {_why_refused(str(error))}") from None
     except Exception as error:  # the unpickler raises anything on bytes that are no pickle
@@ -147,15 +152,22 @@ def _open_torch(path):
     return {
         name: lambda tensor=tensor: _to_numpy(tensor)
         for name, tensor in loaded.items()
-        if isinstance(tensor, torch.Tensor)
+        if isinstance(name, str) and _is_plain(tensor)
     }
+
+
+def _is_plain(value):
+    import torch
+
+    is_tensor = isinstance(value, torch.Tensor)
+    return is_tensor and value.layout == torch.strided and not (value.is_meta or value.is_quantized)
 
 
 def _why_refused(message):
     wanted = re.search(r"(?:GLOBAL|class|function) ([\w.]+)", message)
     if wanted:
         return f"would run code ({wanted[1]}) and is refused; only files of tensors are read"
-    return f"is not a file of tensors and is refused: {message.splitlines()[0]}"
+    return "is not a file of tensors and is refused"  # torch's reason says how to run its code
 
 
 def _to_numpy(tensor):

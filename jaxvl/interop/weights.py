@@ -60,15 +60,37 @@ def open_weights(path):
         tensors = files.open_tensors(path)
         try:
             weights = _of_names(str(path), tensors, told)
+        except UserError:
+            raise
         except KeyError as error:
             raise UserError(f"{path} lacks the tensor {error}") from None
-        return weights._replace(tokenizer=tokenizer_of(path))
-    config, tensors = open_hugging_face(path, HUGGING_FACE)
-    try:
-        weights = HUGGING_FACE[config["model_type"]](str(path), tensors, config)
-    except KeyError as error:
-        raise UserError(f"{path}/config.json lacks the key {error}") from None
+        except (AttributeError, IndexError, TypeError, ValueError) as error:
+            raise UserError(f"{path} names a known model, but has not its shapes") from error
+    else:
+        config, tensors = open_hugging_face(path, HUGGING_FACE)
+        try:
+            weights = HUGGING_FACE[config["model_type"]](str(path), tensors, config)
+        except UserError:
+            raise
+        except KeyError as error:
+            raise UserError(f"{path}/config.json lacks the key {error}") from None
+        except (AttributeError, TypeError, ValueError) as error:
+            raise UserError(f"{path}/config.json has a value of another kind: {error}") from error
+    _check_settings(path, weights.settings)
     return weights._replace(tokenizer=tokenizer_of(path))
+
+
+def _check_settings(path, settings):
+    for key, value in settings.items():
+        number = (int, float) if key.endswith("norm_epsilon") else int
+        wrong = key.startswith(("model.image.", "model.text.")) and not (
+            isinstance(value, number) and value > 0
+        )
+        if wrong:
+            raise UserError(f"{path}: {key} cannot be {value!r}")
+    end = settings.get("model.text.end_token", 0)
+    if settings.get("model.name") == "clip" and end >= settings["model.text.vocabulary_size"]:
+        raise UserError(f"{path}: no word has the number {end} of the token that ends a text")
 
 
 def open_hugging_face(path, kinds):
@@ -197,7 +219,7 @@ def _preprocessor(path):
     if (path / PREPROCESSOR).is_file():
         return files.read_json(path / PREPROCESSOR)
     if (path / PROCESSOR).is_file():
-        return files.read_json(path / PROCESSOR).get("image_processor", {})
+        return files.read_json(path / PROCESSOR).get("image_processor") or {}
     return {}
 
 
@@ -208,7 +230,7 @@ def _keeps_proportions(preprocessor):
 
 
 def _crop_notes(preprocessor, image_size):
-    size = preprocessor.get("size", image_size)
+    size = preprocessor.get("size") or image_size
     shorter = size.get("shortest_edge", image_size) if isinstance(size, dict) else size
     if shorter == image_size:
         return ()

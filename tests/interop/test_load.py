@@ -1,8 +1,10 @@
 """Starting weights: sizes follow from the file, parts make a whole, nothing is lost unsaid."""
 
+import errno
 import json
 import os
 import shutil
+import warnings
 
 import jax
 import numpy as np
@@ -159,7 +161,7 @@ def test_converted_folder_is_a_start_that_says_all_by_itself(clip_folder, tmp_pa
 
     with pytest.raises(SystemExit):
         convert.main(["--from", str(clip_folder), "--out", str(out)])
-    assert "run is there already" in capsys.readouterr().err
+    assert "run: exists and is not empty; name another --out" in capsys.readouterr().err
 
 
 def test_pictures_are_cropped_as_the_file_says(clip_folder, tmp_path):
@@ -253,18 +255,73 @@ def spoil_by_removing(name):
     return lambda folder: os.remove(folder / name)
 
 
+def spoil_by_writing(name, text):
+    return lambda folder: (folder / name).write_text(text)
+
+
+def spoil_by_cutting(folder):
+    tensors = load_file(folder / "model.safetensors")
+    os.remove(folder / "model.safetensors")
+    file = folder / "pytorch_model.bin"
+    torch.save({name: torch.from_numpy(value) for name, value in tensors.items()}, file)
+    file.write_bytes(file.read_bytes()[:-100])
+
+
+def spoil_by_halving(folder):
+    os.rename(folder / "model.safetensors", folder / "model-00001-of-00002.safetensors")
+
+
+def spoil_by_program(folder):
+    os.remove(folder / "model.safetensors")
+    with warnings.catch_warnings(action="ignore"):
+        torch.jit.script(torch.nn.Linear(2, 2)).save(str(folder / "pytorch_model.bin"))
+
+
+def spoil_by_shapes(folder):
+    """A state dict with the names of ALBEF, of other shapes."""
+    for file in list(folder.iterdir()):
+        os.remove(file)
+    tensors = {"visual_encoder.pos_embed": torch.ones(5),
+               "visual_encoder.patch_embed.proj.weight": torch.ones(8, 3, 4, 4),
+               "text_encoder.embeddings.word_embeddings.weight": torch.ones(5, 8)}  # fmt: skip
+    torch.save(tensors, folder / "open_clip_pytorch_model.bin")
+    (folder / "open_clip_config.json").write_text("{}")
+
+
 SPOILT = {
     "truncated": (spoil_bytes, "model.safetensors is not a whole safetensors file"),
+    "truncated pickle": (spoil_by_cutting, "pytorch_model.bin is not a whole file of tensors"),
+    "half of it": (spoil_by_halving, "has 1 of 2 files model-00001-of-00002.safetensors"),
     "wrong shape": (spoil_tensors(reshaped), "layers.1.mlp.fc1.weight of shape (32, 7)"),
+    "other shapes": (spoil_by_shapes, "names a known model, but has not its shapes"),
     "renamed": (spoil_tensors(renamed), "k_proj.bias is absent); left over: k_projection"),
     "architecture": (spoil_config(model_type="flava"), "model_type 'flava' is not known, only"),
     "no sizes": (spoil_config(text_config={}), "config.json lacks the key"),
+    "null sizes": (spoil_config(text_config=None), "config.json has a value of another kind"),
+    "zero size": (spoil_config(vision_config=hf.IMAGE | {"num_attention_heads": 0}),
+                  "model.image.heads cannot be 0"),
+    "end": (spoil_config(text_config=hf.TOWER | {"vocab_size": hf.WORDS, "eos_token_id": 9999,
+                                                 "max_position_embeddings": hf.LENGTH}),
+            "no word has the number 9999"),
     "pickle": (spoil_pickle, "pytorch_model.bin would run code (posix.system) and is refused"),
+    "program": (spoil_by_program, "is a TorchScript program, which would run code, and is refused"),
     "no config": (spoil_by_removing("config.json"), "has no config.json"),
+    "no JSON": (spoil_by_writing("config.json", "{"), "config.json cannot be read as JSON"),
+    "no tokens": (spoil_by_writing("tokenizer.json", "{"), "tokenizer.json: not a tokenizer file"),
     "no weights": (spoil_by_removing("model.safetensors"), "has no weights: none of"),
     "no tokenizer": (spoil_by_removing("tokenizer.json"), "brings no tokenizer; name its folder"),
     "path": (spoil_index, "names ../clip0/model.safetensors, which is not in its folder"),
-}
+    "index": (spoil_by_writing("model.safetensors.index.json", '{"weight_map": []}'),
+              "does not say which tensor is in which file"),
+}  # fmt: skip
+
+
+def refused(arguments, capsys, message):
+    with pytest.raises(SystemExit) as exit:
+        convert.main(arguments)
+    error = capsys.readouterr().err
+    assert exit.value.code == 2 and error.startswith("error: ") and error.count("\n") == 1
+    assert message in error
 
 
 @pytest.mark.parametrize("what", SPOILT)
@@ -272,12 +329,46 @@ def test_bad_weights_are_one_clear_line_and_leave_nothing(clip_folder, tmp_path,
     spoil, message = SPOILT[what]
     shutil.copytree(clip_folder, tmp_path / "in")
     spoil(tmp_path / "in")
-    with pytest.raises(SystemExit) as exit:
-        convert.main(["--from", str(tmp_path / "in"), "--out", str(tmp_path / "out")])
-    error = capsys.readouterr().err
-    assert exit.value.code == 2 and error.startswith("error: ") and error.count("\n") == 1
-    assert message in error
+    refused(["--from", str(tmp_path / "in"), "--out", str(tmp_path / "out")], capsys, message)
     assert sorted(os.listdir(tmp_path)) == ["in"] and not os.path.exists("hacked")
+
+
+def test_a_disk_without_room_is_one_line_before_anything_is_written(
+    clip_folder, tmp_path, capsys, monkeypatch
+):
+    usage = shutil.disk_usage(tmp_path)._replace(free=9_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    monkeypatch.setattr(load, "load", lambda *_, **__: pytest.fail("the weights were read"))
+    refused(["--from", str(clip_folder), "--out", str(tmp_path / "out")], capsys,
+            "the disk is full: the weights take 0 MB, 0 MB are free")
+    assert os.listdir(tmp_path) == []
+
+
+FULL = {
+    "tokenizer": ("tokenizers.Tokenizer.save", Exception("No space left on device (os error 28)")),
+    "config": ("jaxvl.workdir.save_config", OSError(errno.ENOSPC, "No space left on device")),
+    "weights": ("orbax.checkpoint.CheckpointManager.save",
+                ValueError("RESOURCE_EXHAUSTED: write: No space left on device [OS error 28]")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", FULL)
+def test_a_disk_that_fills_up_leaves_nothing(clip_folder, tmp_path, capsys, monkeypatch, what):
+    name, error = FULL[what]
+
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(name, fail)
+    refused(["--from", str(clip_folder), "--out", str(tmp_path / "out")], capsys,
+            "out: the disk is full; nothing was written")
+    assert os.listdir(tmp_path) == []
+
+
+def test_what_a_killed_one_left_is_swept_away(clip_folder, tmp_path):
+    (tmp_path / ".run.partial" / "checkpoints").mkdir(parents=True)
+    convert.main(["--from", str(clip_folder), "--out", str(tmp_path / "run")])
+    assert os.listdir(tmp_path) == ["run"] and load.is_own(tmp_path / "run")
 
 
 def test_other_activation_than_the_file_says_is_an_error(clip_folder, tmp_path, capsys):
