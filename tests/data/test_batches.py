@@ -293,6 +293,7 @@ def test_odd_pictures_are_pictures(tokenizer):
     images += [encode(grey, "PNG"), encode(grey)]
     batch = make([in_memory(images)], tokenizer, batch_size=5).batch(0)
     assert batch["image"].shape == (5, SIZE, SIZE, 3)
+    assert np.abs(batch["image"].astype(int) - 100).max() <= 1
 
 
 @pytest.mark.parametrize(("batch_size", "count"), [(4, 1), (4, 2), (16, 1), (16, 4)])
@@ -305,7 +306,9 @@ def test_evaluation_sees_every_picture_once_and_whole(ten, batch_size, count):
             assert batch["image"].shape == (batch_size // count, SIZE, SIZE, 3)
             assert batch["index"].dtype == np.int32
             for row in np.flatnonzero(batch["mask"]):
-                assert seen.setdefault(int(batch["index"][row]), batch["image"][row]) is not None
+                index = int(batch["index"][row])
+                assert index not in seen
+                seen[index] = batch["image"][row]
     assert sorted(seen) == list(range(10))
     for index, encoded in enumerate(photographs(10)):
         picture = Image.open(io.BytesIO(encoded)).resize((SIZE, SIZE), Image.Resampling.BICUBIC)

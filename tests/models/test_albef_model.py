@@ -131,6 +131,8 @@ def test_positions_are_interpolated_and_the_class_position_kept():
     inner = np.asarray(larger[0, 1:, 0]).reshape(12, 12)[4:8, 4:8]
     slopes = np.diff(inner, axis=1)  # PyTorch's kernel keeps a plane's slope on the whole only
     assert (slopes > 0).all() and abs(slopes.mean() - 1 / 70) < 2e-3
+    kernel = np.array([0, -27, 225, 67, -9, 0]) / 256  # Keys' with a = -0.75 at a quarter
+    np.testing.assert_allclose(vit.cubic_weights(6, 12)[5], kernel, atol=1e-6)
     np.testing.assert_array_equal(vit.interpolate_positions(positions, 37), positions)
     with pytest.raises(ValueError, match="37 -> 60"):
         vit.interpolate_positions(positions, 60)
