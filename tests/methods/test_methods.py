@@ -137,6 +137,16 @@ def test_wrong_pairs_are_the_most_alike_of_the_rows_own_block():
     assert weight_R.all()
 
 
+def test_one_device_shares_the_keys_that_several_make_again(monkeypatch, full):
+    monkeypatch.setattr(jax, "device_count", lambda: 1)
+    alone = run(configured("softmask"), step=5)
+    for name, value in full[1].items():
+        np.testing.assert_allclose(alone[1][name], value, rtol=1e-4, atol=1e-5, err_msg=name)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-2, atol=1e-5), alone[3], full[3]
+    )
+
+
 def test_distillation_ramps_up_over_the_first_epoch():
     config = configured("albef")
     weights = [albef.distill_weight(config, step, 10) for step in (0, 5, 10, 50)]
@@ -182,13 +192,16 @@ def test_relevance_follows_finite_differences_of_the_match_score():
     def score(probe):
         return model.match_logits(params, model.fuse(params, keys, t, mask, probe=probe, **call)[0])
 
-    g, word, patch, step = 1, 2, 5, 1e-2
+    behind_the_first = np.asarray(relevance[:, 1:])  # of words; where it is far from 0
+    g, word, patch = np.unravel_index(behind_the_first.argmax(), behind_the_first.shape)
+    word, step = word + 1, 1e-2
     expected = 0.0
     for head in range(2):
         nudge = jnp.zeros(attention.shape).at[g, head, word, 1 + patch].set(step)
         slope = (score(nudge) - score(-nudge))[g, 1] / (2 * step)
         expected += max(float(slope), 0.0) * float(attention[g, head, word, 1 + patch]) / 2
-    np.testing.assert_allclose(relevance[g, word, patch], expected, rtol=0.02, atol=1e-7)
+    np.testing.assert_allclose(relevance[g, word, patch], expected, rtol=0.02)
+    assert expected > 1e-3
 
 
 def test_different_words_look_at_different_patches():
