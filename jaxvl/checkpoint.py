@@ -144,7 +144,7 @@ def _restore(manager, items, *, step, directory):
     args = {name: ocp.args.StandardRestore(item) for name, item in items.items()}
     try:
         return manager.restore(step, args=ocp.args.Composite(**args))
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # Orbax raises bare ones where a file is not whole
         raise UserError(
             f"checkpoint {directory / str(step)} cannot be read: {_first_line(error)}"
         ) from error

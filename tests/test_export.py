@@ -4,6 +4,7 @@ import ast
 import errno
 import functools
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -241,6 +242,13 @@ def test_a_full_disk_leaves_nothing(softmask_run, tmp_path, quick, monkeypatch, 
     quick(softmask_run)
     monkeypatch.setitem(export_formats.FORMATS, "torch", export_formats.Format("albef", write))
     assert "the disk is full" in refused(capsys, softmask_run, tmp_path / "out")
+
+
+def test_a_checkpoint_that_is_cut_off_is_named(softmask_run, tmp_path, capsys):
+    run = shutil.copytree(softmask_run, tmp_path / "run")
+    for file in (run / "checkpoints" / "3" / "params").rglob("d/*"):
+        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    assert "checkpoints/3 cannot be read" in refused(capsys, run, tmp_path / "out")
 
 
 def test_a_place_that_cannot_be_written_is_named(softmask_run, tmp_path, quick, capsys):
