@@ -71,7 +71,7 @@ def _model():
         temperature=0.07,  # at the start; learned
         temperature_range=(0.001, 0.5),  # ALBEF's; CLIP's logit scale stays in [0, ln 100]
         scan_layers=True,  # compile one layer instead of all; the parameters are the same
-        remat=False,  # recompute a layer's activations in the backward pass: less memory
+        remat=False,  # the backward pass recomputes all but dense products: half the memory
         product_dtype="float32",  # inputs of matrix products; they accumulate in float32
         activation_dtype="float32",  # between the products
         image=dict(

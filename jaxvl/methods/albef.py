@@ -31,12 +31,16 @@ class Encoded(NamedTuple):
 
 
 class Pairs(NamedTuple):
-    """Picture-text pairs for the fusion encoder; `keep_GxN` None attenuates nothing."""
+    """Picture-text pairs for the fusion encoder; `keep_GxN` None attenuates nothing.
+
+    rows_G: which of the pictures each text is paired with; None: every one with its own.
+    """
 
     image_keys: object
     t_GxLxD: jax.Array
     mask_GxL: jax.Array
     keep_GxN: jax.Array | None
+    rows_G: jax.Array | None = None
 
 
 def make(config, model, *, steps_per_epoch):
@@ -185,26 +189,35 @@ def draw_pairs(config, model, params, online, image_keys, batch, similarity, key
     image_G, image_found_G = draw("itm_image", logits_t2i)
     mask = batch["token_mask"]
     wrong_text = Pairs(image_keys, take(online.t_GxLxD, text_G), take(mask, text_G), None)
-    # The tokens are gathered and not their keys: across devices that is a twelfth of the traffic.
-    wrong_keys = model.image_keys(params, take(online.v_GxNxD, image_G))
-    wrong_image = Pairs(wrong_keys, online.t_GxLxD, mask, None)
+    if jax.device_count() == 1:
+        wrong_image = Pairs(image_keys, online.t_GxLxD, mask, None, rows_G=image_G)
+    else:  # across devices, tokens are a twelfth of the traffic of their keys in all layers
+        wrong_keys = model.image_keys(params, take(online.v_GxNxD, image_G))
+        wrong_image = Pairs(wrong_keys, online.t_GxLxD, mask, None)
     weight_R = jnp.concatenate([text_found_G, image_found_G]).astype(jnp.float32)
     return join([wrong_text, wrong_image]), weight_R
 
 
 def join(pairs):
-    """Returns several Pairs as one."""
-    keep = None
+    """Returns several Pairs as one; where one has rows_G, all are of the same pictures."""
+    keep, rows, image_keys = None, None, [one.image_keys for one in pairs]
     if any(one.keep_GxN is not None for one in pairs):
         keep = jnp.concatenate([_keep(one) for one in pairs])
+    if any(one.rows_G is not None for one in pairs):
+        image_keys, rows = image_keys[0], jnp.concatenate([_rows(one) for one in pairs])
+    else:
+        image_keys = jax.tree.map(lambda *parts: jnp.concatenate(parts, axis=1), *image_keys)
     return Pairs(
-        image_keys=jax.tree.map(
-            lambda *parts: jnp.concatenate(parts, axis=1), *(one.image_keys for one in pairs)
-        ),
+        image_keys=image_keys,
         t_GxLxD=jnp.concatenate([one.t_GxLxD for one in pairs]),
         mask_GxL=jnp.concatenate([one.mask_GxL for one in pairs]),
         keep_GxN=keep,
+        rows_G=rows,
     )
+
+
+def _rows(pairs):
+    return jnp.arange(pairs.t_GxLxD.shape[0]) if pairs.rows_G is None else pairs.rows_G
 
 
 def _keep(pairs):
@@ -220,8 +233,11 @@ def fuse_together(model, params, pairs, key, *, first_only):
     """
     rows = [one.t_GxLxD.shape[0] for one in pairs]
     one = join(pairs) if len(pairs) > 1 else pairs[0]
+    image_keys = one.image_keys
+    if one.rows_G is not None:
+        image_keys = image_keys._replace(rows_R=one.rows_G)
     states, _ = model.fuse(
-        params, one.image_keys, one.t_GxLxD, one.mask_GxL,
+        params, image_keys, one.t_GxLxD, one.mask_GxL,
         key=key, keep_GxN=one.keep_GxN, probe=None, layer=None,
         first_only=first_only,
     )  # fmt: skip

@@ -41,11 +41,13 @@ class ImageKeys(NamedTuple):
     """Cross-attention keys and values of every fusion layer, before their bias: [l, G, N, D].
 
     They are linear in the image tokens, so an attenuated token has attenuated keys and values, and
-    every fusion pass over the same picture shares them.
+    every fusion pass over the same picture shares them. rows_R: the picture that each text attends
+    to, where that is not text r to picture r.
     """
 
     keys: jax.Array
     values: jax.Array
+    rows_R: jax.Array | None = None
 
 
 class Embeddings(nn.Module):
@@ -214,9 +216,14 @@ def make_bert(sizes, *, image_width, numerics, scan, remat):
                            for n in ("key", "value")))
 
     def fuse(params, image, t_GxLxD, mask_GxL, *, key, keep_GxN, probe, layer, first_only):
+        rows_R, image = image.rows_R, image._replace(rows_R=None)
+
+        def pictures(image_l):
+            return image_l if rows_R is None else jax.tree.map(lambda x: x[rows_R], image_l)
+
         def plain(p, t, key_l, image_l, queries=None):
             call = {"key": key_l, "keep_GxN": keep_GxN, "probe": None, "queries": queries}
-            return fusion_layer.apply({"params": p}, t, mask_GxL, image_l, **call)[0]
+            return fusion_layer.apply({"params": p}, t, mask_GxL, pictures(image_l), **call)[0]
 
         key = _stream(key, "fusion")
         if layer is None and not first_only:
@@ -228,8 +235,9 @@ def make_bert(sizes, *, image_width, numerics, scan, remat):
         if layer is None:  # what the last layer makes of the other tokens reaches nobody
             return plain(here[0], t, keys[1], here[1], queries=1), None
         t, attention = fusion_layer.apply(
-            {"params": here[0]}, t, mask_GxL, here[1], key=keys[1], keep_GxN=keep_GxN, probe=probe
-        )
+            {"params": here[0]}, t, mask_GxL, pictures(here[1]), key=keys[1], keep_GxN=keep_GxN,
+            probe=probe,
+        )  # fmt: skip
         return stack(plain, after[0], t, key=keys[2], extra=after[1]), attention
 
     def word_logits(params, t_GxLxD):

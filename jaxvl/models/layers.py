@@ -10,6 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.ad_checkpoint import checkpoint_name
 
 from jaxvl.ops.dot import product
 from jaxvl.ops.rng import keep_mask, stream
@@ -21,6 +22,11 @@ KERNEL = nn.initializers.lecun_normal()
 # What a post-norm layer adds starts at a third of what it is added to: at full size every layer
 # halves what is left of the words, and a stack of four hardly learns to fill in a masked one.
 SMALL_KERNEL = nn.initializers.variance_scaling(0.1, "fan_in", "truncated_normal")
+
+
+# What the backward pass does not make again when layers are recomputed: it cost the most, and is
+# small beside all that follows from it (attention weights, what activations and norms leave).
+KEPT = "dense"
 
 
 class Numerics(NamedTuple):
@@ -58,7 +64,8 @@ class Dense(nn.Module):
         y = product("ri,io->ro", rows, kernel, dtype=self.numerics.product)
         if self.use_bias:
             y = y + self.param("bias", nn.initializers.zeros, (self.features,))[None]
-        return y.reshape(*x.shape[:-1], self.features).astype(self.numerics.activation)
+        y = y.reshape(*x.shape[:-1], self.features).astype(self.numerics.activation)
+        return checkpoint_name(y, KEPT)
 
 
 class Mlp(nn.Module):
@@ -112,7 +119,7 @@ def attention_weights(
 def attend(attention_GxhxLxM, value_GxhxMxd, numerics):
     """Returns [G, L, D]: the values' mean under the attention, heads joined."""
     mixed = product("GhLM,GhMd->GhLd", attention_GxhxLxM, value_GxhxMxd, dtype=numerics.product)
-    return join_heads(mixed).astype(numerics.activation)
+    return checkpoint_name(join_heads(mixed).astype(numerics.activation), KEPT)
 
 
 def join_heads(x_GxhxLxd):
@@ -164,11 +171,15 @@ def run_stack(layer, params, x, *, key, scan, remat, extra=None):
     """Returns x after every layer: `layer(params_l, x, key_l, extra_l) -> x`.
 
     params, extra: trees with a leading axis of layers. scan: compile one layer instead of all of
-    them; remat: recompute a layer in the backward pass. The result does not depend on either.
+    them; remat: recompute all of a layer but its dense products in the backward pass. The result
+    does not depend on either.
     """
     layers = jax.tree.leaves(params)[0].shape[0]
     keys = None if key is None else jax.random.split(key, layers)
-    apply = jax.checkpoint(layer) if remat else layer
+    apply = layer
+    if remat:
+        policy = jax.checkpoint_policies.save_only_these_names(KEPT)
+        apply = jax.checkpoint(layer, policy=policy, prevent_cse=not scan)
     inputs = (params, keys, extra)
     if scan:
         return lax.scan(lambda x, one: (apply(one[0], x, one[1], one[2]), None), x, inputs)[0]
