@@ -3,16 +3,19 @@
     python benchmarks/step.py --config configs/coco_softmask.py --batch_size 8
 
 Each method and precision runs in a process of its own, one after the other, on random pictures and
-captions; the last line is one JSON object. The peak is that of a large float32 matrix product in
-the same process.
+captions; the last line is one JSON object. The peak is that of a large matrix product in the same
+process. With --torch, ALBEF's step in plain PyTorch (step_torch.py) is measured before each and
+after the last, so that a machine whose speed drifts is no one's advantage.
 """
 
 import argparse
 import json
 import resource
+import statistics
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 
 def main():
@@ -21,14 +24,37 @@ def main():
         print(json.dumps(measure(arguments, *arguments.one.split(","))))
         return
     rows = {}
-    for dtype in arguments.dtypes.split(","):
-        for method in arguments.methods.split(","):
-            one = [sys.executable, __file__, *sys.argv[1:], "--one", f"{method},{dtype}"]
-            output = subprocess.run(one, check=True, stdout=subprocess.PIPE, text=True).stdout
-            row = json.loads(output.splitlines()[-1])
-            print(f"{method:9} {dtype:9} " + "  ".join(f"{k} {v:.4g}" for k, v in row.items()))
-            rows[f"{method}/{dtype}"] = row
+    ones = [(m, d) for d in arguments.dtypes.split(",") for m in arguments.methods.split(",")]
+    before = run_peer(arguments)
+    for method, dtype in ones:
+        row = run([__file__, *sys.argv[1:], "--one", f"{method},{dtype}"], f"{method} {dtype}")
+        rows[f"{method}/{dtype}"] = row
+        if arguments.torch:
+            after = run_peer(arguments)
+            peer = (before["seconds_a_step"] + after["seconds_a_step"]) / 2
+            row["seconds_of_torch"], row["ratio_to_torch"] = peer, row["seconds_a_step"] / peer
+            print(f"  {row['ratio_to_torch']:.3f} x the time of ALBEF in PyTorch")
+            rows["torch"] = before = after
     print(json.dumps(rows))
+
+
+def run_peer(arguments):
+    """Returns the figures of step_torch.py, or None where it was not asked for."""
+    if not arguments.torch:
+        return None
+    peer = str(Path(__file__).with_name("step_torch.py"))
+    sizes = ["--batch_size", str(arguments.batch_size), "--steps", str(arguments.steps)]
+    return run([peer, *sizes], "torch")
+
+
+def run(command, name):
+    """Returns the figures that a script's last line has, and prints them."""
+    output = subprocess.run(
+        [sys.executable, *command], check=True, stdout=subprocess.PIPE, text=True
+    ).stdout
+    row = json.loads(output.splitlines()[-1])
+    print(f"{name:18} " + "  ".join(f"{k} {v:.4g}" for k, v in row.items()), flush=True)
+    return row
 
 
 def _arguments():
@@ -38,8 +64,9 @@ def _arguments():
     parser.add_argument("--steps", type=int, default=3, help="timed after one that is not")
     parser.add_argument("--methods", default="albef,softmask")
     parser.add_argument("--dtypes", default="float32,bfloat16")
-    parser.add_argument("--scan", choices=("true", "false"), default="true")
-    parser.add_argument("--remat", choices=("true", "false"), default="false")
+    parser.add_argument("--scan", choices=("true", "false"), help="default: as the experiment")
+    parser.add_argument("--remat", choices=("true", "false"), help="default: as the experiment")
+    parser.add_argument("--torch", action="store_true", help="take turns with PyTorch")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -49,23 +76,28 @@ def measure(arguments, method, dtype):
     import jax
     from benchmarks_common import load_config, make_step, random_batch, unrolled_flops
 
+    from jaxvl.step import compile_step
+
     config = load_config(arguments.config, method=method, batch_size=arguments.batch_size)
     config.model.product_dtype = dtype
-    config.model.scan_layers = arguments.scan == "true"
-    config.model.remat = arguments.remat == "true"
+    for key, value in (("scan_layers", arguments.scan), ("remat", arguments.remat)):
+        if value is not None:
+            config.model[key] = value == "true"
     state, step, abstract = make_step(config)
     batch = random_batch(config)
     start = time.perf_counter()
-    compiled = step.lower(abstract, batch).compile()
+    compiled = compile_step(step, abstract, batch)
     compile_seconds = time.perf_counter() - start
     flops = unrolled_flops(config)
     state, metrics = compiled(state, batch)
     jax.block_until_ready(metrics)
-    start = time.perf_counter()
+    steps = []
     for _ in range(arguments.steps):
+        start = time.perf_counter()
         state, metrics = compiled(state, batch)
-    jax.block_until_ready((state, metrics))
-    seconds = (time.perf_counter() - start) / arguments.steps
+        jax.block_until_ready((state, metrics))
+        steps.append(time.perf_counter() - start)
+    seconds = statistics.median(steps)
     # Read here: the matrices of the peak's measurement must not count.
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     peak = peak_gflops(dtype)

@@ -11,6 +11,7 @@ from jaxvl.checkpoint import Checkpoints
 from jaxvl.data.batches import prefetch
 from jaxvl.metrics import Clock, Means, Writer, duration, progress_line
 from jaxvl.nonfinite import NonFinite, is_finite, write_bundle
+from jaxvl.step import compile_step
 from jaxvl.stopping import Stop
 
 
@@ -110,7 +111,7 @@ def _is_due(done, every_steps, config):
 def _compile(training, batch):
     _say("compiling the training step")
     start = time.monotonic()
-    compiled = training.train_step.lower(training.abstract, batch).compile()
+    compiled = compile_step(training.train_step, training.abstract, batch)
     _say(f"compiled in {duration(time.monotonic() - start)}")
     return compiled
 
