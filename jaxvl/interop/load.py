@@ -124,7 +124,7 @@ def load_weights(config, sources, *, model, mesh):
             report.interpolated.append((path, source.path))
         else:
             report.loaded.append((path, source.path))
-        leaves[path] = _place(array.astype(shapes[path].dtype, copy=False), placed[path])
+        leaves[path] = _place(array, placed[path])
     params = jax.tree_util.tree_map_with_path(
         lambda path, _: leaves[sharding.path_name(path)], tree
     )

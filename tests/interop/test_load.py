@@ -143,6 +143,7 @@ def test_converted_folder_is_a_start_that_says_all_by_itself(clip_folder, tmp_pa
     assert (config.method, config.model.activation) == ("clip", "quick_gelu")
     assert config.model.image.norm_epsilon == 1e-3 and config.data.image_size == 16
     assert config.data.tokenizer == str(out / "tokenizer.json") and config.model.init == ""
+    assert config.data.token_lengths == convert.TOKEN_LENGTHS
     assert config.model.text.end_token == hf.WORDS - 1
     assert len(json.loads((out / "init.json").read_text())["loaded"]) > 20
     assert sorted(os.listdir(tmp_path)) == ["run"]
