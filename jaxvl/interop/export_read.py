@@ -66,14 +66,18 @@ def _fused(model, prepare):
 
 
 def read_hf(folder, exported):
-    """Returns {quantity: array} of CLIPModel and CLIPProcessor, loaded from the folder."""
+    """Returns {quantity: array} of CLIPModel and CLIPProcessor, loaded from the folder.
+
+    Pictures are resized by Pillow: torchvision, which transformers prefers where it is installed,
+    is up to one level of 255 off.
+    """
     import torch
     from transformers import CLIPModel, CLIPProcessor
 
     model, told = CLIPModel.from_pretrained(folder, output_loading_info=True)
     if any(told.values()):
         raise KeyError(f"{folder}: {told}")
-    inputs = _processed(CLIPProcessor.from_pretrained(folder), exported)
+    inputs = _processed(CLIPProcessor.from_pretrained(folder, backend="pil"), exported)
     model.eval()
     with torch.no_grad():
         found = model(**inputs)

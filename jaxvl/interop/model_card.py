@@ -25,7 +25,8 @@ model.load_state_dict(torch.load("FOLDER/ALBEF.pth", weights_only=True)["model"]
     "hf": '''from PIL import Image
 from transformers import CLIPModel, CLIPProcessor
 
-model, processor = (one.from_pretrained("FOLDER") for one in (CLIPModel, CLIPProcessor))
+model = CLIPModel.from_pretrained("FOLDER")
+processor = CLIPProcessor.from_pretrained("FOLDER", backend="pil")  # torchvision resizes otherwise
 inputs = processor(text=["a dog in the snow"], images=Image.open("photo.jpg"), padding=True,
                    truncation=True, return_tensors="pt")
 print(model(**inputs).logits_per_image)''',
