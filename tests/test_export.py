@@ -3,6 +3,7 @@
 import ast
 import errno
 import functools
+import io
 import json
 import shutil
 import sys
@@ -242,6 +243,27 @@ def test_a_full_disk_leaves_nothing(softmask_run, tmp_path, quick, monkeypatch, 
     quick(softmask_run)
     monkeypatch.setitem(export_formats.FORMATS, "torch", export_formats.Format("albef", write))
     assert "the disk is full" in refused(capsys, softmask_run, tmp_path / "out")
+
+
+def test_a_disk_that_fills_up_under_torch_leaves_nothing(softmask_run, tmp_path, quick, monkeypatch,
+                                                        capsys):  # fmt: skip
+    """Torch closes its archive after the failed write, fails again, and tells of that alone."""
+    import builtins
+
+    class Full(io.RawIOBase):
+        def writable(self):
+            return True
+
+        def write(self, data):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    def opened(path, *arguments, **keys):
+        return Full() if str(path).endswith(".pth") else open_file(path, *arguments, **keys)
+
+    quick(softmask_run)
+    open_file = builtins.open
+    monkeypatch.setattr(builtins, "open", opened)
+    assert "the disk is full" in refused(capsys, softmask_run, tmp_path / "out", form="albef")
 
 
 def test_a_checkpoint_that_is_cut_off_is_named(softmask_run, tmp_path, capsys):

@@ -158,9 +158,12 @@ def locked_partial(directory):
 
 
 def is_disk_full(error):
-    """Whether an exception, of whatever library, says that there is no room left."""
+    """Whether an exception of whatever library, or what it came from, says there is no room."""
+    if error is None:
+        return False
     full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
-    return full or "No space left on device" in str(error) or "quota exceeded" in str(error)
+    told = "No space left on device" in str(error) or "quota exceeded" in str(error)
+    return full or told or is_disk_full(error.__cause__ or error.__context__)
 
 
 def _tfds():

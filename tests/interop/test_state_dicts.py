@@ -120,7 +120,8 @@ def test_checkpoint_of_albef_gives_the_same_states_embeddings_and_logits(albef):
 
 
 @pytest.mark.parametrize(
-    "what", ["published", "wrapped", "twins", "queues", "parallel", "downstream", "downstream queues"]
+    "what",
+    ["published", "wrapped", "twins", "queues", "parallel", "downstream", "downstream queues"],
 )
 def test_every_variant_of_a_checkpoint_reads_to_the_same_parameters(
     albef, expected, tmp_path, what
@@ -147,8 +148,8 @@ def test_every_variant_of_a_checkpoint_reads_to_the_same_parameters(
     jax.tree.map(np.testing.assert_array_equal, params, expected)
     unread = {what for what, _, _ in report.unread}
     assert unread == {
-        "published": {"momentum twins", "queues"}, "twins": {"momentum twins"}, "queues": {"queues"}, "downstream": {"momentum twins"},
-        "downstream queues": {"queues"},
+        "published": {"momentum twins", "queues"}, "twins": {"momentum twins"},
+        "queues": {"queues"}, "downstream": {"momentum twins"}, "downstream queues": {"queues"},
     }.get(what, set())  # fmt: skip
     assert not report.left_over
 
