@@ -12,6 +12,7 @@ from jax import lax
 from jax.sharding import PartitionSpec as P
 
 from jaxvl.losses import contrastive, itm, mlm
+from jaxvl.models import bert
 from jaxvl.models.albef import MATCH
 from jaxvl.ops.rng import stream
 from jaxvl.types import Method
@@ -33,14 +34,14 @@ class Encoded(NamedTuple):
 class Pairs(NamedTuple):
     """Picture-text pairs for the fusion encoder; `keep_GxN` None attenuates nothing.
 
-    rows_G: which of the pictures each text is paired with; None: every one with its own.
+    rows_BxPxg: which picture each text is paired with (bert.ImageKeys); None: each with its own.
     """
 
-    image_keys: object
+    image_keys: bert.ImageKeys
     t_GxLxD: jax.Array
     mask_GxL: jax.Array
     keep_GxN: jax.Array | None
-    rows_G: jax.Array | None = None
+    rows_BxPxg: jax.Array | None = None
 
 
 def make(config, model, *, steps_per_epoch):
@@ -64,8 +65,7 @@ def make(config, model, *, steps_per_epoch):
             model, params, [Pairs(image_keys, online.t_GxLxD, mask, None)], stream(key, "positive"),
             first_only=False,
         )  # fmt: skip
-        wrong, weight_R = draw_pairs(config, model, params, online, image_keys, batch, similarity,
-                                     key)  # fmt: skip
+        wrong, weight_R = draw_pairs(config, online, image_keys, batch, similarity, key)
         masked = Pairs(image_keys, online.words_GxLxD, mask, None)
         negative, words = fuse_together(model, params, [wrong, masked], stream(key, "negative"),
                                         first_only=False)  # fmt: skip
@@ -172,7 +172,7 @@ def contrast_batch(
     return (to_text + to_image) / 2, (logits_i2t, logits_t2i)
 
 
-def draw_pairs(config, model, params, online, image_keys, batch, similarity, key):
+def draw_pairs(config, online, image_keys, batch, similarity, key):
     """Returns the 2G hard negatives, each picture with a wrong text and each text with a wrong
     picture, and their weights: 0 where there was nothing to draw."""
     blocks = config.loss.itm_negative_blocks
@@ -189,35 +189,31 @@ def draw_pairs(config, model, params, online, image_keys, batch, similarity, key
     image_G, image_found_G = draw("itm_image", logits_t2i)
     mask = batch["token_mask"]
     wrong_text = Pairs(image_keys, take(online.t_GxLxD, text_G), take(mask, text_G), None)
-    if jax.device_count() == 1:
-        wrong_image = Pairs(image_keys, online.t_GxLxD, mask, None, rows_G=image_G)
-    else:  # across devices, tokens are a twelfth of the traffic of their keys in all layers
-        wrong_keys = model.image_keys(params, take(online.v_GxNxD, image_G))
-        wrong_image = Pairs(wrong_keys, online.t_GxLxD, mask, None)
+    rows = itm.rows_in_blocks(image_G, blocks=blocks)
+    wrong_image = Pairs(image_keys, online.t_GxLxD, mask, None, rows)
     weight_R = jnp.concatenate([text_found_G, image_found_G]).astype(jnp.float32)
     return join([wrong_text, wrong_image]), weight_R
 
 
 def join(pairs):
-    """Returns several Pairs as one; where one has rows_G, all are of the same pictures."""
-    keep, rows, image_keys = None, None, [one.image_keys for one in pairs]
+    """Returns several Pairs as one; all are of the same pictures."""
+    keep = None
     if any(one.keep_GxN is not None for one in pairs):
         keep = jnp.concatenate([_keep(one) for one in pairs])
-    if any(one.rows_G is not None for one in pairs):
-        image_keys, rows = image_keys[0], jnp.concatenate([_rows(one) for one in pairs])
-    else:
-        image_keys = jax.tree.map(lambda *parts: jnp.concatenate(parts, axis=1), *image_keys)
+    blocks = max(1 if one.rows_BxPxg is None else len(one.rows_BxPxg) for one in pairs)
     return Pairs(
-        image_keys=image_keys,
+        image_keys=pairs[0].image_keys,
         t_GxLxD=jnp.concatenate([one.t_GxLxD for one in pairs]),
         mask_GxL=jnp.concatenate([one.mask_GxL for one in pairs]),
         keep_GxN=keep,
-        rows_G=rows,
+        rows_BxPxg=jnp.concatenate([_rows(one, blocks) for one in pairs], axis=1),
     )
 
 
-def _rows(pairs):
-    return jnp.arange(pairs.t_GxLxD.shape[0]) if pairs.rows_G is None else pairs.rows_G
+def _rows(pairs, blocks):
+    if pairs.rows_BxPxg is not None:
+        return pairs.rows_BxPxg
+    return itm.rows_in_blocks(jnp.arange(pairs.t_GxLxD.shape[0]), blocks=blocks)
 
 
 def _keep(pairs):
@@ -233,9 +229,7 @@ def fuse_together(model, params, pairs, key, *, first_only):
     """
     rows = [one.t_GxLxD.shape[0] for one in pairs]
     one = join(pairs) if len(pairs) > 1 else pairs[0]
-    image_keys = one.image_keys
-    if one.rows_G is not None:
-        image_keys = image_keys._replace(rows_R=one.rows_G)
+    image_keys = one.image_keys._replace(rows_BxPxg=one.rows_BxPxg)
     states, _ = model.fuse(
         params, image_keys, one.t_GxLxD, one.mask_GxL,
         key=key, keep_GxN=one.keep_GxN, probe=None, layer=None,

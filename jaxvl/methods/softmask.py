@@ -57,8 +57,7 @@ def make(config, model, *, steps_per_epoch, hard=None):
         )  # fmt: skip
         image_keys = model.image_keys(params, online.v_GxNxD)
         positive = match(model, params, image_keys, online.t_GxLxD, mask, options, key)
-        wrong, weight_R = albef.draw_pairs(config, model, params, online, image_keys, batch,
-                                           similarity, key)  # fmt: skip
+        wrong, weight_R = albef.draw_pairs(config, online, image_keys, batch, similarity, key)
         if hard:
             wrong, weight_R = hard.pairs(wrong, weight_R, false, online, image_keys,
                                          params["temperature"], key)  # fmt: skip

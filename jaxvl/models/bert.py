@@ -41,13 +41,27 @@ class ImageKeys(NamedTuple):
     """Cross-attention keys and values of every fusion layer, before their bias: [l, G, N, D].
 
     They are linear in the image tokens, so an attenuated token has attenuated keys and values, and
-    every fusion pass over the same picture shares them. rows_R: the picture that each text attends
-    to, where that is not text r to picture r.
+    every fusion pass over the same picture shares them. rows_BxPxg: P texts a picture in the order
+    of the batch, each attending to a picture of its own block of g = G / B; None: to its own.
     """
 
     keys: jax.Array
     values: jax.Array
-    rows_R: jax.Array | None = None
+    rows_BxPxg: jax.Array | None = None
+
+    def taken(self):
+        """Returns [P * G, N, D] keys and values: of one layer, of the picture of each text."""
+        if self.rows_BxPxg is None:
+            return self
+
+        def take(x_GxNxD):
+            blocks, parts, size = self.rows_BxPxg.shape
+            x_BxgxNxD = x_GxNxD.reshape(blocks, size, *x_GxNxD.shape[1:])
+            # Block by block: with a block on each device, nothing goes from one to another.
+            x_PxBxgxNxD = jax.vmap(lambda x, rows: x[rows], out_axes=1)(x_BxgxNxD, self.rows_BxPxg)
+            return x_PxBxgxNxD.reshape(parts * blocks * size, *x_GxNxD.shape[1:])
+
+        return ImageKeys(take(self.keys), take(self.values))
 
 
 class Embeddings(nn.Module):
@@ -216,10 +230,10 @@ def make_bert(sizes, *, image_width, numerics, scan, remat):
                            for n in ("key", "value")))
 
     def fuse(params, image, t_GxLxD, mask_GxL, *, key, keep_GxN, probe, layer, first_only):
-        rows_R, image = image.rows_R, image._replace(rows_R=None)
+        rows, image = image.rows_BxPxg, image._replace(rows_BxPxg=None)
 
         def pictures(image_l):
-            return image_l if rows_R is None else jax.tree.map(lambda x: x[rows_R], image_l)
+            return image_l._replace(rows_BxPxg=rows).taken()
 
         def plain(p, t, key_l, image_l, queries=None):
             call = {"key": key_l, "keep_GxN": keep_GxN, "probe": None, "queries": queries}
