@@ -17,12 +17,15 @@ import sys
 import time
 from pathlib import Path
 
+from jaxvl import host_memory
+
 
 def main():
     arguments = _arguments()
     if arguments.one:
         print(json.dumps(measure(arguments, *arguments.one.split(","))))
         return
+    host_memory.use_huge_pages()  # and so do all processes that are measured
     rows = {}
     ones = [(m, d) for d in arguments.dtypes.split(",") for m in arguments.methods.split(",")]
     before = run_peer(arguments)

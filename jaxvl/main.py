@@ -6,6 +6,7 @@ from pathlib import Path
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from jaxvl import host_memory
 from jaxvl.errors import UserError
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment, FILE.py or FILE.py:ARG.")
@@ -77,4 +78,5 @@ def parse(argv):
 
 
 if __name__ == "__main__":
+    host_memory.use_huge_pages()
     app.run(main, flags_parser=parse)

@@ -1,11 +1,10 @@
 """One training step: loss, gradient, update, constraints, running mean. Pure, jitted, donated."""
 
-import ctypes
-
 import jax
 import jax.numpy as jnp
 import optax
 
+from jaxvl import host_memory
 from jaxvl.state import TrainState
 from jaxvl.trimming import at_length
 
@@ -62,10 +61,7 @@ def compile_step(train_step, abstract, batch):
     """Returns the step compiled for batches of this shape, the compiler's own memory given back."""
     options = CPU_OPTIONS if jax.default_backend() == "cpu" else None
     compiled = train_step.lower(abstract, batch).compile(compiler_options=options)
-    # At published size it is a gigabyte, freed but kept by the C library (glibc) for later.
-    give_back = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if give_back is not None:
-        give_back(0)
+    host_memory.give_back()  # at published size a gigabyte that the C library would keep
     return compiled
 
 
