@@ -24,21 +24,17 @@ PROCESS_ID = flags.DEFINE_integer("process_id", None, "With --coordinator: from 
 def main(_):
     """Runs what the flags ask for; what a person can put right is one line and exit code 2."""
     try:
-        sys.exit(_run())
+        config = None if REPLAY.value else _config()
+        logging.set_verbosity(logging.ERROR)  # absl's own level shows all that JAX and TFDS report
+        _connect()
+        from jaxvl import evaluation, nonfinite, train
+
+        if REPLAY.value:
+            sys.exit(int(not nonfinite.replay(REPLAY.value)))
+        run = evaluation.evaluate_only if EVAL_ONLY.value else train.train
+        sys.exit(run(config, WORKDIR.value or _default_workdir()))
     except UserError as error:
         _refuse(error)
-
-
-def _run():
-    config = None if REPLAY.value else _config()
-    logging.set_verbosity(logging.ERROR)  # absl's own level shows all that JAX and TFDS report
-    _connect()
-    from jaxvl import evaluation, nonfinite, train
-
-    if REPLAY.value:
-        return int(not nonfinite.replay(REPLAY.value))
-    run = evaluation.evaluate_only if EVAL_ONLY.value else train.train
-    return run(config, WORKDIR.value or _default_workdir())
 
 
 def _config():

@@ -25,15 +25,10 @@ def draw_negatives(key, similarity_GxG, same_GxG, *, blocks):
 
 def take_rows(x, index_G, *, blocks):
     """Returns x[index_G] where every index lies in its row's own block: no talk across blocks."""
-    local_Bx1xg = rows_in_blocks(index_G, blocks=blocks)
-    parts = x.reshape(blocks, -1, *x.shape[1:])
-    return jax.vmap(lambda part, index: part[index])(parts, local_Bx1xg[:, 0]).reshape(x.shape)
-
-
-def rows_in_blocks(index_G, *, blocks):
-    """Returns [B, 1, g]: indices that lie in their row's own block, counted from its start."""
-    size = index_G.shape[0] // blocks
-    return (index_G.reshape(blocks, size) - size * jnp.arange(blocks)[:, None])[:, None]
+    rows = x.shape[0] // blocks
+    local = index_G.reshape(blocks, rows) - rows * jnp.arange(blocks)[:, None]
+    parts = x.reshape(blocks, rows, *x.shape[1:])
+    return jax.vmap(lambda part, index: part[index])(parts, local).reshape(x.shape)
 
 
 def cross_entropy(logits_RxC, label):

@@ -32,16 +32,12 @@ class Encoded(NamedTuple):
 
 
 class Pairs(NamedTuple):
-    """Picture-text pairs for the fusion encoder; `keep_GxN` None attenuates nothing.
-
-    rows_BxPxg: which picture each text is paired with (bert.ImageKeys); None: each with its own.
-    """
+    """Picture-text pairs for the fusion encoder; `keep_GxN` None attenuates nothing."""
 
     image_keys: bert.ImageKeys
     t_GxLxD: jax.Array
     mask_GxL: jax.Array
     keep_GxN: jax.Array | None
-    rows_BxPxg: jax.Array | None = None
 
 
 def make(config, model, *, steps_per_epoch):
@@ -65,12 +61,14 @@ def make(config, model, *, steps_per_epoch):
             model, params, [Pairs(image_keys, online.t_GxLxD, mask, None)], stream(key, "positive"),
             first_only=False,
         )  # fmt: skip
-        wrong, weight_R = draw_pairs(config, online, image_keys, batch, similarity, key)
+        wrong, weight_R = draw_pairs(config, model, params, online, image_keys, batch, similarity,
+                                     key)  # fmt: skip
         masked = Pairs(image_keys, online.words_GxLxD, mask, None)
-        negative, words = fuse_together(model, params, [wrong, masked], stream(key, "negative"),
-                                        first_only=False)  # fmt: skip
+        *negative, words = fuse_together(model, params, [*wrong, masked], stream(key, "negative"),
+                                         first_only=False)  # fmt: skip
 
-        positive_Gx2, negative_Rx2 = (model.match_logits(params, x) for x in (positive, negative))
+        positive_Gx2 = model.match_logits(params, positive)
+        negative_Rx2 = model.match_logits(params, jnp.concatenate(negative))
         twin_logits = twin_words(config, model, twins, twin, mask, key)
         words = (model.word_logits(params, words), twin_logits)
         losses = {
@@ -172,9 +170,9 @@ def contrast_batch(
     return (to_text + to_image) / 2, (logits_i2t, logits_t2i)
 
 
-def draw_pairs(config, online, image_keys, batch, similarity, key):
-    """Returns the 2G hard negatives, each picture with a wrong text and each text with a wrong
-    picture, and their weights: 0 where there was nothing to draw."""
+def draw_pairs(config, model, params, online, image_keys, batch, similarity, key):
+    """Returns the hard negatives, [Pairs, Pairs]: each picture with a wrong text, each text with a
+    wrong picture; and their weights [2G]: 0 where there was nothing to draw."""
     blocks = config.loss.itm_negative_blocks
     same_GxG = batch["image_id"][:, None] == batch["image_id"][None, :]
     logits_i2t, logits_t2i = lax.stop_gradient(similarity)
@@ -189,37 +187,11 @@ def draw_pairs(config, online, image_keys, batch, similarity, key):
     image_G, image_found_G = draw("itm_image", logits_t2i)
     mask = batch["token_mask"]
     wrong_text = Pairs(image_keys, take(online.t_GxLxD, text_G), take(mask, text_G), None)
-    rows = itm.rows_in_blocks(image_G, blocks=blocks)
-    wrong_image = Pairs(image_keys, online.t_GxLxD, mask, None, rows)
+    # The tokens are gathered and not their keys: across devices that is a twelfth of the traffic.
+    wrong_keys = model.image_keys(params, take(online.v_GxNxD, image_G))
+    wrong_image = Pairs(wrong_keys, online.t_GxLxD, mask, None)
     weight_R = jnp.concatenate([text_found_G, image_found_G]).astype(jnp.float32)
-    return join([wrong_text, wrong_image]), weight_R
-
-
-def join(pairs):
-    """Returns several Pairs as one; all are of the same pictures."""
-    keep = None
-    if any(one.keep_GxN is not None for one in pairs):
-        keep = jnp.concatenate([_keep(one) for one in pairs])
-    blocks = max(1 if one.rows_BxPxg is None else len(one.rows_BxPxg) for one in pairs)
-    return Pairs(
-        image_keys=pairs[0].image_keys,
-        t_GxLxD=jnp.concatenate([one.t_GxLxD for one in pairs]),
-        mask_GxL=jnp.concatenate([one.mask_GxL for one in pairs]),
-        keep_GxN=keep,
-        rows_BxPxg=jnp.concatenate([_rows(one, blocks) for one in pairs], axis=1),
-    )
-
-
-def _rows(pairs, blocks):
-    if pairs.rows_BxPxg is not None:
-        return pairs.rows_BxPxg
-    return itm.rows_in_blocks(jnp.arange(pairs.t_GxLxD.shape[0]), blocks=blocks)
-
-
-def _keep(pairs):
-    if pairs.keep_GxN is not None:
-        return pairs.keep_GxN
-    return jnp.ones((pairs.t_GxLxD.shape[0], jax.tree.leaves(pairs.image_keys)[0].shape[2]))
+    return [wrong_text, wrong_image], weight_R
 
 
 def fuse_together(model, params, pairs, key, *, first_only):
@@ -227,15 +199,24 @@ def fuse_together(model, params, pairs, key, *, first_only):
 
     first_only: of the first token alone, [G, 1, D], which is all that matching reads.
     """
-    rows = [one.t_GxLxD.shape[0] for one in pairs]
-    one = join(pairs) if len(pairs) > 1 else pairs[0]
-    image_keys = one.image_keys._replace(rows_BxPxg=one.rows_BxPxg)
+    sets = list({id(one.image_keys): one.image_keys for one in pairs}.values())
+    parts = tuple(next(i for i, x in enumerate(sets) if x is one.image_keys) for one in pairs)
+    keep = None
+    if any(one.keep_GxN is not None for one in pairs):
+        keep = bert.beside([_keep(one) for one in pairs])
     states, _ = model.fuse(
-        params, image_keys, one.t_GxLxD, one.mask_GxL,
-        key=key, keep_GxN=one.keep_GxN, probe=None, layer=None,
-        first_only=first_only,
+        params, bert.Shared(tuple(sets), parts),
+        bert.beside([one.t_GxLxD for one in pairs]), bert.beside([one.mask_GxL for one in pairs]),
+        key=key, keep_GxN=keep, probe=None, layer=None, first_only=first_only,
     )  # fmt: skip
-    return lax.split(states, rows)
+    states_GxPxLxD = states.reshape(-1, len(pairs), *states.shape[1:])
+    return [states_GxPxLxD[:, part] for part in range(len(pairs))]
+
+
+def _keep(pairs):
+    if pairs.keep_GxN is not None:
+        return pairs.keep_GxN
+    return jnp.ones((pairs.t_GxLxD.shape[0], pairs.image_keys.keys.shape[2]))
 
 
 def twin_words(config, model, twins, twin, mask_GxL, key):

@@ -57,11 +57,12 @@ def make(config, model, *, steps_per_epoch, hard=None):
         )  # fmt: skip
         image_keys = model.image_keys(params, online.v_GxNxD)
         positive = match(model, params, image_keys, online.t_GxLxD, mask, options, key)
-        wrong, weight_R = albef.draw_pairs(config, online, image_keys, batch, similarity, key)
+        wrong, weight_R = albef.draw_pairs(config, model, params, online, image_keys, batch,
+                                           similarity, key)  # fmt: skip
         if hard:
             wrong, weight_R = hard.pairs(wrong, weight_R, false, online, image_keys,
                                          params["temperature"], key)  # fmt: skip
-        others = {"negative": wrong}
+        others = {}
         if not augmented:
             others["words"] = albef.Pairs(image_keys, online.words_GxLxD, mask, None)
         if masks:
@@ -69,11 +70,10 @@ def make(config, model, *, steps_per_epoch, hard=None):
                              key, mask_token=config.model.text.mask_token)  # fmt: skip
             others["soft"] = albef.Pairs(image_keys, online.t_GxLxD, mask, soft.keep_GxN)
         states = albef.fuse_together(
-            model, params, list(others.values()), stream(key, "negative"), first_only=augmented
+            model, params, [*wrong, *others.values()], stream(key, "negative"), first_only=augmented
         )
-        states = dict(zip(others, states), positive=positive.states_GxLxD)
-
-        negative_Rx2 = model.match_logits(params, states["negative"])
+        negative_Rx2 = model.match_logits(params, jnp.concatenate(states[: len(wrong)]))
+        states = dict(zip(others, states[len(wrong) :]), positive=positive.states_GxLxD)
         words = model.word_logits(params, states["positive" if augmented else "words"])
         words = (words, albef.twin_words(config, model, twins, twin, mask, key))
         losses = {

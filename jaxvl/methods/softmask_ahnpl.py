@@ -100,4 +100,4 @@ def pairs(wrong, weight_R, texts, online, image_keys, temperature, key):
 
     one = albef.Pairs(image_keys, take(texts.t_GxKxLxD), take(texts.mask_GxKxL), None)
     found_G = texts.valid_GxK.any(-1).astype(weight_R.dtype)
-    return albef.join([wrong, one]), jnp.concatenate([weight_R, found_G])
+    return [*wrong, one], jnp.concatenate([weight_R, found_G])

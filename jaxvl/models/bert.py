@@ -41,27 +41,26 @@ class ImageKeys(NamedTuple):
     """Cross-attention keys and values of every fusion layer, before their bias: [l, G, N, D].
 
     They are linear in the image tokens, so an attenuated token has attenuated keys and values, and
-    every fusion pass over the same picture shares them. rows_BxPxg: P texts a picture in the order
-    of the batch, each attending to a picture of its own block of g = G / B; None: to its own.
+    every fusion pass over the same picture shares them.
     """
 
     keys: jax.Array
     values: jax.Array
-    rows_BxPxg: jax.Array | None = None
 
-    def taken(self):
-        """Returns [P * G, N, D] keys and values: of one layer, of the picture of each text."""
-        if self.rows_BxPxg is None:
-            return self
 
-        def take(x_GxNxD):
-            blocks, parts, size = self.rows_BxPxg.shape
-            x_BxgxNxD = x_GxNxD.reshape(blocks, size, *x_GxNxD.shape[1:])
-            # Block by block: with a block on each device, nothing goes from one to another.
-            x_PxBxgxNxD = jax.vmap(lambda x, rows: x[rows], out_axes=1)(x_BxgxNxD, self.rows_BxPxg)
-            return x_PxBxgxNxD.reshape(parts * blocks * size, *x_GxNxD.shape[1:])
+class Shared(NamedTuple):
+    """Image keys for P texts beside each picture, [G * P] rows in all: text p's are sets[parts[p]].
 
-        return ImageKeys(take(self.keys), take(self.values))
+    P runs fastest, so that whatever belongs to a picture stays on the device that has it.
+    """
+
+    sets: tuple[ImageKeys, ...]
+    parts: tuple[int, ...]
+
+
+def beside(parts):
+    """Returns [G * P, ...]: the rows of P arrays [G, ...] in turn."""
+    return jnp.stack(parts, axis=1).reshape(-1, *parts[0].shape[1:])
 
 
 class Embeddings(nn.Module):
@@ -230,20 +229,22 @@ def make_bert(sizes, *, image_width, numerics, scan, remat):
                            for n in ("key", "value")))
 
     def fuse(params, image, t_GxLxD, mask_GxL, *, key, keep_GxN, probe, layer, first_only):
-        rows, image = image.rows_BxPxg, image._replace(rows_BxPxg=None)
+        sets, parts = image if isinstance(image, Shared) else ((image,), (0,))
 
-        def pictures(image_l):
-            return image_l._replace(rows_BxPxg=rows).taken()
+        def pictures(sets_l):
+            if len(parts) == 1:
+                return sets_l[0]
+            return jax.tree.map(lambda *x: beside([x[part] for part in parts]), *sets_l)
 
-        def plain(p, t, key_l, image_l, queries=None):
+        def plain(p, t, key_l, sets_l, queries=None):
             call = {"key": key_l, "keep_GxN": keep_GxN, "probe": None, "queries": queries}
-            return fusion_layer.apply({"params": p}, t, mask_GxL, pictures(image_l), **call)[0]
+            return fusion_layer.apply({"params": p}, t, mask_GxL, pictures(sets_l), **call)[0]
 
         key = _stream(key, "fusion")
         if layer is None and not first_only:
-            return stack(plain, params["fusion"]["layers"], t_GxLxD, key=key, extra=image), None
+            return stack(plain, params["fusion"]["layers"], t_GxLxD, key=key, extra=sets), None
         apart = sizes.fusion_layers - 1 if layer is None else layer
-        before, here, after = split_stack((params["fusion"]["layers"], image), apart)
+        before, here, after = split_stack((params["fusion"]["layers"], sets), apart)
         keys = [None] * 3 if key is None else list(jax.random.split(key, 3))
         t = stack(plain, before[0], t_GxLxD, key=keys[0], extra=before[1])
         if layer is None:  # what the last layer makes of the other tokens reaches nobody

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ import pytest
 from small import small_batch, small_config, under_way
 
 from jaxvl.methods import METHODS, albef, softmask
-from jaxvl.models import MODELS, bert
+from jaxvl.models import MODELS
 from jaxvl.ops.gradcam import match_and_explain, word_relevance
 from jaxvl.ops.soft_mask import normalise_relevance
 
@@ -126,13 +127,15 @@ def test_wrong_pairs_are_the_most_alike_of_the_rows_own_block():
     certain = [jnp.asarray(99.0 * np.eye(8)[index]) for index in (text_of, picture_of)]
     v, t = (jnp.arange(8.0).reshape(8, 1, 1) + start for start in (0, 100))
     batch = {"image_id": jnp.arange(8), "token_mask": jnp.ones((8, 1), bool)}
-    image_keys = bert.ImageKeys(v, v)
-    wrong, weight_R = albef.draw_pairs(
-        config, albef.Encoded(v, t, t, None, None), image_keys, batch, certain, jax.random.key(0)
-    )
-    shown = wrong.image_keys._replace(rows_BxPxg=wrong.rows_BxPxg).taken()
-    np.testing.assert_array_equal(shown.keys.ravel(), [*row, *picture_of])
-    np.testing.assert_array_equal(wrong.t_GxLxD.ravel(), [*(100 + text_of), *(100 + row)])
+    model = SimpleNamespace(image_keys=lambda params, v: {"keys": v[None]})
+    (wrong_text, wrong_image), weight_R = albef.draw_pairs(
+        config, model, None, albef.Encoded(v, t, t, None, None), {"keys": v[None]}, batch, certain,
+        jax.random.key(0),
+    )  # fmt: skip
+    np.testing.assert_array_equal(wrong_text.image_keys["keys"].ravel(), row)
+    np.testing.assert_array_equal(wrong_text.t_GxLxD.ravel(), 100 + text_of)
+    np.testing.assert_array_equal(wrong_image.image_keys["keys"].ravel(), picture_of)
+    np.testing.assert_array_equal(wrong_image.t_GxLxD.ravel(), 100 + row)
     assert weight_R.all()
 
 

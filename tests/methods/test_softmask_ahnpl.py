@@ -118,13 +118,13 @@ def test_each_picture_is_matched_with_a_valid_negative_of_its_own():
     image_keys = {"keys": jnp.zeros((1, 8, 5, 3))}
     mask = jnp.zeros((8, LENGTH), bool)
     wrong = albef.Pairs(image_keys, jnp.full((8, LENGTH, 3), -7), mask, None)
-    taken, weight_R = softmask_ahnpl.pairs(
-        wrong, jnp.ones(8), texts, online, image_keys, 0.1, jax.random.key(3)
+    (_, taken), weight_R = softmask_ahnpl.pairs(
+        [wrong], jnp.ones(8), texts, online, image_keys, 0.1, jax.random.key(3)
     )
     np.testing.assert_array_equal(weight_R, [1] * 8 + [1, 1, 0, 1] * 2)
-    found = np.asarray(taken.t_GxLxD[8:, 0, 0])
+    found = np.asarray(taken.t_GxLxD[:, 0, 0])
     assert all(found[g] in mark_GxK[g][VALID[g]] for g in range(8) if VALID[g].any())
-    np.testing.assert_array_equal(taken.mask_GxL[8:, 0], VALID.any(1))
+    np.testing.assert_array_equal(taken.mask_GxL[:, 0], VALID.any(1))
 
 
 @pytest.mark.parametrize("add_sep", [False, True])
