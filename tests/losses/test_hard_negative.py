@@ -137,6 +137,14 @@ def test_weights_grow_with_difficulty_and_are_capped():
     np.testing.assert_allclose(at_cap, (expected > 1.5).sum() / VALID.sum())
 
 
+def test_no_gradient_flows_through_the_weights():
+    def weighted(difficulty):
+        weight, _ = hard_negative.adaptive_weights(difficulty, VALID, beta=4.0, cap=99.0)
+        return (weight * np.arange(VALID.size).reshape(VALID.shape)).sum()
+
+    np.testing.assert_array_equal(jax.grad(weighted)(jnp.asarray(DIFFICULTY)), 0)
+
+
 def test_beta_zero_weighs_all_valid_negatives_one():
     weight, at_cap = hard_negative.adaptive_weights(DIFFICULTY, VALID, beta=0.0, cap=1.5)
     np.testing.assert_array_equal(weight, VALID.astype(np.float32))
