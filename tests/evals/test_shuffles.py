@@ -70,5 +70,6 @@ def test_they_are_made_once(tagged, tmp_path):
     assert len(tagged) == 1
     shuffles.with_shuffles([case_of("the dog sits down")], path)
     assert len(tagged) == 2  # of other captions
-    (tmp_path / "coco.json.shuffles.json").write_text(json.dumps({"digest": 1}))
-    assert shuffles.with_shuffles(cases, path) == first
+    for damaged in ({"digest": 1}, {}, [1]):
+        (tmp_path / "coco.json.shuffles.json").write_text(json.dumps(damaged))
+        assert shuffles.with_shuffles(cases, path) == first
