@@ -112,8 +112,8 @@ def _loss():
         itc_weight=1.0,
         itm_weight=1.0,
         mlm_weight=1.0,
-        # Draw hard negatives within this many equal parts of the batch; as many as there are
-        # devices keeps the draw, and the traffic of the pictures' keys, on each of them.
+        # Draw hard negatives within this many equal parts of the batch; with as many as there are
+        # devices, no picture's tokens go from one to another for it.
         itm_negative_blocks=1,
         mask_probability=0.15,  # share of tokens that masked language modelling hides
         itc_chunk=0,  # keys at a time in the contrastive loss, which saves memory; 0: all

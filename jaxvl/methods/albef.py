@@ -1,7 +1,8 @@
 """ALBEF (Li et al. 2021): contrast, matching and masked words, with momentum twins and queues.
 
 The pieces are functions of their own, since SoftMask is made of the same ones.
-Letters: G batch, Q queue, M = G + Q keys, N image tokens, L text tokens, E embedding.
+Letters: G batch, Q queue, M = G + Q keys, N image tokens, L text tokens, E embedding, P texts
+beside a picture in one pass, R rows.
 """
 
 from typing import NamedTuple
@@ -199,13 +200,13 @@ def fuse_together(model, params, pairs, key, *, first_only):
 
     first_only: of the first token alone, [G, 1, D], which is all that matching reads.
     """
-    sets = list({id(one.image_keys): one.image_keys for one in pairs}.values())
-    parts = tuple(next(i for i, x in enumerate(sets) if x is one.image_keys) for one in pairs)
+    sets = {id(one.image_keys): one.image_keys for one in pairs}
+    parts = tuple(list(sets).index(id(one.image_keys)) for one in pairs)
     keep = None
     if any(one.keep_GxN is not None for one in pairs):
         keep = bert.beside([_keep(one) for one in pairs])
     states, _ = model.fuse(
-        params, bert.Shared(tuple(sets), parts),
+        params, bert.Shared(tuple(sets.values()), parts),
         bert.beside([one.t_GxLxD for one in pairs]), bert.beside([one.mask_GxL for one in pairs]),
         key=key, keep_GxN=keep, probe=None, layer=None, first_only=first_only,
     )  # fmt: skip

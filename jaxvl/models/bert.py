@@ -1,7 +1,8 @@
 """BERT (Devlin et al. 2019) with fusion layers (Li et al. 2021): post-norm, exact GELU.
 
 The first layers encode text; a fusion layer also attends to the image tokens in between.
-Letters: G batch, L text tokens, N image tokens, D width, h heads, V vocabulary.
+Letters: G batch, P texts beside a picture in one pass, L text tokens, N image tokens, D width,
+h heads, V vocabulary.
 """
 
 import functools

@@ -139,6 +139,26 @@ def test_wrong_pairs_are_the_most_alike_of_the_rows_own_block():
     assert weight_R.all()
 
 
+@pytest.mark.parametrize("first_only", [False, True])
+def test_texts_that_share_a_pass_see_what_each_would_see_alone(first_only):
+    model = MODELS["albef"](configured("softmask"))
+    params, batch, mask = model.init(jax.random.key(0)), small_batch(), small_batch()["token_mask"]
+    v = model.encode_image(params, batch["image"])
+    t = model.encode_text(params, batch["token_ids"], mask, key=None)
+    keys, others = model.image_keys(params, v), model.image_keys(params, v[::-1])
+    keep = jax.random.uniform(jax.random.key(1), v.shape[:2])
+    pairs = [
+        albef.Pairs(keys, t, mask, None), albef.Pairs(others, t[::-1], mask[::-1], None),
+        albef.Pairs(keys, t, mask, keep), albef.Pairs(others, t, mask, None),
+    ]  # fmt: skip
+
+    def fuse(pairs):
+        return albef.fuse_together(model, params, pairs, None, first_only=first_only)
+
+    for together, one in zip(fuse(pairs), pairs, strict=True):
+        np.testing.assert_allclose(together, fuse([one])[0], atol=1e-5)
+
+
 def test_distillation_ramps_up_over_the_first_epoch():
     config = configured("albef")
     weights = [albef.distill_weight(config, step, 10) for step in (0, 5, 10, 50)]
