@@ -26,8 +26,8 @@ class Model(NamedTuple):
     image_keys: Callable  # (params, v_GxNxD) -> cross-attention keys and values of all layers
     fuse: Callable  # (params, image_keys, t_GxLxD, mask_GxL, *, key, keep_GxN, probe, layer,
     #                  first_only) -> (states_GxLxD, attention_GxhxLxN of `layer`); without a layer
-    #                  to explain, `first_only` makes the states those of the first token, [G, 1, D].
-    #                  bert.Shared image keys: several texts a picture
+    #                  to explain, `first_only` makes the states those of the first token, [G, 1, D]
+    #                  With bert.Shared image keys: several texts a picture
     match_logits: Callable  # (params, states_GxLxD) -> [G, 2], index 1 = match
     word_logits: Callable  # (params, states_GxLxD) -> [G, L, V]
     partition_rules: tuple  # ((path regex, PartitionSpec), ...), first match decides
