@@ -3,7 +3,7 @@
     python -m jaxvl.prepare folder --images PICTURES --captions PICTURES/metadata.jsonl --out DIR
     python -m jaxvl.main --config=configs/folder_softmask.py --config.data.dir=DIR
 
-Fitted to some thousand pictures and half an hour. For more of both, raise `total_steps` and the
+Fitted to some thousand pictures and twenty minutes. For more of both, raise `total_steps` and the
 sizes under `model`; configs/coco_softmask.py has the published ones.
 """
 
@@ -37,7 +37,7 @@ def get_config():
     )  # fmt: skip
     config.checkpoint.every_steps = 600
     config.eval.every_steps = 600
-    config.evals.retrieval.rerank = 0  # matching is learned later than half an hour allows
+    config.evals.retrieval.rerank = 0  # matching is learned later than such a run allows
     config.evals.hard_negatives = None  # your captions bring neither negatives nor boxes of words
     config.evals.grounding = None
     return config.lock()

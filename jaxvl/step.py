@@ -52,15 +52,9 @@ def make_train_step(config, *, method, optimizer, schedule, abstract):
     return jax.jit(train_step, donate_argnums=0, out_shardings=(shardings, everywhere))
 
 
-# XLA's own products are a quarter faster on a CPU than those of its newer library, whose sums over
-# an axis are faster than XLA's: a step of published size takes 7 % less than with either for both.
-CPU_OPTIONS = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_REDUCE"}
-
-
 def compile_step(train_step, abstract, batch):
     """Returns the step compiled for batches of this shape, the compiler's own memory given back."""
-    options = CPU_OPTIONS if jax.default_backend() == "cpu" else None
-    compiled = train_step.lower(abstract, batch).compile(compiler_options=options)
+    compiled = train_step.lower(abstract, batch).compile()
     host_memory.give_back()  # at published size a gigabyte that the C library would keep
     return compiled
 
