@@ -188,8 +188,10 @@ def draw_pairs(config, model, params, online, image_keys, batch, similarity, key
     image_G, image_found_G = draw("itm_image", logits_t2i)
     mask = batch["token_mask"]
     wrong_text = Pairs(image_keys, take(online.t_GxLxD, text_G), take(mask, text_G), None)
-    # The tokens are gathered and not their keys: across devices that is a twelfth of the traffic.
-    wrong_keys = model.image_keys(params, take(online.v_GxNxD, image_G))
+    if blocks % jax.device_count() == 0:
+        wrong_keys = jax.tree.map(jax.vmap(lambda x: take(x, image_G)), image_keys)
+    else:  # the tokens travel between devices and not their keys: a twelfth of the traffic
+        wrong_keys = model.image_keys(params, take(online.v_GxNxD, image_G))
     wrong_image = Pairs(wrong_keys, online.t_GxLxD, mask, None)
     weight_R = jnp.concatenate([text_found_G, image_found_G]).astype(jnp.float32)
     return [wrong_text, wrong_image], weight_R

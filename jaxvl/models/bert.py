@@ -20,12 +20,13 @@ from jaxvl.models.layers import (
     Dense,
     Mlp,
     SelfAttention,
-    attend,
-    attention_weights,
+    attention_scores,
     dropout,
     gelu,
     init_stack,
+    join_heads,
     layer_norm,
+    mix,
     run_stack,
     split_heads,
     split_stack,
@@ -157,10 +158,11 @@ class CrossAttention(nn.Module):
         self.param("key_bias", nn.initializers.zeros, (width,))
         value_bias = self.param("value_bias", nn.initializers.zeros, (width,))
         query = split_heads(Dense(width, self.numerics, name="query")(t_GxLxD), self.heads)
-        attention = attention_weights(
+        scores = attention_scores(
             query, split_heads(image.keys, self.heads), self.numerics, keep_GxM=keep_GxN,
             mask_GxM=None,
         )
+        attention = jax.nn.softmax(scores)
         if probe is not None:
             attention = attention + probe
         weights = dropout(attention, self.rate, key, "cross_attention")
@@ -168,7 +170,8 @@ class CrossAttention(nn.Module):
         total_GxLxh = weights.sum(-1).transpose(0, 2, 1)
         if keep_GxN is not None:
             weights = weights * keep_GxN[:, None, None, :]
-        mixed = attend(weights, split_heads(image.values, self.heads), self.numerics)
+        mixed = mix(weights, split_heads(image.values, self.heads), self.numerics)
+        mixed = join_heads(mixed)
         bias = total_GxLxh[..., None] * value_bias.reshape(1, 1, self.heads, -1)
         mixed = mixed + bias.reshape(mixed.shape).astype(mixed.dtype)
         return Dense(width, self.numerics, kernel_init=SMALL_KERNEL, name="out")(mixed), attention

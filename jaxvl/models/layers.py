@@ -94,10 +94,10 @@ def split_heads(x_GxLxD, heads):
     return x_GxLxD.reshape(*x_GxLxD.shape[:-1], heads, -1).swapaxes(1, 2)
 
 
-def attention_weights(
+def attention_scores(
     query_GxhxLxd, key_GxhxMxd, numerics, *, keep_GxM, mask_GxM, causal=False
 ):
-    """Returns float32 [G, h, L, M]: softmax over the keys.
+    """Returns float32 [G, h, L, M]: what the softmax over the keys is taken of.
 
     keep_GxM: factor of each key vector, or None for 1. mask_GxM: keys that exist, or None for all.
     causal: a query sees the keys up to its own place.
@@ -113,13 +113,13 @@ def attention_weights(
     if causal:
         seen_LxM = jnp.tri(*scores_GxhxLxM.shape[2:], dtype=bool)
         scores_GxhxLxM = jnp.where(seen_LxM[None, None], scores_GxhxLxM, -1e9)
-    return jax.nn.softmax(scores_GxhxLxM)
+    return scores_GxhxLxM
 
 
-def attend(attention_GxhxLxM, value_GxhxMxd, numerics):
-    """Returns [G, L, D]: the values' mean under the attention, heads joined."""
-    mixed = product("GhLM,GhMd->GhLd", attention_GxhxLxM, value_GxhxMxd, dtype=numerics.product)
-    return checkpoint_name(join_heads(mixed).astype(numerics.activation), KEPT)
+def mix(weights_GxhxLxM, value_GxhxMxd, numerics):
+    """Returns [G, h, L, d]: the values' sums under the weights."""
+    mixed = product("GhLM,GhMd->GhLd", weights_GxhxLxM, value_GxhxMxd, dtype=numerics.product)
+    return checkpoint_name(mixed.astype(numerics.activation), KEPT)
 
 
 def join_heads(x_GxhxLxd):
@@ -145,13 +145,16 @@ class SelfAttention(nn.Module):
         joined = Dense(3 * x_GxLxD.shape[-1], self.numerics, name="qkv")(x_GxLxD)
         parts = jnp.split(joined, 3, axis=-1)
         query, key_heads, value = (split_heads(part, self.heads) for part in parts)
-        attention = attention_weights(
+        scores = attention_scores(
             query[:, :, :queries], key_heads, self.numerics, keep_GxM=None, mask_GxM=mask_GxL,
             causal=self.causal,
         )  # fmt: skip
-        attention = dropout(attention, self.dropout, key, "attention")
+        # A softmax whose sum divides the mixed values, which are fewer than the weights.
+        weights = jnp.exp(scores - lax.stop_gradient(scores.max(-1, keepdims=True)))
+        total = weights.sum(-1, keepdims=True)
+        mixed = mix(dropout(weights, self.dropout, key, "attention"), value, self.numerics) / total
         out = Dense(x_GxLxD.shape[-1], self.numerics, kernel_init=self.out_init, name="out")
-        return out(attend(attention, value, self.numerics))
+        return out(join_heads(mixed.astype(self.numerics.activation)))
 
 
 def dropout(x, rate, key, name):

@@ -118,7 +118,10 @@ def test_the_queue_takes_each_batch_in_turn_and_wraps(plain):
     np.testing.assert_allclose((slots["queue"]["text"] ** 2).sum(-1), 1, rtol=1e-5)
 
 
-def test_wrong_pairs_are_the_most_alike_of_the_rows_own_block():
+@pytest.mark.parametrize("devices, taken", [(1, "keys"), (2, "keys"), (8, "tokens")])
+def test_wrong_pairs_are_the_most_alike_of_the_rows_own_block(devices, taken, monkeypatch):
+    """Keys are taken where every block of rows is on one device, else tokens, a twelfth of them."""
+    monkeypatch.setattr(jax, "device_count", lambda: devices)
     config = configured("albef")
     config.loss.itm_negative_blocks = 2
     row = np.arange(8)
@@ -127,7 +130,7 @@ def test_wrong_pairs_are_the_most_alike_of_the_rows_own_block():
     certain = [jnp.asarray(99.0 * np.eye(8)[index]) for index in (text_of, picture_of)]
     v, t = (jnp.arange(8.0).reshape(8, 1, 1) + start for start in (0, 100))
     batch = {"image_id": jnp.arange(8), "token_mask": jnp.ones((8, 1), bool)}
-    model = SimpleNamespace(image_keys=lambda params, v: {"keys": v[None]})
+    model = SimpleNamespace(image_keys=lambda params, v: {"keys": v[None], "from": "tokens"})
     (wrong_text, wrong_image), weight_R = albef.draw_pairs(
         config, model, None, albef.Encoded(v, t, t, None, None), {"keys": v[None]}, batch, certain,
         jax.random.key(0),
@@ -136,6 +139,7 @@ def test_wrong_pairs_are_the_most_alike_of_the_rows_own_block():
     np.testing.assert_array_equal(wrong_text.t_GxLxD.ravel(), 100 + text_of)
     np.testing.assert_array_equal(wrong_image.image_keys["keys"].ravel(), picture_of)
     np.testing.assert_array_equal(wrong_image.t_GxLxD.ravel(), 100 + row)
+    assert wrong_image.image_keys.get("from", "keys") == taken
     assert weight_R.all()
 
 

@@ -10,6 +10,7 @@ from small import small_batch, small_config
 
 from jaxvl.config import base
 from jaxvl.models import MODELS, albef, vit
+from jaxvl.models.layers import Numerics, SelfAttention
 from jaxvl.sharding import path_name
 
 
@@ -153,3 +154,22 @@ def test_the_first_token_alone_is_that_of_the_whole_pass(small):
     whole, _ = fused(model, params, batch)
     first, _ = fused(model, params, batch, first_only=True)
     np.testing.assert_allclose(first, whole[:, :1], atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [1.0, 1e4])
+def test_attention_is_the_mean_under_a_softmax_of_any_size_of_scores(size):
+    attention = SelfAttention(2, Numerics("float32", "float32"), 0.0)
+    x = jax.random.normal(jax.random.key(0), (1, 5, 8))
+    params = attention.init(jax.random.key(1), x, None, None)["params"]
+    kernel = np.asarray(params["qkv"]["kernel"], np.float64)
+    kernel[:, :8] *= size  # of the queries alone: the values stay as they are
+    params["qkv"]["kernel"] = jnp.asarray(kernel, jnp.float32)
+    query, key, value = np.split(np.asarray(x[0], np.float64) @ kernel, 3, axis=-1)
+    mixed = np.empty((5, 8))
+    for head in (slice(0, 4), slice(4, 8)):
+        scores = query[:, head] @ key[:, head].T / 2
+        weights = np.exp(scores - scores.max(-1, keepdims=True))
+        mixed[:, head] = weights @ value[:, head] / weights.sum(-1, keepdims=True)
+    out = attention.apply({"params": params}, x, None, None)[0]
+    expected = mixed @ np.asarray(params["out"]["kernel"], np.float64)
+    np.testing.assert_allclose(out, expected, atol=1e-4)
