@@ -117,10 +117,12 @@ def test_winoground_needs_both_pictures_and_both_captions():
     both = [[0.9, 0.1], [0.2, 0.8]]
     caption_only = [[0.9, 0.1], [0.95, 0.97]]  # picture 1 suits either caption better
     picture_only = [[0.9, 0.95], [0.2, 0.97]]
-    s = np.array([both, caption_only, picture_only])
-    assert judging.right_caption(s, 1).tolist() == [True, True, False]
-    assert judging.right_picture(s, 1).tolist() == [True, False, True]
-    assert judging.right_both(s, 1).tolist() == [True, False, False]
+    second_caption_only = [[0.9, 0.8], [0.1, 0.7]]  # picture 0 suits caption 1 better
+    second_picture_only = [[0.9, 0.1], [0.8, 0.7]]
+    s = np.array([both, caption_only, picture_only, second_caption_only, second_picture_only])
+    assert judging.right_caption(s, 1).tolist() == [True, True, False, True, False]
+    assert judging.right_picture(s, 1).tolist() == [True, False, True, False, True]
+    assert judging.right_both(s, 1).tolist() == [True, False, False, False, False]
 
 
 def test_both_true_captions_must_be_above_both_false_ones():
@@ -225,6 +227,7 @@ def test_rows_without_their_picture_are_counted_and_named(what, tmp_path, capsys
     spoil(Path(keys["images"]), what)
     results, findings = run("sugarcrepe", keys, "perfect", findings=True)
     assert (results["rows"], results["rows_without_picture"]) == (12, 2)
+    assert results["rows_not_valid"] == 0
     assert list(findings.left_out) == ["3.png"]
     line = [line for line in capsys.readouterr().err.splitlines() if "left out" in line]
     assert len(line) == 1 and "2 of 14 rows" in line[0] and "3.png" in line[0]
