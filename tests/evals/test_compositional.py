@@ -178,7 +178,10 @@ def test_only_rows_that_annotators_agreed_on_count(tmp_path):
 
 def test_the_text_only_task_compares_the_captions_alone(tmp_path):
     keys = published.write(tmp_path, "sugarcrepe_pp")
+    for picture in Path(keys["images"]).iterdir():
+        published.write_picture(picture, 255)  # suits no caption
     found = run("sugarcrepe_pp", keys, "perfect")
+    assert found["itt_mean"] < 1.0
     assert found["tot_mean"] == 1.0 and "itc_tot_mean" not in found
     assert found["tot_chance"] == 0.5
 
