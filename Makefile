@@ -21,5 +21,5 @@ lint: install
 
 # Renders the embedded data set, trains on it and shows what each word looks at.
 demo: install
-	$(RUN) -m jaxvl.prepare scenes --out data/scenes --train 10000 --size 64 --seed 0
+	$(RUN) -m jaxvl prepare scenes --out data/scenes --train 10000 --size 64 --seed 0
 	$(RUN) -m jaxvl.main --config=configs/coco_softmask.py:demo --workdir=runs/demo

@@ -5,9 +5,10 @@ import importlib.util
 import numpy as np
 
 from jaxvl import config as config_lib
-from jaxvl import experiment, sharding
+from jaxvl import sharding
 from jaxvl.data.batches import Batches
 from jaxvl.models import MODELS
+from jaxvl.training import experiment
 
 BERT_WORDS, BERT_MASK = 30_522, 103
 

@@ -109,8 +109,9 @@ def cpu_seconds():
 
 
 def prepare(encoded, directory):
-    from jaxvl.data import store, tokenizer
+    from jaxvl.data import store
     from jaxvl.data.sources import open_source
+    from jaxvl.data.text import tokenizer
 
     records = (
         {"image": image, "file_name": f"{i}.jpg", "captions": [CAPTION] * 5}
@@ -157,7 +158,7 @@ def torch_batches(encoded, tokenizer, cfg, flags):
     import torch
     from torch.utils.data import DataLoader
 
-    from jaxvl.data.tokenizer import encode
+    from jaxvl.data.text.tokenizer import encode
 
     steps = WARM_UP + flags.batches
     indices = np.random.default_rng(0).integers(len(encoded), size=steps * flags.batch_size)

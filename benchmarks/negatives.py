@@ -2,7 +2,7 @@
 
     python benchmarks/negatives.py --captions metadata.jsonl
 
-Processor time (which other work on the machine distorts least) of what `python -m jaxvl.negatives`
+Processor time (which other work on the machine distorts least) of what `jaxvl negatives`
 does in each worker with the filler `corpus`: tagging, counting, editing, and the JSON in between.
 Loading of the model is told apart. The last line is a JSON object.
 """

@@ -1,7 +1,7 @@
 """Share of generated negatives that are false of the picture, on Scenes, which knows.
 
-    python -m jaxvl.prepare scenes --out data/scenes --train 2000 --eval 200 --size 32
-    python -m jaxvl.negatives --data data/scenes --out data/scenes_negatives
+    jaxvl prepare scenes --out data/scenes --train 2000 --eval 200 --size 32
+    jaxvl negatives --data data/scenes --out data/scenes_negatives
     python benchmarks/negatives_quality.py --data data/scenes --negatives data/scenes_negatives
 
 Most that can be said of a scene is false: negatives held against pictures that they were not made

@@ -17,7 +17,7 @@ import sys
 import time
 from pathlib import Path
 
-from jaxvl import host_memory
+from jaxvl.training import host_memory
 
 
 def main():
@@ -79,7 +79,7 @@ def measure(arguments, method, dtype):
     import jax
     from benchmarks_common import load_config, make_step, random_batch, unrolled_flops
 
-    from jaxvl.step import compile_step
+    from jaxvl.training.step import compile_step
 
     config = load_config(arguments.config, method=method, batch_size=arguments.batch_size)
     config.model.product_dtype = dtype

@@ -1,7 +1,7 @@
 """SoftMask pre-training on Conceptual Captions 3M at published size.
 
 Prepare its webdataset tars first:
-    python -m jaxvl.prepare folder --captions 'CC3M/*.tar' --out data/cc3m --vocabulary_size 30522
+    jaxvl prepare folder --captions 'CC3M/*.tar' --out data/cc3m --vocabulary_size 30522
 """
 
 from jaxvl.config import base

@@ -9,7 +9,7 @@
     --config=configs/coco_ahnpl.py:demo,clip    and so on: the others there
 
 The published ones start from OpenAI's weights and need negatives of the captions:
-    python -m jaxvl.negatives --data data/tfds --name coco_captions --out data/coco_negatives
+    jaxvl negatives --data data/tfds --name coco_captions --out data/coco_negatives
 """
 
 from jaxvl.config import base

@@ -5,7 +5,7 @@
 
 Hard-negative texts in SoftMask's contrast and matching, AHNPL's terms on its projections. The large
 one needs negatives of the captions:
-    python -m jaxvl.negatives --data data/tfds --name coco_captions --out data/coco_negatives
+    jaxvl negatives --data data/tfds --name coco_captions --out data/coco_negatives
 """
 
 from jaxvl.config import base

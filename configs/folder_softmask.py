@@ -1,6 +1,6 @@
 """SoftMask on your own pictures and captions, small enough for two CPU cores.
 
-    python -m jaxvl.prepare folder --images PICTURES --captions PICTURES/metadata.jsonl --out DIR
+    jaxvl prepare folder --images PICTURES --captions PICTURES/metadata.jsonl --out DIR
     python -m jaxvl.main --config=configs/folder_softmask.py --config.data.dir=DIR
 
 Fitted to some thousand pictures and twenty minutes. For more of both, raise `total_steps` and the

@@ -33,7 +33,7 @@ def base():
 def _data():
     return dict(
         dir="",  # a prepared data set, or the data_dir of a TFDS builder
-        name="",  # TFDS builder ("coco_captions"); empty: `dir` was made by jaxvl.prepare
+        name="",  # TFDS builder ("coco_captions"); empty: `dir` was made by `jaxvl prepare`
         split="train",
         mixture=(),  # ((dir, weight), ...) of prepared data sets; replaces `dir` for training
         image_size=256,
@@ -53,7 +53,7 @@ def _data():
         max_tokens=25,  # with [CLS]
         add_sep=False,  # end with [SEP]: the original ALBEF does not, CLIP must
         token_lengths=(),  # CLIP: texts are cut to the first of these that holds them (a batch)
-        negatives="",  # false captions: "" none, "own" the data set's, or jaxvl.negatives' folder
+        negatives="",  # false captions: "" none, "own" the data set's, or a folder
         negative_kinds=("relation", "adj_swap", "adj", "noun", "verb"),  # K columns, in order
         second_view=False,  # a second caption and another crop of each picture, for ahnpl.positive
         prefetch_batches=4,

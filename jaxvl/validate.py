@@ -126,7 +126,7 @@ def _validate_negatives(config):
     needed = config.method == "softmask_ahnpl" or uses_negatives(config.ahnpl)
     _check(config.data.negatives or not needed,
            f"data.negatives is empty and method={config.method!r} trains with hard negatives; give "
-           "'own' or a folder that python -m jaxvl.negatives wrote")
+           "'own' or a folder that jaxvl negatives wrote")
     _check(config.ahnpl.adaptive_cap >= 1,
            f"ahnpl.adaptive_cap={config.ahnpl.adaptive_cap} is below 1, the mean of the weights")
     _check(0 <= config.ahnpl.alignment_decay < 1,

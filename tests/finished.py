@@ -2,9 +2,10 @@
 
 import jax
 
-from jaxvl import experiment, workdir
+from jaxvl import workdir
 from jaxvl.checkpoint import Checkpoints
 from jaxvl.state import TrainState
+from jaxvl.training import experiment
 
 
 def make_run(tmp_path_factory, config, *, name="finished_run", with_ema=False):

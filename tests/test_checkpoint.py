@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 import pytest
-from test_step import batch_of, build, mesh_of, on_host
+from small_step import batch_of, build, mesh_of, on_host
 
 from jaxvl import checkpoint, sharding
 from jaxvl.errors import UserError

@@ -8,8 +8,9 @@ import jax
 import pytest
 
 from jaxvl import config as config_lib
-from jaxvl import experiment, workdir
+from jaxvl import workdir
 from jaxvl.errors import UserError
+from jaxvl.training import experiment
 from jaxvl.validate import validate
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.py"))
@@ -140,9 +141,10 @@ def load(path):
 
 @pytest.mark.parametrize("path, argument", variants())
 def test_every_experiment_builds_and_its_state_is_covered_by_the_rules(path, argument):
-    from jaxvl import optim, sharding, state
+    from jaxvl import sharding, state
     from jaxvl.methods import METHODS
     from jaxvl.models import MODELS
+    from jaxvl.training import optim
 
     get_config = load(path).get_config
     config = get_config(argument) if argument else get_config()

@@ -65,7 +65,7 @@ def test_what_the_configuration_cannot_do_is_one_line_and_leaves_no_directory(tm
 
 def test_the_default_working_directory_is_named_after_the_experiment(tmp_path):
     program = (
-        "from absl import flags; from jaxvl import main\n"
+        "from absl import flags; from jaxvl.cli import train as main\n"
         "main.parse(['main', '--config=good.py:small'])\n"
         "print(main._default_workdir())\n"
     )

@@ -7,9 +7,9 @@ import subprocess
 import sys
 
 import numpy as np
-from test_train import TOY, lines, parameters, wait_for_checkpoint, write_config
+from toy_runs import TOY, lines, parameters, wait_for_checkpoint, write_config
 
-from jaxvl import train
+from jaxvl.training import loop
 
 
 def start_two(config_file, directory):
@@ -46,7 +46,7 @@ def test_two_processes_do_what_one_does_and_stop_together(toy_config, tmp_path):
     assert f"stopped after step {step}, saved" in outputs[0][0]
 
     toy_config.total_steps = step
-    assert train.train(toy_config, one) == 0
+    assert loop.train(toy_config, one) == 0
     together, alone = lines(both), lines(one)
     assert [line["step"] for line in together] == list(range(1, step + 1))
     assert [line["ids"] for line in together] == [line["ids"] for line in alone]

@@ -1,6 +1,6 @@
 """A model and a method small enough to compile in a second, for tests of what is around them.
 
-As a program it is jaxvl.main with the toy registered: python tests/toy.py --config=... [flags].
+As a program it is `jaxvl train` with the toy registered: python tests/toy.py --config=... [flags].
 Letters: G batch, L tokens, D width.
 """
 
@@ -71,9 +71,7 @@ def register():
 
 
 if __name__ == "__main__":
-    from absl import app
-
-    from jaxvl import main
+    from jaxvl.cli import train
 
     register()
-    app.run(main.main, flags_parser=main.parse)
+    train.main()

@@ -1,6 +1,6 @@
 """The ladder from plain CLIP to AHNPL on Scenes, equal steps, three seeds each."""
 
-from jaxvl.sweep import Table
+from jaxvl.cli.sweep import Table
 
 EVALUATION = ("--config.eval.every_steps=0", "--config.eval.max_examples=1000")
 

@@ -1,6 +1,6 @@
 """From ALBEF to SoftMask piece by piece on Scenes, and hard negatives on top; three seeds each."""
 
-from jaxvl.sweep import Table
+from jaxvl.cli.sweep import Table
 
 SHARED = (
     "--config.total_steps=300",  # fewer than the demo's: these are eighteen runs

@@ -12,14 +12,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxvl.data import image_ops
-from jaxvl.data import tokenizer as tokenizers
 from jaxvl.data.host_tf import tf
+from jaxvl.data.images import augment
 from jaxvl.data.negatives import open_negatives
 from jaxvl.data.negatives.own import open_own
 from jaxvl.data.order import make_order
 from jaxvl.data.prefetch import prefetch
 from jaxvl.data.records import mapper
+from jaxvl.data.text import tokenizer as tokenizers
 from jaxvl.errors import UserError
 
 __all__ = ["Batches", "eval_images", "make_batches", "prefetch"]
@@ -156,7 +156,7 @@ def eval_images(source, data_cfg, *, batch_size, process_index, process_count):
     size = data_cfg.image_size
 
     def picture(record):
-        return {"image": image_ops.whole(record["image"], size, crop=data_cfg.eval_crop)}
+        return {"image": augment.whole(record["image"], size, crop=data_cfg.eval_crop)}
 
     pictures = mapper(source, picture)
 
@@ -193,7 +193,7 @@ def _training_examples(source, data_cfg, *, seed):
     caption; with data.second_view second_image and second_caption.
     """
     negatives = _open_negatives(source, data_cfg)
-    count = image_ops.num_draws(data_cfg)
+    count = augment.num_draws(data_cfg)
 
     def one(record, epoch, example_id):
         # Philox keys of two int64: (seed, epoch and example)
@@ -202,7 +202,7 @@ def _training_examples(source, data_cfg, *, seed):
 
         def picture(stream):
             u = tf.random.stateless_uniform([count], tf.stack([key_of_run, stream + view]))
-            return image_ops.augment(record["image"], u, data_cfg)
+            return augment.augment(record["image"], u, data_cfg)
 
         caption_key = tf.stack([key_of_run, CAPTION_STREAM + example_id])
         rotation = tf.random.stateless_uniform(

@@ -6,6 +6,9 @@ Importing this module costs TensorFlow's import: command lines do it inside func
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# TensorFlow tells of oneDNN on stderr before it reads the log level. None of the operations that
+# decode and distort images are in oneDNN.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 import tensorflow as tf  # noqa: E402  (the log level is read at import)
 

@@ -28,7 +28,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from jaxvl.data import tokenizer
+from jaxvl.data.text import tokenizer
 from jaxvl.errors import UserError
 
 META_FILE = "jaxvl.json"
@@ -105,7 +105,7 @@ def read_meta(directory):
     except FileNotFoundError:
         raise UserError(
             f"{directory}: no prepared data set here (no {META_FILE}); make one with "
-            f"`python -m jaxvl.prepare scenes --out {directory}` or `... prepare folder`"
+            f"`jaxvl prepare scenes --out {directory}` or `... prepare folder`"
         ) from None
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: unreadable ({error})") from error

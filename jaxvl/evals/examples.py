@@ -14,7 +14,7 @@ class Examples(NamedTuple):
 
     records: one dict a picture, as `jaxvl.data.sources.annotations` gives them.
     pictures: () -> iterator of batches, as `jaxvl.data.batches.eval_images`.
-    tokenize: (list of str) -> jaxvl.data.tokenizer.Tokens.
+    tokenize: (list of str) -> jaxvl.data.text.tokenizer.Tokens.
     """
 
     records: list
@@ -89,7 +89,7 @@ def _made(negatives, example, captions):
 
 def make_tokenize(config, tokenizer):
     """Returns (list of str) -> Tokens, as config.data says."""
-    from jaxvl.data import tokenizer as tokenizers
+    from jaxvl.data.text import tokenizer as tokenizers
 
     def tokenize(captions):
         return tokenizers.encode(

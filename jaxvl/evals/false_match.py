@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxvl import draw
-from jaxvl.data.text_ops import clean_caption
+from jaxvl.data.text.clean import clean_caption
+from jaxvl.evals import draw
 from jaxvl.workdir import write_text
 
 QUINTILES = 5

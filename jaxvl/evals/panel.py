@@ -4,7 +4,7 @@ import jax
 import numpy as np
 from PIL import Image
 
-from jaxvl import draw
+from jaxvl.evals import draw
 from jaxvl.evals.examples import make_examples
 from jaxvl.evals.reading import read
 

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from ml_collections import FrozenConfigDict
 
-from jaxvl.data.text_ops import clean_caption
+from jaxvl.data.text.clean import clean_caption
 from jaxvl.evals.feeding import padded_rows
 from jaxvl.evals.scoring import make_scorer
 
@@ -31,7 +31,8 @@ class Reading(NamedTuple):
 def read(config, *, model, params, mesh, images, captions, tokenize):
     """Returns a Reading for each picture uint8 [H, W, 3] and its caption; the two lists pair up.
 
-    tokenize: (list of str) -> jaxvl.data.tokenizer.Tokens. The model must have a fusion encoder.
+    tokenize: (list of str) -> jaxvl.data.text.tokenizer.Tokens. The model must have a fusion
+    encoder.
     """
     scorer = _scorer(FrozenConfigDict({"softmask": config.softmask}), model, mesh)
     batches = _batches(images, mesh.size)

@@ -41,7 +41,7 @@ class Scorer(NamedTuple):
 
     pictures: (params, batches, *, count, progress) -> Pictures; batches as
       `jaxvl.data.batches.eval_images` yields them.
-    texts: (params, tokens, *, progress) -> Texts of `jaxvl.data.tokenizer.Tokens`.
+    texts: (params, tokens, *, progress) -> Texts of `jaxvl.data.text.tokenizer.Tokens`.
     match: (params, pictures, texts, pairs_Px2, *, progress) -> match logits float32 [P] of rows
       (picture, text).
     word_maps: what each token looks at, see `word_maps.make_word_maps`.

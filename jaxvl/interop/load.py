@@ -50,7 +50,7 @@ def paths_of(init):
 
 
 def is_own(path):
-    """Whether it is the working directory of a run of ours, or what jaxvl.convert wrote."""
+    """Whether it is the working directory of a run of ours, or what `jaxvl convert` wrote."""
     return (Path(path) / "checkpoints").is_dir()
 
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxvl.data import tokenizer as tokenizers
 from jaxvl.data.batches import eval_images, make_batches, prefetch
 from jaxvl.data.host_tf import tf
 from jaxvl.data.sources import Source, open_source
+from jaxvl.data.text import tokenizer as tokenizers
 from jaxvl.errors import UserError
 
 SIZE = 24

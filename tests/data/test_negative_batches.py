@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from jaxvl.config import base
-from jaxvl.data import batches, sources, tokenizer
+from jaxvl.data import batches, sources
 from jaxvl.data.negatives import Negatives
 from jaxvl.data.negatives.own import open_own
 from jaxvl.data.sources import open_source
+from jaxvl.data.text import tokenizer
 from jaxvl.errors import UserError
 
 KINDS = ("replace_object", "swap_relation", "replace_attribute")
@@ -149,5 +150,5 @@ def test_kinds_that_the_data_set_does_not_have_are_named(source, kinds):
 
 def test_a_data_set_without_negatives_says_how_to_make_some(source, monkeypatch):
     monkeypatch.setattr("jaxvl.data.negatives.own.annotations", lambda _: [{"negative_kinds": []}])
-    with pytest.raises(UserError, match="brings no negatives.*python -m jaxvl.negatives"):
+    with pytest.raises(UserError, match="brings no negatives.*jaxvl negatives"):
         open_own(source, kinds=KINDS)

@@ -59,7 +59,7 @@ import io, sys
 from types import SimpleNamespace
 import numpy as np
 from PIL import Image
-from jaxvl.data import tokenizer
+from jaxvl.data.text import tokenizer
 from jaxvl.data.batches import make_batches, prefetch
 from jaxvl.data.host_tf import tf
 from jaxvl.data.sources import Source

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from jaxvl.data import sources, store, tokenizer
+from jaxvl.data import sources, store
+from jaxvl.data.text import tokenizer
 from jaxvl.errors import UserError
 
 

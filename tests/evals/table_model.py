@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from jaxvl.data.tokenizer import Tokens
+from jaxvl.data.text.tokenizer import Tokens
 from jaxvl.evals.examples import Examples
 from jaxvl.models.albef import unit
 from jaxvl.types import Model

@@ -5,10 +5,11 @@ import pytest
 from ml_collections import ConfigDict
 from PIL import Image
 
-from jaxvl import evals, experiment, sharding
+from jaxvl import evals, sharding
 from jaxvl.data import sources
 from jaxvl.evals import panel, reading
 from jaxvl.models import albef
+from jaxvl.training import experiment
 
 
 @pytest.fixture

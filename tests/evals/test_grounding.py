@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jaxvl.data.tokenizer import Tokens
+from jaxvl.data.text.tokenizer import Tokens
 from jaxvl.evals import grounding
 from jaxvl.evals.examples import Examples
 from jaxvl.evals.scoring import Scorer

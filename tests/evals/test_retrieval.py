@@ -7,7 +7,7 @@ import table_model
 from ml_collections import ConfigDict
 from small_clip import LENGTH, small_clip_config, texts
 
-from jaxvl.data.tokenizer import Tokens
+from jaxvl.data.text.tokenizer import Tokens
 from jaxvl.evals import retrieval
 from jaxvl.evals.scoring import group_pairs, make_scorer, rows_by_length
 from jaxvl.models import MODELS

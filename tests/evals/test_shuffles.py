@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from jaxvl.data.text_ops import clean_caption
+from jaxvl.data.text.clean import clean_caption
 from jaxvl.evals.compositional import shuffles
 from jaxvl.evals.compositional.files import Case
 

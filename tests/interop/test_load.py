@@ -16,7 +16,8 @@ transformers = pytest.importorskip("transformers")
 import hugging_face as hf  # noqa: E402  needs torch
 from safetensors.numpy import load_file, save_file  # noqa: E402
 
-from jaxvl import convert, workdir  # noqa: E402
+from jaxvl import workdir  # noqa: E402
+from jaxvl.cli import convert  # noqa: E402
 from jaxvl.errors import UserError  # noqa: E402
 from jaxvl.interop import load, names  # noqa: E402
 from jaxvl.interop.files import open_tensors  # noqa: E402

@@ -248,7 +248,8 @@ def test_a_line_warns_of_weights_that_rest_on_few():
 
 
 def test_the_state_is_covered_by_the_rules(start):
-    from jaxvl import optim, sharding, state
+    from jaxvl import sharding, state
+    from jaxvl.training import optim
 
     config, model = configured(), start[0]
     method = METHODS["ahnpl"](config, model, steps_per_epoch=10)

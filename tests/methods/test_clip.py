@@ -13,7 +13,7 @@ from small_clip import KINDS, small_clip_batch, small_clip_config
 from jaxvl import sharding
 from jaxvl.methods import METHODS, clip
 from jaxvl.models import MODELS
-from jaxvl.optim import decay_mask
+from jaxvl.training.optim import decay_mask
 
 
 @pytest.fixture(scope="module")

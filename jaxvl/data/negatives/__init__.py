@@ -27,7 +27,7 @@ class Negatives(NamedTuple):
 
 
 def open_negatives(directory, *, fingerprint, kinds):
-    """The Negatives that `python -m jaxvl.negatives` wrote, for the source of that fingerprint.
+    """The Negatives that `jaxvl negatives` wrote, for the source of that fingerprint.
 
     fingerprint: `Source.fingerprint`. kinds: the columns expected, in order.
     Raises UserError where there are none, for another data set, or other kinds.
@@ -45,6 +45,6 @@ def open_negatives(directory, *, fingerprint, kinds):
         raise UserError(
             f"{directory}: made for another data set ({meta['data']}, {meta['fingerprint'][:8]}, "
             f"not {data_set[:8]}); make it anew with "
-            f"`python -m jaxvl.negatives --data ... --out {directory}`"
+            f"`jaxvl negatives --data ... --out {directory}`"
         )
     return Negatives(kinds, files.reader(directory, split=split, splits=meta["splits"]))

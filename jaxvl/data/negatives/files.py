@@ -34,7 +34,7 @@ def read_meta(directory):
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(
             f"{directory}: no hard negatives here (no {META_FILE}); make them with "
-            f"`python -m jaxvl.negatives --data DIR --out {directory}`"
+            f"`jaxvl negatives --data DIR --out {directory}`"
         ) from None
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: unreadable ({error})") from None

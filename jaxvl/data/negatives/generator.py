@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from jaxvl.data.negatives import KINDS, slots, words
-from jaxvl.data.text_ops import clean_caption
+from jaxvl.data.text.clean import clean_caption
 
 _LETTERS = re.compile(r"[^\W\d_]+([ '-][^\W\d_]+)*")
 _MAX_WORDS = 10_000  # of a caption compared with the others of its picture

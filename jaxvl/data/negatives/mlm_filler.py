@@ -87,7 +87,7 @@ def _tokenizer(weights):
 
     import tokenizers
 
-    from jaxvl.data import tokenizer as loading
+    from jaxvl.data.text import tokenizer as loading
 
     folder = Path(weights)
     if not (folder / "tokenizer.json").is_file() and (folder / "merges.txt").is_file():
@@ -113,7 +113,7 @@ def _words(tokenizer):
 
 def _rank(best, tokenizer, asked):
     """For each (caption, slot): (tokens [T], probabilities [T]) in the slot's place."""
-    from jaxvl.data.tokenizer import special_ids
+    from jaxvl.data.text.tokenizer import special_ids
 
     special, rows = special_ids(tokenizer), []
     for caption, slot in asked:

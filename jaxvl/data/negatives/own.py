@@ -41,7 +41,7 @@ def _check_kinds(source, kinds):
     if not there:
         raise UserError(
             f"data.negatives='own': {source.name} brings no negatives; make them with "
-            "`python -m jaxvl.negatives` and give their directory"
+            "`jaxvl negatives` and give their directory"
         )
     missing = [kind for kind in kinds if kind not in there]
     if missing or not kinds:

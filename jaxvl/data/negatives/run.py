@@ -16,9 +16,9 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from jaxvl.data import store
-from jaxvl.data.folder_pool import ordered_map
 from jaxvl.data.negatives import analysis, corpus_filler, files, generator, slots
 from jaxvl.data.negatives import vocabulary as vocabularies
+from jaxvl.data.processes import ordered_map
 from jaxvl.errors import UserError
 
 VERSION = 1  # counts changes after which the same captions and seed give other negatives

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from jaxvl.data.scenes.vocabulary import ARTICLES, FILLERS, LEXICON, PHRASES
 from jaxvl.data.scenes.world import relation_holds
-from jaxvl.data.text_ops import clean_caption
+from jaxvl.data.text.clean import clean_caption
 
 _LONGEST = max(map(len, PHRASES))
 _STARTS = frozenset(phrase[0] for phrase in PHRASES)

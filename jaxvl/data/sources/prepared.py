@@ -1,4 +1,4 @@
-"""Data sets written by `python -m jaxvl.prepare`."""
+"""Data sets written by `jaxvl prepare`."""
 
 import tensorflow_datasets as tfds
 

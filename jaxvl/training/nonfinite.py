@@ -1,0 +1,108 @@
+"""Values that are not finite: a bundle that says where, and running that stretch again."""
+
+import json
+import math
+from pathlib import Path
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from jaxvl import sharding, workdir
+from jaxvl.checkpoint import Checkpoints
+from jaxvl.errors import UserError
+from jaxvl.training import experiment
+
+
+class NonFinite(Exception):
+    """The loss or the gradient of a step is not finite."""
+
+    def __init__(self, step, example_ids, metrics):
+        """step: updates made before it. example_ids: of this process's rows."""
+        super().__init__(f"step {step}")
+        self.step, self.example_ids, self.metrics = step, example_ids, metrics
+
+
+def is_finite(metrics):
+    """Says whether a step's loss and gradient norm are finite."""
+    return math.isfinite(metrics["loss"]) and math.isfinite(metrics["norm/gradient"])
+
+
+def write_bundle(failure, directory, *, checkpoint_step):
+    """Writes WORKDIR/nonfinite/step_N.json and returns its path.
+
+    checkpoint_step: of the newest checkpoint, from which the step can be reached again; 0 where
+    there is none and the run starts from its seed.
+    """
+    directory = Path(directory).resolve()
+    path = directory / "nonfinite" / f"step_{failure.step}.json"
+    ids = _of_all_processes(failure.example_ids)
+    if jax.process_index() == 0:
+        path.parent.mkdir(exist_ok=True)
+        bundle = {
+            "step": failure.step,
+            "example_ids": ids,
+            "losses": {k: v for k, v in failure.metrics.items() if k.startswith("loss")},
+            "norms": {k: v for k, v in failure.metrics.items() if k.startswith("norm/")},
+            "config": str(directory / "config.json"),
+            "checkpoint_step": checkpoint_step,
+        }
+        workdir.write_json(path, bundle)
+    return path
+
+
+def _of_all_processes(ids):
+    if jax.process_count() > 1:
+        ids = multihost_utils.process_allgather(ids, tiled=True)
+    return np.asarray(ids).tolist()
+
+
+def read_bundle(path):
+    """Reads a bundle. Raises UserError where it is not one."""
+    try:
+        bundle = json.loads(Path(path).read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"--replay {path} cannot be read: {error}") from None
+    missing = {"step", "example_ids", "losses", "norms"} - set(bundle)
+    if missing:
+        raise UserError(f"--replay {path} is not the bundle of a stopped run: no {min(missing)}")
+    return bundle
+
+
+def replay(path):
+    """Runs from the checkpoint before the bundle's step up to it and says if it happens again.
+
+    Prints losses and norms of every step; writes nothing. Returns whether the same values came.
+    """
+    bundle = read_bundle(path)
+    directory = Path(path).resolve().parent.parent
+    basis = experiment.open_basis(workdir.load_config(directory))
+    training = experiment.make_training(basis, experiment.open_batches(basis))
+    checkpoints = Checkpoints(directory, keep=1, best_metric="", read_only=True)
+    state, first = experiment.restored_or_first_state(
+        basis, training, checkpoints, at_most=bundle["step"]
+    )
+    print(f"replaying steps {first} to {bundle['step']} of {directory}", flush=True)
+    for step in range(first, bundle["step"] + 1):
+        batch = training.batches.batch(step)
+        state, metrics = training.train_step(state, sharding.to_global(batch, basis.mesh))
+        metrics = {name: float(value) for name, value in jax.device_get(metrics).items()}
+        shown = [f"{k} {v:.6g}" for k, v in metrics.items() if k.startswith(("loss", "norm/"))]
+        print(f"step {step}  " + "  ".join(shown), flush=True)
+    return _report(bundle, _of_all_processes(batch["example_id"]), metrics)
+
+
+def _report(bundle, ids, metrics):
+    recorded = {**bundle["losses"], **bundle["norms"]}
+    again = {name: workdir.plain(metrics[name]) for name in recorded if name in metrics}
+    same = ids == bundle["example_ids"] and again == recorded
+    print(f"example ids of step {bundle['step']}: {ids}")
+    if ids != bundle["example_ids"]:
+        print(f"not the examples of the bundle: {bundle['example_ids']}; has the data changed?")
+    if same:
+        print(f"reproduced: step {bundle['step']} gives the values of the bundle")
+    elif not is_finite(metrics):
+        print("reproduced in kind: not finite again, though not the very same values")
+    else:
+        print(f"not reproduced: step {bundle['step']} is finite here")
+    return same

@@ -1,0 +1,65 @@
+"""One training step: loss, gradient, update, constraints, running mean. Pure, jitted, donated."""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxvl.ops.trimming import at_length
+from jaxvl.state import TrainState
+from jaxvl.training import host_memory
+
+
+def make_train_step(config, *, method, optimizer, schedule, abstract):
+    """Returns a jitted (state, batch) -> (state, metrics).
+
+    method: types.Method. abstract: of state.abstract_state; the new state keeps its shardings.
+    batch: dict of global arrays. metrics: flat dict of float32 scalars of the step that was taken.
+    The old state's buffers are reused: do not touch it afterwards.
+    """
+
+    def train_step(state, batch):
+        key = jax.random.fold_in(jax.random.key(config.seed), state.step)
+
+        def loss_and_gradient(batch):
+            def loss_of(params):
+                return method.forward(params, state.slots, batch, step=state.step, key=key)
+
+            return jax.value_and_grad(loss_of, has_aux=True)(state.params)
+
+        # The order is part of the method. First the losses; what `forward` does to the slots
+        # (momentum before its features, queues after the loss) sees the parameters as they were.
+        (loss, (metrics, slots)), gradient = at_length(
+            loss_and_gradient, batch, config.data.token_lengths
+        )
+        # Second the update, third what must hold after every update (the temperature's range).
+        updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
+        params = method.project(optax.apply_updates(state.params, updates))
+        # Last the running mean, of parameters that are valid.
+        ema = _running_mean(state.ema, params, decay=config.optim.ema_decay)
+
+        metrics = {
+            "loss": loss,
+            **metrics,
+            "learning_rate": jnp.asarray(schedule(state.step), jnp.float32),
+            "norm/gradient": optax.tree.norm(gradient),
+            "norm/update": optax.tree.norm(updates),
+            "norm/parameters": optax.tree.norm(params),
+        }
+        return TrainState(state.step + 1, params, opt_state, ema, slots), metrics
+
+    shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract)
+    everywhere = abstract.step.sharding
+    return jax.jit(train_step, donate_argnums=0, out_shardings=(shardings, everywhere))
+
+
+def compile_step(train_step, abstract, batch):
+    """Returns the step compiled for batches of this shape, the compiler's own memory given back."""
+    compiled = train_step.lower(abstract, batch).compile()
+    host_memory.give_back()  # at published size a gigabyte that the C library would keep
+    return compiled
+
+
+def _running_mean(ema, params, *, decay):
+    if ema is None:
+        return None
+    return jax.tree.map(lambda mean, value: decay * mean + (1 - decay) * value, ema, params)

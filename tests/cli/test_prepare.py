@@ -1,0 +1,121 @@
+"""The command line that prepares data sets."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from PIL import Image
+
+from jaxvl.cli import prepare
+from jaxvl.data import sources, store
+
+
+def run(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "jaxvl", "prepare", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+    )
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """--images and --captions of four good pictures."""
+    images = tmp_path / "images"
+    images.mkdir()
+    lines = []
+    for i in range(4):
+        Image.new("RGB", (8, 8), (60 * i, 0, 0)).save(images / f"{i}.jpg")
+        lines.append(json.dumps({"file_name": f"{i}.jpg", "text": f"number {i}"}))
+    (images / "metadata.jsonl").write_text("\n".join(lines))
+    return ["--images", str(images), "--captions", str(images / "metadata.jsonl")]
+
+
+def test_importing_it_imports_neither_tensorflow_nor_torch():
+    code = (
+        "import sys; from jaxvl import prepare; prepare._parser(); "
+        "print([m for m in ('tensorflow', 'torch', 'jax') if m in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert found.stdout.strip() == "[]"
+
+
+def test_folder_end_to_end(pictures, tmp_path, capsys):
+    out = tmp_path / "out"
+    prepare.main(["folder", *pictures, "--out", str(out), "--val_share", "0.25", "--workers", "1"])
+    assert capsys.readouterr().out.startswith("read 4 records, left out 0, wrote train 3, val 1 to")
+    assert sources.open_source(directory=out, name="", split="val").num_examples == 1
+
+
+def test_scenes_end_to_end_and_again(tmp_path, capsys):
+    arguments = ["scenes", "--out", str(tmp_path / "out"), "--train", "6", "--eval", "2"]
+    arguments += ["--size", "32", "--seed", "3", "--workers", "1"]
+    prepare.main(arguments)
+    meta = store.read_meta(tmp_path / "out")
+    assert meta["splits"] == {"train": 6, "val": 2, "test": 2, "unseen": 2}
+    assert meta["kind"] == "scenes" and meta["seed"] == 3 and meta["size"] == 32
+    source = sources.open_source(directory=tmp_path / "out", name="", split="unseen")
+    assert all(len(each["captions"]) == 5 for each in sources.annotations(source))
+
+    before = (tmp_path / "out" / "jaxvl.json").stat().st_mtime_ns
+    capsys.readouterr()
+    prepare.main(arguments)
+    assert "already prepared" in capsys.readouterr().out
+    assert (tmp_path / "out" / "jaxvl.json").stat().st_mtime_ns == before
+
+    with pytest.raises(SystemExit, match="2"):
+        prepare.main([*arguments, "--seed", "4"])
+    assert "exists and is not this data set" in capsys.readouterr().err
+
+
+def test_an_error_is_one_line_and_exit_code_2(tmp_path):
+    found = run("folder", "--images", tmp_path, "--captions", tmp_path / "no\n.csv", "--out", "x")
+    assert found.returncode == 2
+    assert found.stderr.startswith("error: --captions") and found.stderr.count("\n") == 1
+
+
+def test_too_much_bad_is_one_line_and_exit_code_2(pictures, tmp_path, capsys):
+    (tmp_path / "images" / "0.jpg").write_bytes(b"")
+    with pytest.raises(SystemExit, match="2"):
+        prepare.main(["folder", *pictures, "--out", str(tmp_path / "out"), "--workers", "1"])
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith(
+        "error: 1 of 4 records (25.0%) are bad, more than --max_bad 1.0% allows"
+    )
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--max_bad", "2"], ["--val_share", "-1"], ["--workers", "0"], ["--max_side", "-5"]],
+)
+def test_values_out_of_range_are_refused(pictures, tmp_path, arguments, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        prepare.main(["folder", *pictures, "--out", str(tmp_path / "out"), *arguments])
+    assert arguments[0] in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_however_it_is_stopped_no_half_data_set_is_left(tmp_path, how):
+    arguments = ["scenes", "--out", tmp_path / "out", "--train", "100000", "--size", "32"]
+    arguments += ["--workers", "1"]
+    running = subprocess.Popen(
+        [sys.executable, "-m", "jaxvl", "prepare", *map(str, arguments)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        while not list(tmp_path.glob(".out.partial/*array_record*")):
+            assert running.poll() is None
+            time.sleep(0.05)
+        os.kill(running.pid, how)
+        running.wait()
+    finally:
+        running.kill()
+    assert not (tmp_path / "out").exists()
+    if how != signal.SIGKILL:  # which leaves no time to clean up; the next run does
+        assert list(tmp_path.iterdir()) == []

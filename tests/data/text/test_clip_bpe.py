@@ -1,0 +1,102 @@
+"""CLIP's BPE: the published ids, from any of its files, and captions read as they are written."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jaxvl.data.text import tokenizer
+from jaxvl.errors import UserError
+
+MERGES = Path(__file__).parents[4] / "shared" / "data" / "vocab" / "bpe_simple_vocab_16e6.txt.gz"
+TEXTS = [
+    "A photo of a cat!!!", "it's 42 CAFÉS, naïve 😀", "  two\tdogs \n run-fast ", "", "中文 ' x'll",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def published():
+    if not MERGES.is_file():
+        pytest.skip(f"{MERGES} is not here")
+    return tokenizer.load(MERGES)
+
+
+def encode(words, captions, max_tokens=16):
+    return tokenizer.encode(words, captions, max_tokens=max_tokens, max_words=2, add_sep=True)
+
+
+def model_of(words):
+    model = json.loads(words.to_str())["model"]
+    return model["vocab"], [tuple(pair) for pair in model["merges"]]
+
+
+def test_the_published_ids(published):
+    assert published.get_vocab_size() == 49_408
+    assert tokenizer.special_ids(published) == (49_407, 49_406, 49_407, -1)
+    ids = encode(published, ["A photo of a Cat!!!"]).ids[0, :8]
+    np.testing.assert_array_equal(ids, [49_406, 320, 1125, 539, 320, 2368, 995, 49_407])
+
+
+def test_the_ids_are_those_of_transformers(published):
+    from transformers import CLIPTokenizer
+
+    vocabulary, merges = model_of(published)
+    peer = CLIPTokenizer(vocab=vocabulary, merges=merges)
+    tokens = encode(published, TEXTS, max_tokens=77)
+    for text, ids, mask in zip(TEXTS, tokens.ids, tokens.mask):
+        assert ids[mask].tolist() == peer(text)["input_ids"]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """CLIP's files in small: letters, one merge, the two special tokens."""
+    letters = "abcdefnotx!,|<>"
+    words = [*letters, *(f"{x}</w>" for x in letters), "at</w>", "<|startoftext|>", "<|endoftext|>"]
+    vocabulary = {word: number for number, word in enumerate(words)}
+    (tmp_path / "vocab.json").write_text(json.dumps(vocabulary))
+    (tmp_path / "merges.txt").write_text("#version: 0.2\na t</w>\n")
+    return tmp_path
+
+
+def texts(words, ids):
+    return [words.id_to_token(int(number)) for number in ids]
+
+
+def test_a_hugging_face_folder_with_or_without_tokenizer_json(folder):
+    words = tokenizer.load(folder)
+    tokens = encode(words, ["Cat!"], max_tokens=6)
+    assert texts(words, tokens.ids[0]) == [
+        "<|startoftext|>", "c", "at</w>", "!</w>", "<|endoftext|>", "<|endoftext|>",
+    ]  # fmt: skip
+    assert tokens.mask[0].tolist() == [True] * 5 + [False]
+    assert tokens.words[0].tolist() == [-1, 0, 0, 0, -1, -1]
+    words.save(str(folder / "tokenizer.json"))
+    (folder / "vocab.json").write_text("{}")  # the whole file comes first
+    np.testing.assert_array_equal(encode(tokenizer.load(folder), ["Cat!"]).ids[0, :6],
+                                  tokens.ids[0])  # fmt: skip
+
+
+def test_captions_are_not_cleaned_nor_cut_by_words(folder):
+    words = tokenizer.load(folder)
+    tokens = encode(words, ["a b! \n a, c b"])
+    assert tokens.words[0, :9].tolist() == [-1, 0, 1, 1, 2, 2, 3, 4, -1]
+
+
+def test_what_is_too_long_is_cut_and_the_end_stays(folder):
+    words = tokenizer.load(folder)
+    tokens = encode(words, ["a b c " * 100], max_tokens=4)
+    assert texts(words, tokens.ids[0]) == ["<|startoftext|>", "a</w>", "b</w>", "<|endoftext|>"]
+
+
+def test_a_caption_cannot_end_itself(folder):
+    words = tokenizer.load(folder)
+    tokens = encode(words, ["a <|endoftext|> b"], max_tokens=24)
+    read = texts(words, tokens.ids[0][tokens.mask[0]])
+    assert read.index("<|endoftext|>") == len(read) - 1 and "<" in read
+
+
+def test_files_of_another_bpe_are_refused(folder):
+    (folder / "vocab.json").write_text(json.dumps({"<s>": 0, "a": 1}))
+    with pytest.raises(UserError, match=r"has no <\|startoftext\|> and <\|endoftext\|>"):
+        tokenizer.load(folder)
