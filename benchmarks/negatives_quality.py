@@ -18,14 +18,14 @@ import json
 from pathlib import Path
 
 from jaxvl.data import scenes, store
-from jaxvl.data.negatives import files
+from jaxvl.data.negatives import storage
 from jaxvl.data.scenes.truth import judge, parse
 from jaxvl.errors import UserError
 
 
 def main():
     flags = parse_flags()
-    meta, made = store.read_meta(flags.data), files.read_meta(flags.negatives)
+    meta, made = store.read_meta(flags.data), storage.read_meta(flags.negatives)
     if meta["kind"] != "scenes" or meta["fingerprint"] != made["fingerprint"]:
         raise UserError("--negatives were not made of --data, or that is not Scenes")
     if meta["generator_version"] != scenes.VERSION:

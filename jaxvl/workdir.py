@@ -1,13 +1,12 @@
 """What a run leaves in its working directory beside checkpoints: config.json and results.json."""
 
 import json
-import math
-import os
 from pathlib import Path
 
 from ml_collections import ConfigDict
 
 from jaxvl import config as config_lib
+from jaxvl import files
 from jaxvl.errors import UserError
 
 # A run may be continued with other values of these: they do not change what a step computes.
@@ -25,30 +24,6 @@ FREE_KEYS = (
     "model.scan_layers",
     "model.remat",
 )
-
-
-def write_json(path, value):
-    """Writes JSON so that a reader sees the old file or the new one, never half of it."""
-    write_text(path, json.dumps(plain(value), indent=2, allow_nan=False) + "\n")
-
-
-def write_text(path, text):
-    """Writes a text so that a reader sees the old file or the new one, never half of it."""
-    path = Path(path)
-    temporary = path.with_name(f"{path.name}.tmp{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
-
-
-def plain(value):
-    """Returns the value with what JSON cannot say (nan, inf) as the strings "nan" and "inf"."""
-    if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    return value
 
 
 def begin(config, workdir):
@@ -69,7 +44,7 @@ def begin(config, workdir):
 
 def save_config(config, workdir):
     """Writes every key of the configuration to WORKDIR/config.json."""
-    write_json(Path(workdir) / "config.json", config.to_dict())
+    files.write_json(Path(workdir) / "config.json", config.to_dict())
 
 
 def load_config(workdir):

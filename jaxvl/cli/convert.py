@@ -56,7 +56,7 @@ def convert(paths, out, *, changes):
     is not known; then `out` is as it was.
     """
     from jaxvl import checkpoint, workdir
-    from jaxvl.data.store import written_whole
+    from jaxvl.files import written_whole
     from jaxvl.training import experiment
 
     out = Path(out)

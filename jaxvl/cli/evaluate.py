@@ -49,8 +49,8 @@ def evaluate(workdir, *, split, data, out, benchmark=None, against=None):
     Raises UserError for what is not there; then nothing is written.
     """
     from jaxvl.evals import false_match
+    from jaxvl.files import write_json
     from jaxvl.training import metrics
-    from jaxvl.workdir import write_json
 
     config = common.load_run(workdir, split=split, data=data, benchmark=benchmark)
     out = Path(out or Path(workdir) / f"eval_{(benchmark or [config.eval.split])[0]}.json")

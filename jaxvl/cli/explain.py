@@ -102,13 +102,13 @@ def _check_text(text):
 
 def _picture(path):
     """Returns the picture as preparing a data set would store it: upright RGB JPEG."""
-    from jaxvl.data.images import files
+    from jaxvl.data.images import untrusted
 
-    location = files.Location(str(path), 0, -1)
+    location = untrusted.Location(str(path), 0, -1)
     try:
-        digest, _ = files.check(location, max_side=0)
-        return files.to_jpeg(location, digest, max_side=0, keep=True)
-    except files.BadImage as error:
+        digest, _ = untrusted.check(location, max_side=0)
+        return untrusted.to_jpeg(location, digest, max_side=0, keep=True)
+    except untrusted.BadImage as error:
         raise UserError(f"--image {path}: {error}") from error
 
 

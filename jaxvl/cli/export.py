@@ -48,7 +48,7 @@ def export(workdir, *, name, out, weights=None, onnx=False):
     Raises UserError for a run that has no such weights or does not go into the format, for an
     `out` that is there or cannot be written, and where PyTorch disagrees; then nothing is left.
     """
-    from jaxvl.data.store import written_whole
+    from jaxvl.files import written_whole
 
     if onnx and name != "torch":
         raise UserError("--onnx goes with --format torch")

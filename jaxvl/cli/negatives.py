@@ -7,6 +7,7 @@ Training reads them with --config.data.negatives=data/mine_negatives. A command 
 goes on where it was when given again.
 """
 
+from jaxvl import files
 from jaxvl.cli import common
 from jaxvl.errors import UserError
 
@@ -58,8 +59,7 @@ def check(flags):
 
 def make(flags):
     """Writes the negatives; returns the line that says so."""
-    from jaxvl.data import store
-    from jaxvl.data.negatives import KINDS, analysis, beam, captions, files, run
+    from jaxvl.data.negatives import KINDS, analysis, beam, captions, run, storage
 
     if not flags.out:
         raise UserError("--out DIR is missing: where to write the negatives (or give --explain)")
@@ -74,10 +74,10 @@ def make(flags):
         "weights": flags.weights,
         "seed": flags.seed,
     }
-    if store.is_filled(flags.out):
+    if files.is_filled(flags.out):
         wanted = run.complete(plan, data)
         try:
-            meta = files.read_meta(flags.out)
+            meta = storage.read_meta(flags.out)
         except UserError:
             meta = {}
         if {**meta, **wanted} != meta:
@@ -95,14 +95,13 @@ def make(flags):
 
 def explain(flags):
     """Where the text of --explain stands in --out, and what would be made of it and why."""
-    from jaxvl.data import store
     from jaxvl.data.negatives import analysis, captions, run
     from jaxvl.data.negatives import explain as explaining
 
     check(flags)
     analysis.check_installed()
     lines = []
-    if flags.out and store.is_filled(flags.out):
+    if flags.out and files.is_filled(flags.out):
         lines += explaining.origins(flags.out, flags.explain) or [f"not in {flags.out}"]
         vocabulary = explaining.stored_vocabulary(flags.out)
     else:

@@ -7,6 +7,7 @@ import argparse
 import signal
 import sys
 
+from jaxvl import files
 from jaxvl.cli import common
 from jaxvl.errors import UserError
 
@@ -93,7 +94,7 @@ def _scenes(flags):
 
     counts = {split: flags.train if split == "train" else flags.eval for split in scenes.SPLITS}
     meta = {"seed": flags.seed, "size": flags.size, "generator_version": scenes.VERSION}
-    if store.is_filled(flags.out):
+    if files.is_filled(flags.out):
         if _is_same(flags.out, counts, meta):
             return f"{flags.out}: already prepared"
         raise UserError(

@@ -125,7 +125,7 @@ def _check_evaluators(a, scores):
 
 
 def _write(rows, out, *, a, b):
-    from jaxvl.workdir import write_json, write_text
+    from jaxvl.files import write_json, write_text
 
     out.mkdir(parents=True, exist_ok=True)
     names = quoted(rows[0])

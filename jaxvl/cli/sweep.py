@@ -169,7 +169,7 @@ def make(run, splits, *, quiet=False):
 
     quiet: what they print goes to RUN/output.log. Returns the run.
     """
-    from jaxvl.workdir import write_json
+    from jaxvl.files import write_json
 
     run.directory.mkdir(parents=True, exist_ok=True)
     write_json(run.directory / "command.json", run.flags)
@@ -203,7 +203,7 @@ def _scores_file(run, split):
 
 def write(table, runs, out):
     """Writes OUT/table.md from the runs that are done."""
-    from jaxvl.workdir import write_text
+    from jaxvl.files import write_text
 
     parts = [
         f"## {split}\n\n" + markdown(table, scores_of_rows(table, runs, split))

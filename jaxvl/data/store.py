@@ -15,19 +15,15 @@ A record is a dict:
 All but the first three may be left out: they are stored empty.
 """
 
-import contextlib
-import errno
-import fcntl
 import hashlib
 import itertools
 import json
-import os
-import shutil
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
+from jaxvl import files
 from jaxvl.data.text import tokenizer
 from jaxvl.errors import UserError
 
@@ -65,7 +61,7 @@ def write(directory, *, kind, splits, counts, meta, vocabulary_size):
     Raises UserError if `directory` is not empty, a record is malformed, or the disk is full.
     """
     directory = Path(directory)
-    with written_whole(directory) as partial:
+    with files.written_whole(directory) as partial:
         digest, captions = hashlib.sha256(), []
         writer = _writer(partial, f"jaxvl_{kind}")
         writer.initialize_splits(list(splits))
@@ -109,61 +105,6 @@ def read_meta(directory):
         ) from None
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: unreadable ({error})") from error
-
-
-def is_filled(directory):
-    """Whether something stands at `directory` that must not be overwritten."""
-    directory = Path(directory)
-    if not directory.exists():
-        return directory.is_symlink()
-    return not directory.is_dir() or any(directory.iterdir())
-
-
-@contextlib.contextmanager
-def written_whole(directory):
-    """A temporary sibling of `directory` that takes its name at the end, or vanishes."""
-    if is_filled(directory):
-        raise UserError(f"{directory}: exists and is not empty; name another --out or remove it")
-    with locked_partial(directory) as partial:
-        try:
-            for left_over in partial.iterdir():
-                shutil.rmtree(left_over) if left_over.is_dir() else left_over.unlink()
-            yield partial
-            os.replace(partial, directory)
-        except Exception as error:
-            if is_disk_full(error):
-                raise UserError(f"{directory}: the disk is full; nothing was written") from error
-            raise
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def locked_partial(directory):
-    """The hidden sibling of `directory` that its content is made in, by one process at a time."""
-    partial = directory.parent / f".{directory.name}.partial"
-    try:
-        partial.mkdir(parents=True, exist_ok=True)
-        lock = os.open(partial, os.O_RDONLY)
-    except OSError as error:
-        raise UserError(f"{directory}: cannot be written ({error.strerror})") from error
-    try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # a killed process lets go of it
-        except BlockingIOError:
-            raise UserError(f"{directory}: another process is writing it") from None
-        yield partial
-    finally:
-        os.close(lock)
-
-
-def is_disk_full(error):
-    """Whether an exception of whatever library, or what it came from, says there is no room."""
-    if error is None:
-        return False
-    full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
-    told = "No space left on device" in str(error) or "quota exceeded" in str(error)
-    return full or told or is_disk_full(error.__cause__ or error.__context__)
 
 
 def _tfds():

@@ -13,7 +13,7 @@ import numpy as np
 
 from jaxvl.data.text.clean import clean_caption
 from jaxvl.evals import draw
-from jaxvl.workdir import write_text
+from jaxvl.files import write_text
 
 QUINTILES = 5
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxvl.errors import UserError
-from jaxvl.interop import files, layouts
+from jaxvl.interop import layouts, tensor_files
 from jaxvl.models.vit import PIXEL_MEAN, PIXEL_STD
 
 HEAD_WIDTH = 64  # of all published CLIP and ALBEF models, whose state dicts do not say it
@@ -56,8 +56,8 @@ def open_weights(path):
     path = Path(path)
     open_clip = path / "open_clip_config.json"
     if not path.is_dir() or open_clip.is_file():
-        told = files.read_json(open_clip) if open_clip.is_file() else {}
-        tensors = files.open_tensors(path)
+        told = tensor_files.read_json(open_clip) if open_clip.is_file() else {}
+        tensors = tensor_files.open_tensors(path)
         try:
             weights = _of_names(str(path), tensors, told)
         except UserError:
@@ -98,11 +98,11 @@ def open_hugging_face(path, kinds):
     path = Path(path)
     if not (path / "config.json").is_file():
         raise UserError(f"{path} has no config.json, so nothing says what its tensors are")
-    config = files.read_json(path / "config.json")
+    config = tensor_files.read_json(path / "config.json")
     kind = config.get("model_type")
     if kind not in kinds:
         raise UserError(f"{path}: model_type {kind!r} is not known, only {', '.join(kinds)}")
-    return config, files.open_tensors(path)
+    return config, tensor_files.open_tensors(path)
 
 
 def tokenizer_of(path):
@@ -165,7 +165,7 @@ def _without_distillation(tensors, name):
         return np.delete(tensors[name], 1, axis=1)  # class token, distillation token, patches
 
     readers = {other: lambda other=other: tensors[other] for other in tensors}
-    return files.Tensors(readers | ({name: positions} if name in tensors else {}))
+    return tensor_files.Tensors(readers | ({name: positions} if name in tensors else {}))
 
 
 def _bert(path, tensors, config):
@@ -217,9 +217,9 @@ def _tower(name, config, epsilon):
 def _preprocessor(path):
     path = Path(path)
     if (path / PREPROCESSOR).is_file():
-        return files.read_json(path / PREPROCESSOR)
+        return tensor_files.read_json(path / PREPROCESSOR)
     if (path / PROCESSOR).is_file():
-        return files.read_json(path / PROCESSOR).get("image_processor") or {}
+        return tensor_files.read_json(path / PROCESSOR).get("image_processor") or {}
     return {}
 
 

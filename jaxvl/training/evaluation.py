@@ -5,7 +5,7 @@ from pathlib import Path
 
 import jax
 
-from jaxvl import checkpoint, preprocessing, workdir
+from jaxvl import checkpoint, files, preprocessing
 from jaxvl.interop import load
 from jaxvl.training import experiment
 from jaxvl.training.metrics import change_table, table
@@ -34,14 +34,14 @@ class Evaluation:
         scores = self._scores(params, report=self._report if chief else None)
         self.panel = self._draw_panel(params, step)
         if chief:
-            workdir.write_json(self._directory / "results.json", {"step": step, **scores})
+            files.write_json(self._directory / "results.json", {"step": step, **scores})
         return scores
 
     def of_start(self, params):
         """Leaves start.json: the scores of the weights that the run starts from."""
         scores = self._scores(params, report=None)
         if jax.process_index() == 0:
-            workdir.write_json(self._directory / "start.json", {"step": 0, **scores})
+            files.write_json(self._directory / "start.json", {"step": 0, **scores})
 
     def _scores(self, params, *, report):
         from jaxvl import evals

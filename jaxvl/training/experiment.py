@@ -8,7 +8,7 @@ import jax
 from ml_collections import ConfigDict
 
 from jaxvl import config as config_lib
-from jaxvl import sharding, state, types, workdir
+from jaxvl import files, sharding, state, types, workdir
 from jaxvl.data import batches as batches_lib
 from jaxvl.data import sources
 from jaxvl.data.text import tokenizer
@@ -164,7 +164,7 @@ def load_init(basis, *, directory):
     if jax.process_index() == 0:
         print(load.table(report), flush=True)
         if directory is not None:
-            workdir.write_json(Path(directory) / "init.json", report._asdict())
+            files.write_json(Path(directory) / "init.json", report._asdict())
     return params
 
 

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from jaxvl import sharding, workdir
+from jaxvl import files, sharding, workdir
 from jaxvl.checkpoint import Checkpoints
 from jaxvl.errors import UserError
 from jaxvl.training import experiment
@@ -47,7 +47,7 @@ def write_bundle(failure, directory, *, checkpoint_step):
             "config": str(directory / "config.json"),
             "checkpoint_step": checkpoint_step,
         }
-        workdir.write_json(path, bundle)
+        files.write_json(path, bundle)
     return path
 
 
@@ -94,7 +94,7 @@ def replay(path):
 
 def _report(bundle, ids, metrics):
     recorded = {**bundle["losses"], **bundle["norms"]}
-    again = {name: workdir.plain(metrics[name]) for name in recorded if name in metrics}
+    again = {name: files.plain(metrics[name]) for name in recorded if name in metrics}
     same = ids == bundle["example_ids"] and again == recorded
     print(f"example ids of step {bundle['step']}: {ids}")
     if ids != bundle["example_ids"]:

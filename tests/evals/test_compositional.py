@@ -13,7 +13,7 @@ from PIL import Image
 
 from jaxvl.errors import UserError
 from jaxvl.evals import compositional
-from jaxvl.evals.compositional import files, judging, pictures, scores, shuffles
+from jaxvl.evals.compositional import annotations, judging, pictures, scores, shuffles
 from jaxvl.evals.compositional.formats import FORMATS
 from jaxvl.evals.scoring import make_scorer
 from jaxvl.sharding import make_mesh
@@ -300,7 +300,7 @@ def test_a_row_of_another_shape_is_named_with_file_and_field(name, field, value,
     set_field(name, rows, field, value)
     path.write_text(json.dumps(rows))
     with pytest.raises(UserError, match=rf"{name}: .*{path.name}, row (key)?2 .*{said}"):
-        files.read(name, FORMATS[name], keys["annotations"])
+        annotations.read(name, FORMATS[name], keys["annotations"])
 
 
 @pytest.mark.parametrize("content", ["", "{", "7", "[1, 2]", "[]", "\udcff"])
@@ -308,37 +308,39 @@ def test_a_file_that_holds_no_rows_is_named(content, tmp_path):
     path = tmp_path / "add_att.json"
     path.write_bytes(content.encode("utf-8", "surrogateescape"))
     with pytest.raises(UserError, match="sugarcrepe: .*add_att.json|sugarcrepe: .* has no rows"):
-        files.read("sugarcrepe", FORMATS["sugarcrepe"], tmp_path)
+        annotations.read("sugarcrepe", FORMATS["sugarcrepe"], tmp_path)
 
 
 def test_files_that_are_not_there_are_named(tmp_path):
     with pytest.raises(UserError, match="replace_obj.json"):
-        files.read("sugarcrepe", FORMATS["sugarcrepe"], tmp_path)
+        annotations.read("sugarcrepe", FORMATS["sugarcrepe"], tmp_path)
     with pytest.raises(UserError, match="no folder"):
-        files.read("sugarcrepe", FORMATS["sugarcrepe"], tmp_path / "none")
+        annotations.read("sugarcrepe", FORMATS["sugarcrepe"], tmp_path / "none")
     keys = published.write(tmp_path, "valse")
-    (note,) = files.read("valse", FORMATS["valse"], keys["annotations"]).notes
+    (note,) = annotations.read("valse", FORMATS["valse"], keys["annotations"]).notes
     assert "plurals.json" in note and "existence.json" not in note
 
 
 def test_one_of_the_files_can_be_given(tmp_path):
     keys = published.write(tmp_path, "sugarcrepe")
-    reading = files.read("sugarcrepe", FORMATS["sugarcrepe"], f"{keys['annotations']}/add_att.json")
+    path = f"{keys['annotations']}/add_att.json"
+    reading = annotations.read("sugarcrepe", FORMATS["sugarcrepe"], path)
     assert {case.subset for case in reading.cases} == {"add_att"}
     other = Path(keys["annotations"], "mine.json")
     other.write_text("[]")
     with pytest.raises(UserError, match="none of its published files"):
-        files.read("sugarcrepe", FORMATS["sugarcrepe"], other)
+        annotations.read("sugarcrepe", FORMATS["sugarcrepe"], other)
 
 
 def test_the_number_of_rows_is_held_against_the_published_one(tmp_path):
     keys = published.write(tmp_path, "winoground")
     table = FORMATS["winoground"]._replace(published={"winoground": 7})
-    assert files.read("winoground", table, keys["annotations"]).notes == []
-    (note,) = files.read("winoground", FORMATS["winoground"], keys["annotations"]).notes
+    assert annotations.read("winoground", table, keys["annotations"]).notes == []
+    (note,) = annotations.read("winoground", FORMATS["winoground"], keys["annotations"]).notes
     assert "examples.jsonl 7 of 400" in note
     with pytest.raises(UserError, match="has 7 rows, the published file 6"):
-        files.read("winoground", table._replace(published={"winoground": 6}), keys["annotations"])
+        counted = table._replace(published={"winoground": 6})
+        annotations.read("winoground", counted, keys["annotations"])
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/data")
@@ -353,5 +355,5 @@ def test_the_number_of_rows_is_held_against_the_published_one(tmp_path):
     ],
 )
 def test_published_files_are_read_whole(name, folder, rows, counted):
-    reading = files.read(name, FORMATS[name], SHARED / folder)
+    reading = annotations.read(name, FORMATS[name], SHARED / folder)
     assert (reading.rows, len(reading.cases)) == (rows, counted)

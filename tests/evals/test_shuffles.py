@@ -6,7 +6,7 @@ import pytest
 
 from jaxvl.data.text.clean import clean_caption
 from jaxvl.evals.compositional import shuffles
-from jaxvl.evals.compositional.files import Case
+from jaxvl.evals.compositional.annotations import Case
 
 WORDS = "a black dog chases two small white cats .".split()
 TAGS = "DT JJ NN VBZ CD JJ JJ NNS .".split()

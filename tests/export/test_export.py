@@ -19,7 +19,7 @@ from jaxvl import preprocessing
 from jaxvl.cli import export
 from jaxvl.data.text import tokenizer
 from jaxvl.export import check, formats, read
-from jaxvl.interop import files, layouts, names
+from jaxvl.interop import layouts, names, tensor_files
 from jaxvl.interop.weights import open_weights
 
 torch = pytest.importorskip("torch")
@@ -130,7 +130,7 @@ def test_albefs_own_layout_with_twins(softmask_run, tmp_path, quick):
         assert torch.equal(state[name], state[f"{first}_m.{rest}"])
     params = opened(softmask_run).params
     layout = layouts.albef(opened(softmask_run).config.model)
-    tensors = files.open_tensors(tmp_path / "out" / "ALBEF.pth")
+    tensors = tensor_files.open_tensors(tmp_path / "out" / "ALBEF.pth")
     again, missing, left_over = names.from_torch(tensors, layout, params)
     assert not missing and all("_m." in name for name in left_over)
     jax.tree.map(np.testing.assert_array_equal, again, params)

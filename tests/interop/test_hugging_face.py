@@ -135,7 +135,7 @@ def test_bert_states_and_tensors(tmp_path):
 
 def test_masked_language_models_go_back_bit_for_bit(tmp_path):
     from jaxvl.interop import layouts
-    from jaxvl.interop.files import open_tensors
+    from jaxvl.interop.tensor_files import open_tensors
 
     for kind, theirs in {
         "bert": transformers.BertForMaskedLM(hf.bert_config()),

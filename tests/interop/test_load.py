@@ -20,7 +20,7 @@ from jaxvl import workdir  # noqa: E402
 from jaxvl.cli import convert  # noqa: E402
 from jaxvl.errors import UserError  # noqa: E402
 from jaxvl.interop import load, names  # noqa: E402
-from jaxvl.interop.files import open_tensors  # noqa: E402
+from jaxvl.interop.tensor_files import open_tensors  # noqa: E402
 from jaxvl.interop.weights import open_weights  # noqa: E402
 from jaxvl.models import MODELS, vit  # noqa: E402
 from jaxvl.sharding import make_mesh  # noqa: E402

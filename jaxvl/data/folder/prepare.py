@@ -17,10 +17,11 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
+from jaxvl import files
 from jaxvl.data import store
 from jaxvl.data.folder import rows, tars
 from jaxvl.data.folder.rows import Problem
-from jaxvl.data.images import files
+from jaxvl.data.images import untrusted
 from jaxvl.data.processes import ordered_map
 from jaxvl.errors import UserError
 
@@ -45,7 +46,7 @@ def prepare(*, images, captions, out, max_bad, val_share, vocabulary_size, max_s
     max_side: longest side stored, in pixels, 0 = as it is. workers: processes.
     Raises UserError where nothing was written.
     """
-    if store.is_filled(out):
+    if files.is_filled(out):
         raise UserError(f"--out {out}: exists and is not empty; name another or remove it")
     report = Path(f"{Path(out)}.report.jsonl")
     found_rows, problems = _read_rows(images, captions)
@@ -93,8 +94,8 @@ def _check_images(rows, *, max_side, workers):
 
 def _check(location, *, max_side):
     try:
-        return files.check(location, max_side=max_side)
-    except files.BadImage as error:
+        return untrusted.check(location, max_side=max_side)
+    except untrusted.BadImage as error:
         return str(error)
 
 
@@ -179,10 +180,10 @@ def _records(checked, problems, max_side, *, workers):
 
 def _to_jpeg(each, *, max_side, keep=True):
     try:
-        return files.to_jpeg(
+        return untrusted.to_jpeg(
             each.row.location, each.byte_digest, max_side=max_side, keep=keep
         )
-    except files.BadImage as error:
+    except untrusted.BadImage as error:
         raise UserError(f"{each.row.record}: {each.row.file_name}: {error}; run again") from None
 
 

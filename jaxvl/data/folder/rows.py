@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from jaxvl.data.images.files import BadImage, Location, inside
+from jaxvl.data.images.untrusted import BadImage, Location, inside
 from jaxvl.data.text.clean import clean_caption
 from jaxvl.errors import UserError
 

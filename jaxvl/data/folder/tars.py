@@ -11,7 +11,7 @@ import tarfile
 from pathlib import Path
 
 from jaxvl.data.folder.rows import Problem, add_row, without_repeats
-from jaxvl.data.images.files import BadImage, Location
+from jaxvl.data.images.untrusted import BadImage, Location
 from jaxvl.errors import UserError
 
 MAX_TEXT_BYTES = 2**20

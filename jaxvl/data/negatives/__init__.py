@@ -6,7 +6,7 @@ K kinds of negative, n captions asked for.
 from collections.abc import Callable
 from typing import NamedTuple
 
-from jaxvl.data.negatives import files
+from jaxvl.data.negatives import storage
 from jaxvl.errors import UserError
 
 __all__ = ["KINDS", "Negatives", "open_negatives"]
@@ -33,7 +33,7 @@ def open_negatives(directory, *, fingerprint, kinds):
     Raises UserError where there are none, for another data set, or other kinds.
     """
     kinds = tuple(kinds)
-    meta = files.read_meta(directory)
+    meta = storage.read_meta(directory)
     if tuple(meta["kinds"]) != kinds:
         raise UserError(
             f"{directory}: holds {len(meta['kinds'])} negatives a caption "
@@ -47,4 +47,4 @@ def open_negatives(directory, *, fingerprint, kinds):
             f"not {data_set[:8]}); make it anew with "
             f"`jaxvl negatives --data ... --out {directory}`"
         )
-    return Negatives(kinds, files.reader(directory, split=split, splits=meta["splits"]))
+    return Negatives(kinds, storage.reader(directory, split=split, splits=meta["splits"]))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from jaxvl.data.negatives import KINDS, analysis, files, generator, run, slots
+from jaxvl.data.negatives import KINDS, analysis, generator, run, slots, storage
 from jaxvl.data.negatives import vocabulary as vocabularies
 
 _SHOWN = 8  # rejected fills of a kind
@@ -15,7 +15,7 @@ _SHOWN = 8  # rejected fills of a kind
 def origins(directory, text):
     """Lines that say where `text` stands in a directory of negatives, as caption or negative."""
     sought, found = json.dumps(text, ensure_ascii=False).encode(), []
-    for split in files.read_meta(directory)["splits"]:
+    for split in storage.read_meta(directory)["splits"]:
         with open(Path(directory) / f"{split}.jsonl", "rb") as lines:
             for line in lines:
                 if sought in line:
@@ -31,7 +31,7 @@ def origins(directory, text):
 
 def stored_vocabulary(directory):
     """The Vocabulary that a directory of negatives was made with."""
-    return vocabularies.from_json((Path(directory) / files.VOCABULARY_FILE).read_text())
+    return vocabularies.from_json((Path(directory) / storage.VOCABULARY_FILE).read_text())
 
 
 def count_vocabulary(data):

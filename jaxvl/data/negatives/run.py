@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
-from jaxvl.data import store
-from jaxvl.data.negatives import analysis, corpus_filler, files, generator, slots
+from jaxvl import files
+from jaxvl.data.negatives import analysis, corpus_filler, generator, slots, storage
 from jaxvl.data.negatives import vocabulary as vocabularies
 from jaxvl.data.processes import ordered_map
 from jaxvl.errors import UserError
@@ -69,7 +69,7 @@ def write(directory, *, data, plan, workers, runner=""):
 def complete(plan, data):
     """The plan with what of it follows from the data set and this version of jaxvl."""
     return {
-        "format_version": files.FORMAT_VERSION,
+        "format_version": storage.FORMAT_VERSION,
         "generator_version": VERSION,
         "fingerprint": data.fingerprint,
         "splits": data.splits,
@@ -211,12 +211,12 @@ def _assemble(partial, data, chunks, plan):
                         rows.append((entry["example"], len(line)))
                         for kind, negative in zip(plan["kinds"], entry["negatives"], strict=True):
                             count_of[kind] += negative is not None
-        (result / f"{split}.index.npz").write_bytes(files.index_of(rows, count))
+        (result / f"{split}.index.npz").write_bytes(storage.index_of(rows, count))
         captions += len(rows)
-    shutil.copyfile(vocabulary_path(partial), result / files.VOCABULARY_FILE)
+    shutil.copyfile(vocabulary_path(partial), result / storage.VOCABULARY_FILE)
     name = data.builder or data.directory
     meta = {"data": name, **plan, "captions": captions, "made": count_of}
-    (result / files.META_FILE).write_text(json.dumps(meta, indent=1) + "\n")
+    (result / storage.META_FILE).write_text(json.dumps(meta, indent=1) + "\n")
     return meta
 
 
@@ -232,7 +232,7 @@ def made(partial, chunk):
 
 def vocabulary_path(partial):
     """The file that the statistics are kept in."""
-    return Path(partial) / files.VOCABULARY_FILE
+    return Path(partial) / storage.VOCABULARY_FILE
 
 
 def put(path, content):
@@ -245,7 +245,7 @@ def put(path, content):
 @contextlib.contextmanager
 def _partial(directory, plan):
     """The hidden sibling that the work is done in: kept where the plan is the one begun with."""
-    with store.locked_partial(directory) as partial:
+    with files.locked_partial(directory) as partial:
         try:
             wanted = json.dumps(plan, indent=1)
             path = partial / _PLAN
@@ -256,7 +256,7 @@ def _partial(directory, plan):
             yield partial
             shutil.rmtree(partial, ignore_errors=True)
         except OSError as error:
-            if store.is_disk_full(error):
+            if files.is_disk_full(error):
                 raise UserError(
                     f"--out {directory}: the disk is full; make room and give the same command "
                     f"again, it goes on from {partial}"

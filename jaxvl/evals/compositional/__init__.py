@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxvl.errors import UserError
 from jaxvl.evals import false_match
-from jaxvl.evals.compositional import files, judging, pictures
+from jaxvl.evals.compositional import annotations, judging, pictures
 from jaxvl.evals.compositional.formats import FORMATS
 from jaxvl.evals.compositional.scores import Cases, score
 from jaxvl.evals.examples import distinct
@@ -31,7 +31,7 @@ def make(name, config, *, scorer, examples):
     picture can be read.
     """
     table, keys = FORMATS[name], config.evals[name]
-    reading = files.read(name, table, keys.annotations)
+    reading = annotations.read(name, table, keys.annotations)
     chief = jax.process_index() == 0
     usable, left_out = _with_pictures(name, reading.cases, keys.images, progress=chief)
     _say(name, [*reading.notes, *_about(left_out, keys.images, reading.cases, usable)])

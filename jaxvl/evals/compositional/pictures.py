@@ -8,8 +8,8 @@ import numpy as np
 from tqdm import tqdm
 
 from jaxvl import preprocessing
-from jaxvl.data.images import files
-from jaxvl.data.images.files import BadImage, Location
+from jaxvl.data.images import untrusted
+from jaxvl.data.images.untrusted import BadImage, Location
 from jaxvl.data.prefetch import prefetch
 from jaxvl.evals.feeding import padded_rows
 
@@ -70,7 +70,7 @@ def batches(folder, crops, data_config, *, batch_size):
 
 
 def _open(folder, name):
-    return files.upright(Location(files.inside(str(folder), name), 0, -1))
+    return untrusted.upright(Location(untrusted.inside(str(folder), name), 0, -1))
 
 
 def _pixels(folder, crop, data_config):

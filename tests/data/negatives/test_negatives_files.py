@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from jaxvl.data.negatives import files, open_negatives
+from jaxvl.data.negatives import open_negatives, storage
 from jaxvl.errors import UserError
 
 KINDS = ("noun", "verb")
@@ -22,7 +22,7 @@ def stored(tmp_path):
             lines.append((json.dumps(entry, ensure_ascii=False) + "\n").encode())
             rows.append((example, len(lines[-1])))
     (tmp_path / "train.jsonl").write_bytes(b"".join(lines))
-    (tmp_path / "train.index.npz").write_bytes(files.index_of(rows, 4))
+    (tmp_path / "train.index.npz").write_bytes(storage.index_of(rows, 4))
     meta = {"format_version": 1, "kinds": KINDS, "fingerprint": "abc", "data": "d"}
     (tmp_path / "negatives.json").write_text(json.dumps({**meta, "splits": {"train": 4}}))
     return tmp_path
