@@ -50,9 +50,13 @@ def temporary_mib(rows, flags, *, chunk):
 
     width, count = flags.width, flags.negatives
     given = (
-        shape(rows, width), shape(rows, width), shape(rows, count, width),
-        shape(rows, dtype=jnp.int32), shape(rows, count, dtype=jnp.bool_), shape(),
-    )  # fmt: skip
+        shape(rows, width),
+        shape(rows, width),
+        shape(rows, count, width),
+        shape(rows, dtype=jnp.int32),
+        shape(rows, count, dtype=jnp.bool_),
+        shape(),
+    )
     step = jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2, 5)))
     return step.lower(*given).compile().memory_analysis().temp_size_in_bytes / 2**20
 

@@ -35,9 +35,7 @@ def main():
     flags = parser.parse_args()
     torch.manual_seed(0)
     albef = Albef()
-    optimizer = torch.optim.AdamW(
-        albef.online.parameters(), lr=1e-4, weight_decay=0.02, fused=True
-    )
+    optimizer = torch.optim.AdamW(albef.online.parameters(), lr=1e-4, weight_decay=0.02, fused=True)
     seconds = []
     for _ in range(1 + flags.steps):
         batch = random_batch(flags.batch_size)

@@ -57,9 +57,14 @@ def coco():
     config.batch_size = 128
     config.total_steps = 10 * 82_783 // 128
     config.optim.update(
-        learning_rate=2e-5, warmup_learning_rate=0.0, warmup_steps=50, final_learning_rate=0.0,
-        weight_decay=0.1, b2=0.98, eps=1e-6,
-    )  # fmt: skip
+        learning_rate=2e-5,
+        warmup_learning_rate=0.0,
+        warmup_steps=50,
+        final_learning_rate=0.0,
+        weight_decay=0.1,
+        b2=0.98,
+        eps=1e-6,
+    )
     config.eval.every_steps = 82_783 // 128
     config.evals.hard_negatives = None  # COCO brings neither negatives nor boxes of words
     config.evals.grounding = None
@@ -78,8 +83,9 @@ def demo():
     config.data.negatives = "own"
     swapped, replaced = ("attribute", "relation"), ("attribute", "object", "relation")
     config.data.negative_kinds = (
-        *(f"swap_{what}" for what in swapped), *(f"replace_{what}" for what in replaced)
-    )  # fmt: skip
+        *(f"swap_{what}" for what in swapped),
+        *(f"replace_{what}" for what in replaced),
+    )
     config.data.update(image_size=60, crop_scale=(0.9, 1.0))
     config.data.flip_probability = 0.0  # captions say left and right
     config.data.rand_augment_operations = 0  # and name colours
@@ -88,9 +94,13 @@ def demo():
     config.batch_size = 64
     config.total_steps = 400
     config.optim.update(
-        learning_rate=1e-3, warmup_learning_rate=1e-5, warmup_steps=30, b2=0.98,
-        final_learning_rate=1e-5, clip_norm=1.0,
-    )  # fmt: skip
+        learning_rate=1e-3,
+        warmup_learning_rate=1e-5,
+        warmup_steps=30,
+        b2=0.98,
+        final_learning_rate=1e-5,
+        clip_norm=1.0,
+    )
     config.eval.update(every_steps=400, max_examples=200)
     config.checkpoint.every_steps = 200
     config.evals.grounding = None  # needs a fusion encoder

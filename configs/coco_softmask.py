@@ -1,7 +1,7 @@
 """SoftMask on COCO captions at published size, and the same in small on the embedded data set.
 
-    --config=configs/coco_softmask.py          ViT-B/16 and BERT-base, 256 px, TFDS coco_captions
-    --config=configs/coco_softmask.py:demo     minutes on two CPU cores, Scenes (make demo)
+--config=configs/coco_softmask.py          ViT-B/16 and BERT-base, 256 px, TFDS coco_captions
+--config=configs/coco_softmask.py:demo     minutes on two CPU cores, Scenes (make demo)
 """
 
 from jaxvl.config import base
@@ -59,9 +59,13 @@ def demo():
     # from fresh ones by their age: the loss falls and nothing is learned.
     config.momentum.update(queue_size=0, decay=0.9, distill=0.0)
     config.optim.update(
-        learning_rate=1e-3, warmup_learning_rate=1e-5, warmup_steps=30, b2=0.98,
-        final_learning_rate=1e-5, clip_norm=1.0,
-    )  # fmt: skip
+        learning_rate=1e-3,
+        warmup_learning_rate=1e-5,
+        warmup_steps=30,
+        b2=0.98,
+        final_learning_rate=1e-5,
+        clip_norm=1.0,
+    )
     config.eval.update(every_steps=700, max_examples=200)
     config.checkpoint.every_steps = 350
     config.evals.retrieval.rerank = 0  # matching is learned later than minutes allow

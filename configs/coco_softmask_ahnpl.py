@@ -48,8 +48,9 @@ def demo():
     config.data.negatives = "own"
     swapped, replaced = ("attribute", "relation"), ("attribute", "object", "relation")
     config.data.negative_kinds = (
-        *(f"swap_{what}" for what in swapped), *(f"replace_{what}" for what in replaced)
-    )  # fmt: skip
+        *(f"swap_{what}" for what in swapped),
+        *(f"replace_{what}" for what in replaced),
+    )
     config.data.image_size = 60
     config.data.crop_scale = (0.9, 1.0)
     config.data.flip_probability = 0.0  # captions say left and right
@@ -71,9 +72,13 @@ def demo():
     # from fresh ones by their age: the loss falls and nothing is learned.
     config.momentum.update(queue_size=0, decay=0.9, distill=0.0)
     config.optim.update(
-        learning_rate=1e-3, warmup_learning_rate=1e-5, warmup_steps=30, b2=0.98,
-        final_learning_rate=1e-5, clip_norm=1.0,
-    )  # fmt: skip
+        learning_rate=1e-3,
+        warmup_learning_rate=1e-5,
+        warmup_steps=30,
+        b2=0.98,
+        final_learning_rate=1e-5,
+        clip_norm=1.0,
+    )
     config.eval.update(every_steps=700, max_examples=200)
     config.checkpoint.every_steps = 350
     config.evals.retrieval.rerank = 0  # matching is learned later than minutes allow

@@ -32,9 +32,12 @@ def get_config():
     # from fresh ones by their age: the loss falls and nothing is learned.
     config.momentum.update(queue_size=0, decay=0.95, distill=0.0)
     config.optim.update(
-        learning_rate=1e-3, warmup_steps=100, weight_decay=0.05, clip_norm=1.0,
+        learning_rate=1e-3,
+        warmup_steps=100,
+        weight_decay=0.05,
+        clip_norm=1.0,
         final_learning_rate=1e-6,
-    )  # fmt: skip
+    )
     config.checkpoint.every_steps = 600
     config.eval.every_steps = 600
     config.evals.retrieval.rerank = 0  # matching is learned later than such a run allows

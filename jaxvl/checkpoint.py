@@ -121,6 +121,7 @@ def _options(*, keep, best_metric):
     policies = [checkpoint_managers.LatestN(keep)]
     get_best = None
     if best_metric:
+
         def get_best(metrics):
             return metrics[best_metric]
 

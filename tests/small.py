@@ -17,9 +17,16 @@ def small_config():
     config.model.embed_size = 8
     config.model.image.update(patch_size=4, layers=2, width=16, heads=2, mlp_width=32)
     config.model.text.update(
-        layers=1, fusion_layers=3, width=16, heads=2, mlp_width=32, positions=16, dropout=0.0,
-        vocabulary_size=WORDS, mask_token=MASK_TOKEN,
-    )  # fmt: skip
+        layers=1,
+        fusion_layers=3,
+        width=16,
+        heads=2,
+        mlp_width=32,
+        positions=16,
+        dropout=0.0,
+        vocabulary_size=WORDS,
+        mask_token=MASK_TOKEN,
+    )
     config.softmask.layer = 1
     config.momentum.queue_size = 16
     return config

@@ -19,9 +19,14 @@ def small_clip_config():
     config.model.embed_size = 8
     config.model.image.update(patch_size=4, layers=2, width=16, heads=2, mlp_width=32)
     config.model.text.update(
-        layers=2, width=16, heads=2, mlp_width=32, positions=LENGTH, vocabulary_size=WORDS,
+        layers=2,
+        width=16,
+        heads=2,
+        mlp_width=32,
+        positions=LENGTH,
+        vocabulary_size=WORDS,
         end_token=END,
-    )  # fmt: skip
+    )
     return config
 
 

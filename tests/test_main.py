@@ -15,8 +15,12 @@ def run(*arguments, directory):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.run(
         [sys.executable, "-m", "jaxvl.main", *arguments],
-        env=environment, cwd=directory, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        env=environment,
+        cwd=directory,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def test_help_and_flags_need_neither_jax_nor_tensorflow(tmp_path):
@@ -73,6 +77,9 @@ def test_the_default_working_directory_is_named_after_the_experiment(tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", program],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
-        cwd=tmp_path, capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert done.stdout.strip() == "runs/good_small"

@@ -23,10 +23,13 @@ def start_two(config_file, directory):
     return [
         subprocess.Popen(
             [sys.executable, TOY, *flags, "--num_processes=2", f"--process_id={index}"],
-            env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         for index in range(2)
-    ]  # fmt: skip
+    ]
 
 
 def test_two_processes_do_what_one_does_and_stop_together(toy_config, tmp_path):

@@ -40,8 +40,11 @@ def start(config_file, directory, *arguments):
     environment["JAX_NUMPY_RANK_PROMOTION"] = "raise"
     return subprocess.Popen(
         [sys.executable, TOY, f"--config={config_file}", f"--workdir={directory}", *arguments],
-        env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def wait_for_checkpoint(process, directory, after):

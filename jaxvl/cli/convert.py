@@ -28,14 +28,21 @@ def main(arguments=None):
 def _parser():
     parser = common.parser("convert", __doc__)
     parser.add_argument(
-        "--from", dest="source", required=True, nargs="+", metavar="PATH",
+        "--from",
+        dest="source",
+        required=True,
+        nargs="+",
+        metavar="PATH",
         help="folder or file of weights, or a jaxvl run; a ViT and a BERT for an ALBEF",
-    )  # fmt: skip
+    )
     parser.add_argument("--out", required=True, metavar="DIR", help="new working directory")
     parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE",
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
         help="key of the configuration that the file does not tell; may be repeated",
-    )  # fmt: skip
+    )
     return parser
 
 
@@ -131,8 +138,13 @@ def _settings(sources, config):
             settings["model.text.fusion_layers"] = source.layers - source.layers // 2
     if settings.get("model.name") == "clip":
         tokens = settings["model.text.positions"]
-        settings |= {"method": "clip", "data.add_sep": True, "data.max_tokens": tokens,
-                     "data.max_words": tokens, "data.token_lengths": TOKEN_LENGTHS}  # fmt: skip
+        settings |= {
+            "method": "clip",
+            "data.add_sep": True,
+            "data.max_tokens": tokens,
+            "data.max_words": tokens,
+            "data.token_lengths": TOKEN_LENGTHS,
+        }
     else:
         fusion = settings.get("model.text.fusion_layers", config.model.text.fusion_layers)
         settings |= {"method": "albef", "softmask.layer": min(config.softmask.layer, fusion - 2)}

@@ -22,9 +22,13 @@ def main(arguments=None):
     with common.mistakes_in_one_line():
         benchmark = common.benchmark_of(flags)
         evaluate(
-            flags.workdir, split=flags.split, data=flags.data, out=flags.out, benchmark=benchmark,
+            flags.workdir,
+            split=flags.split,
+            data=flags.data,
+            out=flags.out,
+            benchmark=benchmark,
             against=flags.against,
-        )  # fmt: skip
+        )
 
 
 def _parser():
@@ -93,9 +97,12 @@ class Run:
             print(f"only the benchmark is run: {error}", file=sys.stderr)
             source = None
         self._evaluators = evals.make_evaluators(
-            self.basis.config, model=self.basis.model, source=source,
-            tokenizer=self.basis.tokenizer, mesh=self.basis.mesh,
-        )  # fmt: skip
+            self.basis.config,
+            model=self.basis.model,
+            source=source,
+            tokenizer=self.basis.tokenizer,
+            mesh=self.basis.mesh,
+        )
 
     def scores(self, *, step=None, report=None):
         """Returns (scores, step) of a checkpoint, by default the newest."""

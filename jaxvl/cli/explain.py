@@ -1,6 +1,6 @@
 """Show what a trained model looks at in a picture when it reads a sentence.
 
-  jaxvl explain --workdir runs/demo --image photo.jpg --text "a red cube" --out out.png
+jaxvl explain --workdir runs/demo --image photo.jpg --text "a red cube" --out out.png
 """
 
 import io
@@ -130,7 +130,12 @@ def _read(workdir, jpeg, text):
     data = config.data
     pixels = augment.whole(jpeg, data.image_size, crop=data.eval_crop).numpy()
     (reading,) = read(
-        basis.config, model=basis.model, params=params, mesh=mesh, images=[pixels],
-        captions=[text], tokenize=make_tokenize(basis.config, basis.tokenizer),
-    )  # fmt: skip
+        basis.config,
+        model=basis.model,
+        params=params,
+        mesh=mesh,
+        images=[pixels],
+        captions=[text],
+        tokenize=make_tokenize(basis.config, basis.tokenizer),
+    )
     return reading

@@ -20,9 +20,14 @@ def main(arguments=None):
     flags = _parser().parse_args(arguments)
     with common.mistakes_in_one_line():
         soup(
-            flags.a, flags.b, alphas=parse_alphas(flags.alphas), out=flags.out, split=flags.split,
-            data=flags.data, benchmark=common.benchmark_of(flags),
-        )  # fmt: skip
+            flags.a,
+            flags.b,
+            alphas=parse_alphas(flags.alphas),
+            out=flags.out,
+            split=flags.split,
+            data=flags.data,
+            benchmark=common.benchmark_of(flags),
+        )
 
 
 def _parser():

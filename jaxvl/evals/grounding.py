@@ -53,9 +53,7 @@ def mentions_of(examples):
         for caption in np.unique(rows_Mx3[:, 0]):
             pictures.append(i)
             captions.append(record["captions"][caption])
-            named.append(
-                [(w, record["boxes"][o]) for c, w, o in rows_Mx3.tolist() if c == caption]
-            )
+            named.append([(w, record["boxes"][o]) for c, w, o in rows_Mx3.tolist() if c == caption])
     texts = examples.tokenize(captions)
     words_P = [
         [(int(np.argmax(words_L == word)), box) for word, box in words if (words_L == word).any()]

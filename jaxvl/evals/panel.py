@@ -29,9 +29,14 @@ def draw_panel(config, *, model, params, source, tokenizer, mesh, path):
     captions = [max(record["captions"], key=len) for record in examples.records]
     images = _pictures(examples, count)
     readings = read(
-        config, model=model, params=params, mesh=mesh, images=images, captions=captions,
+        config,
+        model=model,
+        params=params,
+        mesh=mesh,
+        images=images,
+        captions=captions,
         tokenize=examples.tokenize,
-    )  # fmt: skip
+    )
     if jax.process_index() == 0:
         draw.save(draw_readings(images, captions, readings), path)
     return path

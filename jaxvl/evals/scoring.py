@@ -144,9 +144,16 @@ def _make_match(model, *, mesh, batch_size):
 
         def one_text_a_picture(t_SxLxD, mask_SxL):
             states_SxLxD, _ = model.fuse(
-                params, keys, t_SxLxD, mask_SxL, key=None, keep_GxN=None, probe=None, layer=None,
+                params,
+                keys,
+                t_SxLxD,
+                mask_SxL,
+                key=None,
+                keep_GxN=None,
+                probe=None,
+                layer=None,
                 first_only=True,
-            )  # fmt: skip
+            )
             return model.match_logits(params, states_SxLxD)[:, 1]
 
         # The keys are not mapped over: they are neither computed nor copied once a text.

@@ -21,9 +21,14 @@ def make_word_maps(config, *, model, mesh, batch_size):
         keys = model.image_keys(params, batch["tokens"])
         t_GxLxD = model.encode_text(params, batch["ids"], batch["mask"], key=None)
         relevance_GxLxN, logits_Gx2 = word_relevance(
-            model, params, keys, t_GxLxD, batch["mask"],
-            layer=config.softmask.layer, score=config.softmask.score,
-        )  # fmt: skip
+            model,
+            params,
+            keys,
+            t_GxLxD,
+            batch["mask"],
+            layer=config.softmask.layer,
+            score=config.softmask.score,
+        )
         merged_GxLxN = merge_pieces(relevance_GxLxN, batch["words"])
         return merged_GxLxN, jax.nn.softmax(logits_Gx2)[:, 1]
 

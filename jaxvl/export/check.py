@@ -104,9 +104,15 @@ def _fused(config, model):
         v = model.encode_image(params, images)
         t = model.encode_text(params, tokens.ids, tokens.mask, key=None)
         matched = gradcam.match_and_explain(
-            model, params, model.image_keys(params, v), t, tokens.mask,
-            layer=config.softmask.layer, score=config.softmask.score, key=None,
-        )  # fmt: skip
+            model,
+            params,
+            model.image_keys(params, v),
+            t,
+            tokens.mask,
+            layer=config.softmask.layer,
+            score=config.softmask.score,
+            key=None,
+        )
         return {
             **_dual(config, model)(params, images, tokens),
             "image states": v,

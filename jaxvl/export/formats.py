@@ -1,9 +1,9 @@
 """The folders that an export is: one writer a format, into a folder that is there and empty.
 
-    torch      plain PyTorch, self-contained: modeling_jaxvl.py reads the rest of the folder
-    albef      one file in the layout of ALBEF's own checkpoints
-    hf         Hugging Face's CLIPModel and CLIPProcessor
-    open_clip  open_clip's "local-dir:FOLDER"
+torch      plain PyTorch, self-contained: modeling_jaxvl.py reads the rest of the folder
+albef      one file in the layout of ALBEF's own checkpoints
+hf         Hugging Face's CLIPModel and CLIPProcessor
+open_clip  open_clip's "local-dir:FOLDER"
 """
 
 import json
@@ -207,9 +207,14 @@ def open_clip_sizes(exported):
     data, model = exported.config.data, exported.config.model
     image, text = model.image, model.text
     special = tokenizer.special_ids(exported.tokenizer)
-    end = {"pool_type": "argmax"} if text.end_token < 0 else {
-        "pool_type": "eos", "eos_id": text.end_token,
-    }  # fmt: skip
+    end = (
+        {"pool_type": "argmax"}
+        if text.end_token < 0
+        else {
+            "pool_type": "eos",
+            "eos_id": text.end_token,
+        }
+    )
     return {
         "embed_dim": model.embed_size,
         "quick_gelu": model.activation == "quick_gelu",
@@ -239,8 +244,10 @@ def _check_epsilon(model, *, image, text, of):
     for tower, known in (("image", image), ("text", text)):
         epsilon = model[tower].norm_epsilon
         if epsilon not in (0, known):
-            raise UserError(f"model.{tower}.norm_epsilon={epsilon} is not {known}, which is the "
-                            f"only one that {of} knows")
+            raise UserError(
+                f"model.{tower}.norm_epsilon={epsilon} is not {known}, which is the "
+                f"only one that {of} knows"
+            )
 
 
 def _save_safetensors(tensors, path):

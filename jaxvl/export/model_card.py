@@ -10,7 +10,7 @@ from jaxvl.data import store
 from jaxvl.errors import UserError
 
 USE = {
-    "torch": '''import sys; sys.path.insert(0, "FOLDER")
+    "torch": """import sys; sys.path.insert(0, "FOLDER")
 from modeling_jaxvl import load
 from PIL import Image
 
@@ -18,23 +18,23 @@ model, prepare = load("FOLDER")
 image = model.encode_image(prepare.images([Image.open("photo.jpg")]))
 text = model.encode_text(prepare.texts(["a dog in the snow"]))
 print(image.embedding @ text.embedding.T, model.match(image, text))
-print(model.word_heatmaps(image, text)[0])''',
+print(model.word_heatmaps(image, text)[0])""",
     "albef": """import torch
 from models.model_retrieval import ALBEF    # ALBEF's own code
 
 model.load_state_dict(torch.load("FOLDER/ALBEF.pth", weights_only=True)["model"], strict=False)""",
-    "hf": '''from PIL import Image
+    "hf": """from PIL import Image
 from transformers import CLIPModel, CLIPProcessor
 
 model = CLIPModel.from_pretrained("FOLDER")
 processor = CLIPProcessor.from_pretrained("FOLDER", backend="pil")  # torchvision resizes otherwise
 inputs = processor(text=["a dog in the snow"], images=Image.open("photo.jpg"), padding=True,
                    truncation=True, return_tensors="pt")
-print(model(**inputs).logits_per_image)''',
-    "open_clip": '''import open_clip
+print(model(**inputs).logits_per_image)""",
+    "open_clip": """import open_clip
 
 model, _, prepare = open_clip.create_model_and_transforms("local-dir:FOLDER")
-tokenizer = open_clip.get_tokenizer("local-dir:FOLDER")''',
+tokenizer = open_clip.get_tokenizer("local-dir:FOLDER")""",
 }
 
 
@@ -117,8 +117,8 @@ def _inputs(exported):
     seen = {
         "none": f"all of the picture resized to {size} x {size} pixels ({how})",
         "center": f"resized until the shorter side has {size} pixels ({how}), of which the square "
-                  "in the middle is seen",
-    }[numbers["crop"]]  # fmt: skip
+        "in the middle is seen",
+    }[numbers["crop"]]
     lines = [
         f"- pictures: `{numbers['name']}`: {seen}, values divided by 255, mean {numbers['mean']}, "
         f"deviation {numbers['std']}",
@@ -137,13 +137,15 @@ def _limits(exported, name):
     shape = "their proportions lost" if exported.config.data.eval_crop == "none" else "cropped"
     if shape == "cropped" and name == "open_clip":
         shape += ", by open_clip one pixel further on where 3, 7, 11, ... pixels are cut off"
-    return "\n".join([
-        "- It knows what its training pictures and captions showed, with their mistakes and "
-        "prejudices; it was not checked for these.",
-        f"- Pictures are seen at {exported.config.data.image_size} pixels, {shape}.",
-        "- A similarity or a match probability ranks candidates; it is no calibrated certainty.",
-        "- Not for identifying people, and not for decisions about them.",
-    ])  # fmt: skip
+    return "\n".join(
+        [
+            "- It knows what its training pictures and captions showed, with their mistakes and "
+            "prejudices; it was not checked for these.",
+            f"- Pictures are seen at {exported.config.data.image_size} pixels, {shape}.",
+            "- A similarity or a match probability ranks candidates; it is no calibrated certainty.",
+            "- Not for identifying people, and not for decisions about them.",
+        ]
+    )
 
 
 def _differences(report):

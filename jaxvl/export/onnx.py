@@ -52,9 +52,11 @@ GRAPHS = {  # name: (module, inputs, outputs)
     "image_encoder": (ImageEncoder, ("pixels",), ("image_states", "image_embedding")),
     "text_encoder": (TextEncoder, ("ids", "mask"), ("text_states", "text_embedding")),
     "match": (
-        Match, ("image_states", "text_states", "mask"), ("fused_states", "match_logits"),
+        Match,
+        ("image_states", "text_states", "mask"),
+        ("fused_states", "match_logits"),
     ),
-}  # fmt: skip
+}
 QUANTITIES = {
     "image_states": "image states",
     "image_embedding": "image embeddings",

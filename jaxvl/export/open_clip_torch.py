@@ -44,9 +44,12 @@ def token_ids(folder, captions):
 
     length = _config(folder)["model_cfg"]["text_cfg"]["context_length"]
     return AutoTokenizer.from_pretrained(folder)(
-        list(captions), max_length=length, padding="max_length", truncation=True,
+        list(captions),
+        max_length=length,
+        padding="max_length",
+        truncation=True,
         return_tensors="pt",
-    )["input_ids"]  # fmt: skip
+    )["input_ids"]
 
 
 def _config(folder):

@@ -18,9 +18,7 @@ def make(tokenizer, data):
     model = json.loads(tokenizer.to_str())["model"]
     if is_clip_bpe(tokenizer):
         merges = [tuple(pair) for pair in model["merges"]]
-        return CLIPTokenizer(
-            vocab=model["vocab"], merges=merges, model_max_length=data.max_tokens
-        )
+        return CLIPTokenizer(vocab=model["vocab"], merges=merges, model_max_length=data.max_tokens)
     special = tokenizers_lib.special_ids(tokenizer)._asdict()
     roles = {"pad": "pad_token", "cls": "cls_token", "sep": "sep_token", "mask": "mask_token"}
     signs = {

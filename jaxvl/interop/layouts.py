@@ -24,8 +24,11 @@ from jaxvl.interop.names import (
 )
 
 BERT_SELF = (
-    ("attention/qkv", ("attention.self.query", "attention.self.key", "attention.self.value"),
-     JOINED_DENSE),
+    (
+        "attention/qkv",
+        ("attention.self.query", "attention.self.key", "attention.self.value"),
+        JOINED_DENSE,
+    ),
     ("attention/out", "attention.output.dense", DENSE),
     ("attention_norm", "attention.output.LayerNorm", NORM),
     ("mlp/up", "intermediate.dense", DENSE),
@@ -66,8 +69,11 @@ TIMM_BLOCK = (  # the ViT of ALBEF's own code
     ("mlp_norm", "norm2", NORM),
 )
 VIT_BLOCK = (
-    ("attention/qkv", tuple(f"attention.attention.{n}" for n in ("query", "key", "value")),
-     JOINED_DENSE),
+    (
+        "attention/qkv",
+        tuple(f"attention.attention.{n}" for n in ("query", "key", "value")),
+        JOINED_DENSE,
+    ),
     ("attention/out", "attention.output.dense", DENSE),
     ("attention_norm", "layernorm_before", NORM),
     ("mlp/up", "intermediate.dense", DENSE),
@@ -132,8 +138,11 @@ def _albef_towers(sizes, *, bert, twin):
         ("image_projection", f"vision_proj{twin}", DENSE),
         ("text_projection", f"text_proj{twin}", DENSE),
     )
-    fusion = {"ours": "fusion/layers/", "theirs": f"{text}encoder.layer.{{}}.",
-              "first": sizes.text.layers}  # fmt: skip
+    fusion = {
+        "ours": "fusion/layers/",
+        "theirs": f"{text}encoder.layer.{{}}.",
+        "first": sizes.text.layers,
+    }
     return (
         *rules(image_embedding, ours="image/embedding/", theirs=image),
         *rules(TIMM_BLOCK, ours="image/layers/", theirs=f"{image}blocks.{{}}.", first=0),
@@ -169,13 +178,17 @@ def bert_in_albef(sizes, *, prefix, layers):
     return Layout(
         rules=(
             *_bert_text(prefix),
-            *rules(BERT_SELF, ours="fusion/layers/", theirs=f"{prefix}encoder.layer.{{}}.",
-                   first=layers - sizes.text.fusion_layers),
+            *rules(
+                BERT_SELF,
+                ours="fusion/layers/",
+                theirs=f"{prefix}encoder.layer.{{}}.",
+                first=layers - sizes.text.fusion_layers,
+            ),
             *rules(BERT_WORD_HEAD, ours="word_head/", theirs="cls.predictions."),
         ),
         copies=_bert_copies("cls.predictions.decoder", "cls.predictions.bias", prefix),
         ignored=(r"embeddings\.position_ids$",),
-    )  # fmt: skip
+    )
 
 
 def masked_lm(kind, *, prefix):
@@ -236,14 +249,15 @@ def clip():
     return Layout(
         rules=(
             *rules(image_embedding, ours="image/embedding/", theirs=f"{image}embeddings."),
-            *rules(CLIP_BLOCK, ours="image/layers/", theirs=f"{image}encoder.layers.{{}}.",
-                   first=0),
+            *rules(
+                CLIP_BLOCK, ours="image/layers/", theirs=f"{image}encoder.layers.{{}}.", first=0
+            ),
             *rules(text_embedding, ours="text/embedding/", theirs=f"{text}embeddings."),
             *rules(CLIP_BLOCK, ours="text/layers/", theirs=f"{text}encoder.layers.{{}}.", first=0),
             *rules(others),
         ),
         ignored=(r"embeddings\.position_ids$",),
-    )  # fmt: skip
+    )
 
 
 def open_clip():
@@ -266,14 +280,19 @@ def open_clip():
     return Layout(
         rules=(
             *rules(image_embedding, ours="image/embedding/", theirs="visual."),
-            *rules(OPEN_CLIP_BLOCK, ours="image/layers/",
-                   theirs="visual.transformer.resblocks.{}.", first=0),
-            *rules(OPEN_CLIP_BLOCK, ours="text/layers/", theirs="transformer.resblocks.{}.",
-                   first=0),
+            *rules(
+                OPEN_CLIP_BLOCK,
+                ours="image/layers/",
+                theirs="visual.transformer.resblocks.{}.",
+                first=0,
+            ),
+            *rules(
+                OPEN_CLIP_BLOCK, ours="text/layers/", theirs="transformer.resblocks.{}.", first=0
+            ),
             *rules(others),
         ),
         ignored=(r"^(input_resolution|context_length|vocab_size|attn_mask)$",),
-    )  # fmt: skip
+    )
 
 
 LAYOUTS = {  # by model.name and format, for writing; a function of config.model

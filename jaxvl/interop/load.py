@@ -25,8 +25,11 @@ EPSILONS = {  # what norm_epsilon = 0 stands for
 }
 OWN_SETTINGS = ("name", "activation", "embed_size", "image", "text")  # of config.model
 FREE_SETTINGS = (
-    "model.text.dropout", "model.text.mask_token", "data.image_size", "data.eval_crop",
-)  # fmt: skip
+    "model.text.dropout",
+    "model.text.mask_token",
+    "data.image_size",
+    "data.eval_crop",
+)
 SHOWN = 6  # names in an error; the rest are counted
 
 
@@ -140,8 +143,9 @@ def _assign(config, sources, shapes):
         has, lacks, left = names.match(source.tensors, layout, shapes)
         both = sorted(set(has) & set(found))
         if both:
-            raise UserError(f"config: {found[both[0]][1].path} and {source.path} both have "
-                            f"{both[0]}")
+            raise UserError(
+                f"config: {found[both[0]][1].path} and {source.path} both have {both[0]}"
+            )
         found |= {path: (rule, source) for path, rule in has.items()}
         absent |= {path: lacked for path, lacked in lacks.items() if lacked}
         for pattern, (what, why) in source.training.items():
@@ -172,8 +176,11 @@ def _check_allowed(config, missing, left_over):
     ]
     extra = [name for name, _ in left_over if not allowed.search(name)]
     if wrong or extra:
-        told = [f"{what} {_some(items)}" for what, items in
-                (("missing:", wrong), ("left over:", extra)) if items]
+        told = [
+            f"{what} {_some(items)}"
+            for what, items in (("missing:", wrong), ("left over:", extra))
+            if items
+        ]
         raise UserError(
             f"config: model.init={config.model.init!r}: {'; '.join(told)}. Regular expressions in "
             "model.allow_missing name what may be newly drawn or not used"
@@ -190,15 +197,17 @@ def _check_sizes(config, path, settings):
     differ = {
         key: value
         for key, value in settings.items()
-        if key not in FREE_SETTINGS and _effective(config, key, here[key])
-        != _effective(config, key, value)
+        if key not in FREE_SETTINGS
+        and _effective(config, key, here[key]) != _effective(config, key, value)
     }
     if differ:
-        told = ", ".join(f"{key} is {value!r} there and {here[key]!r} here"
-                         for key, value in differ.items())
+        told = ", ".join(
+            f"{key} is {value!r} there and {here[key]!r} here" for key, value in differ.items()
+        )
         fits = " ".join(f"--config.{key}={value}" for key, value in differ.items())
-        raise UserError(f"config: model.init={path!r} does not fit this run: {told}; it fits with "
-                        f"{fits}")
+        raise UserError(
+            f"config: model.init={path!r} does not fit this run: {told}; it fits with {fits}"
+        )
 
 
 def _effective(config, key, value):
@@ -242,6 +251,7 @@ def _place(array, where):
 
 def _draw(model, paths, placed, *, seed):
     """Returns {path: newly drawn parameter}, as a run from nothing would have it."""
+
     def draw(key):
         drawn = names.flatten(model.init(key))
         return {path: drawn[path] for path in paths}

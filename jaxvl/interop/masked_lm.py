@@ -33,8 +33,11 @@ def load_masked_lm(path, *, words):
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     if missing or left_over:
-        told = [f"{what} {', '.join(some[:6])}" for what, some in
-                (("missing:", missing), ("left over:", left_over)) if some]
+        told = [
+            f"{what} {', '.join(some[:6])}"
+            for what, some in (("missing:", missing), ("left over:", left_over))
+            if some
+        ]
         raise UserError(f"{path}: {'; '.join(told)}")
     return model, jax.tree.map(jnp.asarray, params), sizes
 

@@ -157,12 +157,9 @@ def from_torch(tensors, layout, shapes):
     check_copies(tensors, layout)
     found, missing, left_over = match(tensors.keys(), layout, flatten(shapes))
     arrays = {
-        path: read(rule, tensors, shape=flatten(shapes)[path].shape)
-        for path, rule in found.items()
+        path: read(rule, tensors, shape=flatten(shapes)[path].shape) for path, rule in found.items()
     }
-    params = jax.tree_util.tree_map_with_path(
-        lambda path, _: arrays.get(path_name(path)), shapes
-    )
+    params = jax.tree_util.tree_map_with_path(lambda path, _: arrays.get(path_name(path)), shapes)
     return params, list(missing), left_over
 
 

@@ -133,8 +133,10 @@ def _open_torch(path):
         raise UserError(f"reading {path} needs torch: pip install 'jaxvl[torch]'") from None
     mapped = zipfile.is_zipfile(path)
     if mapped and any(name.endswith("/constants.pkl") for name in zipfile.ZipFile(path).namelist()):
-        raise UserError(f"{path} is a TorchScript program, which would run code, and is refused; "
-                        "give its state_dict(), saved with torch.save")
+        raise UserError(
+            f"{path} is a TorchScript program, which would run code, and is refused; "
+            "give its state_dict(), saved with torch.save"
+        )
     try:
         with warnings.catch_warnings(action="ignore"):
             loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)

@@ -18,10 +18,14 @@ from jaxvl.models.vit import PIXEL_MEAN, PIXEL_STD
 HEAD_WIDTH = 64  # of all published CLIP and ALBEF models, whose state dicts do not say it
 ALBEF_TRAINING = {  # state of its training: what it is, and why it is not read
     r"^(visual_encoder|text_encoder|vision_proj|text_proj)_m\.": (
-        "momentum twins", "a run's twins begin as copies of its weights"),
+        "momentum twins",
+        "a run's twins begin as copies of its weights",
+    ),
     r"^(image_queue|text_queue|idx_queue|queue_ptr|ptr_queue)$": (
-        "queues", "a run's queue fills with its own pictures and texts"),
-}  # fmt: skip
+        "queues",
+        "a run's queue fills with its own pictures and texts",
+    ),
+}
 PREPROCESSOR = "preprocessor_config.json"
 PROCESSOR = "processor_config.json"  # holds the former since transformers 5
 TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json")
@@ -154,8 +158,10 @@ def _vit(path, tensors, config):
         tensors = _without_distillation(tensors, f"{prefix}embeddings.position_embeddings")
     notes = ()
     if _pixels(path) != (list(PIXEL_MEAN), list(PIXEL_STD)):
-        notes = ("its pictures had another mean and deviation than this run's; so had those that "
-                 "ALBEF starts from",)
+        notes = (
+            "its pictures had another mean and deviation than this run's; so had those that "
+            "ALBEF starts from",
+        )
     layout = layouts.vit(prefix=prefix)
     return Weights(path, f"{kind} (Hugging Face)", tensors, lambda _: layout, settings, "", notes)
 
@@ -234,8 +240,10 @@ def _crop_notes(preprocessor, image_size):
     shorter = size.get("shortest_edge", image_size) if isinstance(size, dict) else size
     if shorter == image_size:
         return ()
-    return (f"its pictures were resized to {shorter} pixels before {image_size} were cropped; here "
-            f"they are resized to {image_size}",)
+    return (
+        f"its pictures were resized to {shorter} pixels before {image_size} were cropped; here "
+        f"they are resized to {image_size}",
+    )
 
 
 def _pixels(path):
@@ -252,12 +260,13 @@ def _of_names(path, tensors, told):
         tensors = tensors.renamed(lambda name: name.removeprefix("text."))
     if "visual.class_embedding" in tensors and "ln_final.weight" in tensors:
         return _open_clip(path, tensors, told)
-    if "vision_model.embeddings.class_embedding" in tensors or any("encoder.layer." in n
-                                                                   for n in tensors):
+    if "vision_model.embeddings.class_embedding" in tensors or any(
+        "encoder.layer." in n for n in tensors
+    ):
         raise UserError(f"{path} looks like Hugging Face's; give its folder with config.json")
     raise UserError(
         f"{path}: no known model; its tensors are named {', '.join(sorted(tensors)[:3])} ..."
-    )  # fmt: skip
+    )
 
 
 def _open_clip(path, tensors, told):

@@ -25,9 +25,12 @@ def make(config, model, *, steps_per_epoch):
         del key  # nothing is drawn
         scale = jnp.exp(params["logit_scale"])
         z = clip.encode(
-            model, params, batch,
-            negatives=uses_negatives(options), second=uses_second_view(options),
-        )  # fmt: skip
+            model,
+            params,
+            batch,
+            negatives=uses_negatives(options),
+            second=uses_second_view(options),
+        )
         texts = clip.keys(z.zt_GxE, batch["image_id"])
         if options.itc_negatives:
             texts = hard_negative.text_keys(
@@ -112,9 +115,13 @@ def terms(config, slots, z, batch, scale):
     metrics |= {f"margin/{kind}": slots["margin"][k] for k, kind in enumerate(kinds(config))}
     metrics["effective/at_cap"] = at_cap
     margin_K = hard_negative.next_margins(
-        slots["margin"], positive_G, scale * cosine_GxK, valid_GxK,
-        limit=options.margin_limit, as_released=options.as_released,
-    )  # fmt: skip
+        slots["margin"],
+        positive_G,
+        scale * cosine_GxK,
+        valid_GxK,
+        limit=options.margin_limit,
+        as_released=options.as_released,
+    )
     return losses, metrics, {**slots, "margin": margin_K}
 
 
@@ -142,9 +149,12 @@ def multimodal(config, z, batch, positive_G, weight_GxK, scale):
     """
     options, chunk, valid_GxK = config.ahnpl, config.loss.itc_chunk, batch["negative_valid"]
     zv_GxKxE = hard_negative.perturb(
-        z.zi_GxE, z.zt_GxE, z.zn_GxKxE,
-        scale=options.perturbation, normalise=not options.as_released,
-    )  # fmt: skip
+        z.zi_GxE,
+        z.zt_GxE,
+        z.zn_GxKxE,
+        scale=options.perturbation,
+        normalise=not options.as_released,
+    )
 
     def side(z_GxE, zn_GxKxE, second_GxE, valid_GxK):
         if options.as_released:

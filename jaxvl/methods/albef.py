@@ -54,19 +54,31 @@ def make(config, model, *, steps_per_epoch):
         online = encode(model, params, batch, texts, key=stream(key, "online"))
         twin = encode(model, twins, batch, texts, key=stream(key, "twin"))
         contrast, similarity = contrast_batch(
-            params, slots["queue"], online, twin, batch["image_id"], distill,
-            gamma=0, focal_on="all", chunk=config.loss.itc_chunk,
-        )  # fmt: skip
+            params,
+            slots["queue"],
+            online,
+            twin,
+            batch["image_id"],
+            distill,
+            gamma=0,
+            focal_on="all",
+            chunk=config.loss.itc_chunk,
+        )
         image_keys = model.image_keys(params, online.v_GxNxD)
         (positive,) = fuse_together(
-            model, params, [Pairs(image_keys, online.t_GxLxD, mask, None)], stream(key, "positive"),
+            model,
+            params,
+            [Pairs(image_keys, online.t_GxLxD, mask, None)],
+            stream(key, "positive"),
             first_only=False,
-        )  # fmt: skip
-        wrong, weight_R = draw_pairs(config, model, params, online, image_keys, batch, similarity,
-                                     key)  # fmt: skip
+        )
+        wrong, weight_R = draw_pairs(
+            config, model, params, online, image_keys, batch, similarity, key
+        )
         masked = Pairs(image_keys, online.words_GxLxD, mask, None)
-        *negative, words = fuse_together(model, params, [*wrong, masked], stream(key, "negative"),
-                                         first_only=False)  # fmt: skip
+        *negative, words = fuse_together(
+            model, params, [*wrong, masked], stream(key, "negative"), first_only=False
+        )
 
         positive_Gx2 = model.match_logits(params, positive)
         negative_Rx2 = model.match_logits(params, jnp.concatenate(negative))
@@ -159,9 +171,15 @@ def contrast_batch(
         if false is not None:
             keys = contrastive.Keys(*(jnp.concatenate(both) for both in zip(keys, false)))
         loss_G = contrastive.itc(
-            z_GxE, image_id_G, lax.stop_gradient(keys), scale,
-            twin=contrastive.Twin(twin_z_GxE, distill), gamma=gamma, focal_on=focal_on, chunk=chunk,
-        )  # fmt: skip
+            z_GxE,
+            image_id_G,
+            lax.stop_gradient(keys),
+            scale,
+            twin=contrastive.Twin(twin_z_GxE, distill),
+            gamma=gamma,
+            focal_on=focal_on,
+            chunk=chunk,
+        )
         return loss_G.mean(), scale * (z_GxE @ twin_keys_GxE.T)
 
     to_text, logits_i2t = direction(
@@ -208,10 +226,16 @@ def fuse_together(model, params, pairs, key, *, first_only):
     if any(one.keep_GxN is not None for one in pairs):
         keep = bert.beside([_keep(one) for one in pairs])
     states, _ = model.fuse(
-        params, bert.Shared(tuple(sets.values()), parts),
-        bert.beside([one.t_GxLxD for one in pairs]), bert.beside([one.mask_GxL for one in pairs]),
-        key=key, keep_GxN=keep, probe=None, layer=None, first_only=first_only,
-    )  # fmt: skip
+        params,
+        bert.Shared(tuple(sets.values()), parts),
+        bert.beside([one.t_GxLxD for one in pairs]),
+        bert.beside([one.mask_GxL for one in pairs]),
+        key=key,
+        keep_GxN=keep,
+        probe=None,
+        layer=None,
+        first_only=first_only,
+    )
     states_GxPxLxD = states.reshape(-1, len(pairs), *states.shape[1:])
     return [states_GxPxLxD[:, part] for part in range(len(pairs))]
 

@@ -51,23 +51,41 @@ def make(config, model, *, steps_per_epoch, hard=None):
         twin = albef.encode(model, twins, batch, texts, key=stream(key, "twin"))
         false = hard.encode(params, twins, batch, key) if hard else None
         contrast, similarity = albef.contrast_batch(
-            params, slots["queue"], online, twin, batch["image_id"], distill,
-            gamma=options.focal_gamma, focal_on=options.focal_on, chunk=config.loss.itc_chunk,
+            params,
+            slots["queue"],
+            online,
+            twin,
+            batch["image_id"],
+            distill,
+            gamma=options.focal_gamma,
+            focal_on=options.focal_on,
+            chunk=config.loss.itc_chunk,
             false_texts=false.keys if hard else None,
-        )  # fmt: skip
+        )
         image_keys = model.image_keys(params, online.v_GxNxD)
         positive = match(model, params, image_keys, online.t_GxLxD, mask, options, key)
-        wrong, weight_R = albef.draw_pairs(config, model, params, online, image_keys, batch,
-                                           similarity, key)  # fmt: skip
+        wrong, weight_R = albef.draw_pairs(
+            config, model, params, online, image_keys, batch, similarity, key
+        )
         if hard:
-            wrong, weight_R = hard.pairs(wrong, weight_R, false, online, image_keys,
-                                         params["temperature"], key)  # fmt: skip
+            wrong, weight_R = hard.pairs(
+                wrong, weight_R, false, online, image_keys, params["temperature"], key
+            )
         others = {}
         if not augmented:
             others["words"] = albef.Pairs(image_keys, online.words_GxLxD, mask, None)
         if masks:
-            soft = soft_mask(options, slots["strength"], positive, online, batch, texts[0], step,
-                             key, mask_token=config.model.text.mask_token)  # fmt: skip
+            soft = soft_mask(
+                options,
+                slots["strength"],
+                positive,
+                online,
+                batch,
+                texts[0],
+                step,
+                key,
+                mask_token=config.model.text.mask_token,
+            )
             others["soft"] = albef.Pairs(image_keys, online.t_GxLxD, mask, soft.keep_GxN)
         states = albef.fuse_together(
             model, params, [*wrong, *others.values()], stream(key, "negative"), first_only=augmented
@@ -117,9 +135,15 @@ def match(model, params, image_keys, t_GxLxD, mask_GxL, options, key):
     key = stream(key, "positive")
     if options.weight > 0:
         return match_and_explain(
-            model, params, image_keys, t_GxLxD, mask_GxL,
-            layer=options.layer, score=options.score, key=key,
-        )  # fmt: skip
+            model,
+            params,
+            image_keys,
+            t_GxLxD,
+            mask_GxL,
+            layer=options.layer,
+            score=options.score,
+            key=key,
+        )
     pairs = albef.Pairs(image_keys, t_GxLxD, mask_GxL, None)
     (states,) = albef.fuse_together(model, params, [pairs], key, first_only=False)
     return Matched(states, model.match_logits(params, states), None)

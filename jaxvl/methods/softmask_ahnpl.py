@@ -77,11 +77,13 @@ def corrupt(config, ids_RxL, mask_RxL, key):
     if config.data.add_sep:
         words_RxL &= jnp.pad(mask_RxL[:, 1:], ((0, 0), (0, 1)))  # not the last token
     return mlm.corrupt(
-        stream(key, "mlm_hard"), ids_RxL, words_RxL,
+        stream(key, "mlm_hard"),
+        ids_RxL,
+        words_RxL,
         probability=config.loss.mask_probability,
         mask_token=config.model.text.mask_token,
         vocabulary_size=config.model.text.vocabulary_size,
-    ).ids_GxL  # fmt: skip
+    ).ids_GxL
 
 
 def pairs(wrong, weight_R, texts, online, image_keys, temperature, key):

@@ -98,9 +98,7 @@ class TextLayer(nn.Module):
     epsilon: float
 
     def setup(self):
-        self.attention = SelfAttention(
-            self.heads, self.numerics, self.rate, out_init=SMALL_KERNEL
-        )
+        self.attention = SelfAttention(self.heads, self.numerics, self.rate, out_init=SMALL_KERNEL)
         self.attention_norm = layer_norm(self.epsilon, self.numerics, name=None)
         self.mlp = Mlp(self.mlp_width, self.numerics, out_init=SMALL_KERNEL)
         self.mlp_norm = layer_norm(self.epsilon, self.numerics, name=None)
@@ -159,7 +157,10 @@ class CrossAttention(nn.Module):
         value_bias = self.param("value_bias", nn.initializers.zeros, (width,))
         query = split_heads(Dense(width, self.numerics, name="query")(t_GxLxD), self.heads)
         scores = attention_scores(
-            query, split_heads(image.keys, self.heads), self.numerics, keep_GxM=keep_GxN,
+            query,
+            split_heads(image.keys, self.heads),
+            self.numerics,
+            keep_GxM=keep_GxN,
             mask_GxM=None,
         )
         attention = jax.nn.softmax(scores)
@@ -208,9 +209,14 @@ def make_bert(sizes, *, image_width, numerics, scan, remat):
     """Returns the Bert of config.model.text; parameters under text/, fusion/ and word_head/."""
     epsilon = sizes.norm_epsilon or EPSILON
     embeddings = Embeddings(
-        sizes.vocabulary_size, sizes.positions, TOKEN_TYPES, sizes.width, sizes.dropout, numerics,
+        sizes.vocabulary_size,
+        sizes.positions,
+        TOKEN_TYPES,
+        sizes.width,
+        sizes.dropout,
+        numerics,
         epsilon,
-    )  # fmt: skip
+    )
     layer = (sizes.heads, sizes.mlp_width, sizes.dropout, numerics, epsilon)
     text_layer, fusion_layer = TextLayer(*layer), FusionLayer(*layer, image_width)
     head = WordHead(sizes.vocabulary_size, sizes.width, numerics, epsilon)
@@ -229,8 +235,9 @@ def make_bert(sizes, *, image_width, numerics, scan, remat):
 
     def image_keys(params, v_GxNxD):
         cross = params["fusion"]["layers"]["cross_attention"]
-        return ImageKeys(*(_project(v_GxNxD, cross[f"{n}_kernel"], numerics, scan)
-                           for n in ("key", "value")))
+        return ImageKeys(
+            *(_project(v_GxNxD, cross[f"{n}_kernel"], numerics, scan) for n in ("key", "value"))
+        )
 
     def fuse(params, image, t_GxLxD, mask_GxL, *, key, keep_GxN, probe, layer, first_only):
         sets, parts = image if isinstance(image, Shared) else ((image,), (0,))
@@ -254,9 +261,14 @@ def make_bert(sizes, *, image_width, numerics, scan, remat):
         if layer is None:  # what the last layer makes of the other tokens reaches nobody
             return plain(here[0], t, keys[1], here[1], queries=1), None
         t, attention = fusion_layer.apply(
-            {"params": here[0]}, t, mask_GxL, pictures(here[1]), key=keys[1], keep_GxN=keep_GxN,
+            {"params": here[0]},
+            t,
+            mask_GxL,
+            pictures(here[1]),
+            key=keys[1],
+            keep_GxN=keep_GxN,
             probe=probe,
-        )  # fmt: skip
+        )
         return stack(plain, after[0], t, key=keys[2], extra=after[1]), attention
 
     def word_logits(params, t_GxLxD):

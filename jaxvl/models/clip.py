@@ -50,9 +50,13 @@ def make(config):
     numerics = Numerics(sizes.product_dtype, sizes.activation_dtype)
     run = {"numerics": numerics, "scan": sizes.scan_layers, "remat": sizes.remat}
     init_image, encode_image = make_vit(
-        sizes.image, image_size=config.data.image_size, epsilon=EPSILON,
-        activation=sizes.activation, pre_norm=True, **run,
-    )  # fmt: skip
+        sizes.image,
+        image_size=config.data.image_size,
+        epsilon=EPSILON,
+        activation=sizes.activation,
+        pre_norm=True,
+        **run,
+    )
     init_text, encode_text = _make_text(sizes.text, activation=sizes.activation, **run)
     # Losses and what decides stay in float32.
     projection = Dense(sizes.embed_size, Numerics("float32", "float32"), use_bias=False)
@@ -96,9 +100,14 @@ def end_of_text(ids_GxL, end_token):
 def _make_text(sizes, *, activation, numerics, scan, remat):
     embedding = Embeddings(sizes.vocabulary_size, sizes.positions, sizes.width, numerics)
     init_blocks, run_blocks = make_blocks(
-        sizes, epsilon=sizes.norm_epsilon or EPSILON, activation=activation, causal=True,
-        numerics=numerics, scan=scan, remat=remat,
-    )  # fmt: skip
+        sizes,
+        epsilon=sizes.norm_epsilon or EPSILON,
+        activation=activation,
+        causal=True,
+        numerics=numerics,
+        scan=scan,
+        remat=remat,
+    )
 
     def init(key):
         ids = jnp.zeros((1, 2), jnp.int32)

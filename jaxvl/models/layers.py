@@ -94,9 +94,7 @@ def split_heads(x_GxLxD, heads):
     return x_GxLxD.reshape(*x_GxLxD.shape[:-1], heads, -1).swapaxes(1, 2)
 
 
-def attention_scores(
-    query_GxhxLxd, key_GxhxMxd, numerics, *, keep_GxM, mask_GxM, causal=False
-):
+def attention_scores(query_GxhxLxd, key_GxhxMxd, numerics, *, keep_GxM, mask_GxM, causal=False):
     """Returns float32 [G, h, L, M]: what the softmax over the keys is taken of.
 
     keep_GxM: factor of each key vector, or None for 1. mask_GxM: keys that exist, or None for all.
@@ -146,9 +144,13 @@ class SelfAttention(nn.Module):
         parts = jnp.split(joined, 3, axis=-1)
         query, key_heads, value = (split_heads(part, self.heads) for part in parts)
         scores = attention_scores(
-            query[:, :, :queries], key_heads, self.numerics, keep_GxM=None, mask_GxM=mask_GxL,
+            query[:, :, :queries],
+            key_heads,
+            self.numerics,
+            keep_GxM=None,
+            mask_GxM=mask_GxL,
             causal=self.causal,
-        )  # fmt: skip
+        )
         # A softmax whose sum divides the mixed values, which are fewer than the weights.
         weights = jnp.exp(scores - lax.stop_gradient(scores.max(-1, keepdims=True)))
         total = weights.sum(-1, keepdims=True)

@@ -43,9 +43,15 @@ def make(sizes):
     """Returns the MaskedLm of these Sizes, in float32 and without dropout."""
     numerics = Numerics("float32", "float32")
     embeddings = Embeddings(
-        sizes.vocabulary_size, sizes.positions, sizes.token_types, sizes.width, 0.0, numerics,
-        sizes.norm_epsilon, sizes.first_position,
-    )  # fmt: skip
+        sizes.vocabulary_size,
+        sizes.positions,
+        sizes.token_types,
+        sizes.width,
+        0.0,
+        numerics,
+        sizes.norm_epsilon,
+        sizes.first_position,
+    )
     layer = TextLayer(sizes.heads, sizes.mlp_width, 0.0, numerics, sizes.norm_epsilon)
     head = WordHead(sizes.vocabulary_size, sizes.width, numerics, sizes.norm_epsilon)
 

@@ -98,9 +98,16 @@ def make_blocks(sizes, *, epsilon, activation, causal, numerics, scan, remat):
 
 
 def make_vit(
-    sizes, *, image_size, numerics, scan, remat,
-    epsilon=EPSILON, activation="gelu", pre_norm=False,
-):  # fmt: skip
+    sizes,
+    *,
+    image_size,
+    numerics,
+    scan,
+    remat,
+    epsilon=EPSILON,
+    activation="gelu",
+    pre_norm=False,
+):
     """Returns (init, encode): init(key) -> params; encode(params, image uint8) -> v_GxNxD.
 
     sizes: config.model.image. image_size: pixels of a side, divided by the patch.
@@ -111,9 +118,14 @@ def make_vit(
     embedding = PatchEmbedding(sizes.patch_size, sizes.width, tokens, numerics, not pre_norm)
     norm = layer_norm(epsilon, numerics, name=None)
     init_blocks, run_blocks = make_blocks(
-        sizes, epsilon=epsilon, activation=activation, causal=False,
-        numerics=numerics, scan=scan, remat=remat,
-    )  # fmt: skip
+        sizes,
+        epsilon=epsilon,
+        activation=activation,
+        causal=False,
+        numerics=numerics,
+        scan=scan,
+        remat=remat,
+    )
 
     def init(key):
         picture = jnp.zeros((1, image_size, image_size, 3))

@@ -31,9 +31,16 @@ def match_and_explain(model, params, image_keys, t_GxLxD, mask_GxL, *, layer, sc
 
     def matched(probe_GxhxLxN):
         states, attention = model.fuse(
-            params, image_keys, t_GxLxD, mask_GxL, key=key, keep_GxN=None,
-            probe=probe_GxhxLxN, layer=layer, first_only=False,
-        )  # fmt: skip
+            params,
+            image_keys,
+            t_GxLxD,
+            mask_GxL,
+            key=key,
+            keep_GxN=None,
+            probe=probe_GxhxLxN,
+            layer=layer,
+            first_only=False,
+        )
         logits_Gx2 = model.match_logits(params, states)
         scores = logits_Gx2 if score == "logit" else jax.nn.softmax(logits_Gx2)
         return scores[:, MATCH].sum(), (states, logits_Gx2, attention)
@@ -48,7 +55,14 @@ def match_and_explain(model, params, image_keys, t_GxLxD, mask_GxL, *, layer, sc
 def _attention_shape(model, params, image_keys, t_GxLxD, mask_GxL, layer):
     def attention(params, image_keys, t, mask):
         return model.fuse(
-            params, image_keys, t, mask, key=None, keep_GxN=None, probe=None, layer=layer,
+            params,
+            image_keys,
+            t,
+            mask,
+            key=None,
+            keep_GxN=None,
+            probe=None,
+            layer=layer,
             first_only=False,
         )[1]
 

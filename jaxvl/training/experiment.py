@@ -125,9 +125,7 @@ def make_training(basis, batches):
     from jaxvl.methods import METHODS
 
     config = basis.config
-    method = METHODS[config.method](
-        config, basis.model, steps_per_epoch=batches.steps_per_epoch
-    )
+    method = METHODS[config.method](config, basis.model, steps_per_epoch=batches.steps_per_epoch)
     optimizer = optim.make_optimizer(config.optim, total_steps=config.total_steps)
     begin = state.make_begin(config, method=method, optimizer=optimizer)
     abstract = state.abstract_state(begin, model=basis.model, method=method, mesh=basis.mesh)

@@ -163,9 +163,13 @@ def test_a_language_model_ranks_the_fills(scenes_directory, tmp_path):
 
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "left", "of", "heart", "arrow"]
     config = transformers.BertConfig(
-        vocab_size=len(words), hidden_size=8, num_hidden_layers=1, num_attention_heads=1,
-        intermediate_size=8, max_position_embeddings=64,
-    )  # fmt: skip
+        vocab_size=len(words),
+        hidden_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=1,
+        intermediate_size=8,
+        max_position_embeddings=64,
+    )
     model = transformers.BertForMaskedLM(config)
     with torch.no_grad():  # an arrow everywhere
         model.cls.predictions.bias[words.index("arrow")] = 40

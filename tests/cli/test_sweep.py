@@ -103,13 +103,18 @@ def test_runs_side_by_side_write_what_they_say_to_their_log(tmp_path):
     "text, message",
     [
         ("x = 1", "AttributeError"),
-        ("from jaxvl.cli.sweep import Table\n"
-         "def get_table():\n    return Table({}, (0,), ('a',), {})",
-         "must not be empty"),
-        ("from jaxvl.cli.sweep import Table\ndef get_table():\n"
-         "    return Table({'A +': (), 'A': ()}, (0,), ('a',), {})", "names of rows"),
+        (
+            "from jaxvl.cli.sweep import Table\n"
+            "def get_table():\n    return Table({}, (0,), ('a',), {})",
+            "must not be empty",
+        ),
+        (
+            "from jaxvl.cli.sweep import Table\ndef get_table():\n"
+            "    return Table({'A +': (), 'A': ()}, (0,), ('a',), {})",
+            "names of rows",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_table_file_that_cannot_be_used_is_one_line(tmp_path, text, message, capsys):
     file = tmp_path / "table.py"
     file.write_text(text)

@@ -319,10 +319,14 @@ def test_evaluation_sees_every_picture_once_and_whole(ten, batch_size, count):
 
 def test_evaluation_pads_to_the_same_number_of_batches_everywhere(ten):
     masks = [
-        [b["mask"].tolist() for b in eval_images(
-            ten, settings(), batch_size=8, process_index=process, process_count=2)]
+        [
+            b["mask"].tolist()
+            for b in eval_images(
+                ten, settings(), batch_size=8, process_index=process, process_count=2
+            )
+        ]
         for process in range(2)
-    ]  # fmt: skip
+    ]
     assert masks == [[[True] * 4, [True, True, False, False]], [[True] * 4, [False] * 4]]
 
 

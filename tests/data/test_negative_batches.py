@@ -28,13 +28,27 @@ def words(scenes_directory):
 def make(given, words, *, batch_size=10, process=(0, 1), **keys):
     config = base().data
     config.update(
-        {"image_size": 16, "flip_probability": 0.0, "rand_augment_operations": 0, "max_tokens": L,
-         "max_words": 99, "add_sep": True, "negatives": "own", "negative_kinds": KINDS, **keys}
-    )  # fmt: skip
+        {
+            "image_size": 16,
+            "flip_probability": 0.0,
+            "rand_augment_operations": 0,
+            "max_tokens": L,
+            "max_words": 99,
+            "add_sep": True,
+            "negatives": "own",
+            "negative_kinds": KINDS,
+            **keys,
+        }
+    )
     return batches.make_batches(
-        [(one, 1.0) for one in given], words, config, seed=0, batch_size=batch_size,
-        process_index=process[0], process_count=process[1],
-    )  # fmt: skip
+        [(one, 1.0) for one in given],
+        words,
+        config,
+        seed=0,
+        batch_size=batch_size,
+        process_index=process[0],
+        process_count=process[1],
+    )
 
 
 @pytest.fixture(scope="module")
@@ -106,8 +120,10 @@ def test_those_of_a_folder_are_asked_for_by_picture_and_caption(source, words, m
         asked.append((directory, fingerprint, tuple(kinds)))
 
         def read(example, caption):
-            return [["", f"a {'red blue'.split()[e % 2]} {'cube ' * c}"] for e, c
-                    in zip(example, caption)]  # fmt: skip
+            return [
+                ["", f"a {'red blue'.split()[e % 2]} {'cube ' * c}"]
+                for e, c in zip(example, caption)
+            ]
 
         return Negatives(tuple(kinds), read)
 
@@ -126,8 +142,9 @@ def test_what_reads_like_the_caption_once_it_is_cut_is_no_negative(source, words
     record = sources.annotations(source)
 
     def read(example, caption):
-        return [[record[e]["captions"][c] + " cube", "another cube"] for e, c
-                in zip(example, caption)]  # fmt: skip
+        return [
+            [record[e]["captions"][c] + " cube", "another cube"] for e, c in zip(example, caption)
+        ]
 
     monkeypatch.setattr(batches, "open_negatives", lambda *_, kinds, **__: Negatives(kinds, read))
     keys = dict(negatives="folder", negative_kinds=("noun", "verb"), max_tokens=4, add_sep=False)

@@ -45,9 +45,12 @@ def valse(i):
 
 def winoground(i):
     return {
-        "id": i, "image_0": str(2 * i), "image_1": str(2 * i + 1),
-        "caption_0": numbers(2 * i)["T"], "caption_1": numbers(2 * i + 1)["T"],
-    }  # fmt: skip
+        "id": i,
+        "image_0": str(2 * i),
+        "image_1": str(2 * i + 1),
+        "caption_0": numbers(2 * i)["T"],
+        "caption_1": numbers(2 * i + 1)["T"],
+    }
 
 
 def bla(i):

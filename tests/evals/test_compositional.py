@@ -39,7 +39,10 @@ def config_of(name, keys, batch_size=4):
         {
             "evals": {name: keys},
             "data": {
-                "image_size": 2, "eval_crop": "none", "prefetch_batches": 1, "loader_threads": 1,
+                "image_size": 2,
+                "eval_crop": "none",
+                "prefetch_batches": 1,
+                "loader_threads": 1,
                 "token_lengths": (),
             },
             "softmask": {"layer": 0, "score": "logit"},
@@ -145,10 +148,14 @@ def test_valse_means_of_eleven_splits_and_of_nine_columns():
 def test_checklist_means_weigh_kinds_not_files():
     means = judging.checklist_means(
         {
-            "Attribute_vg_color": 1.0, "Attribute_vaw_color": 0.0, "Attribute_vg_size": 1.0,
-            "Relation_swig_action": 0.2, "Relation_vg_action": 0.4, "Relation_vg_spatial": 0.9,
+            "Attribute_vg_color": 1.0,
+            "Attribute_vaw_color": 0.0,
+            "Attribute_vg_size": 1.0,
+            "Relation_swig_action": 0.2,
+            "Relation_vg_action": 0.4,
+            "Relation_vg_spatial": 0.9,
         }
-    )  # fmt: skip
+    )
     assert means["Attribute"] == pytest.approx((0.5 + 1) / 2)
     assert means["Relation"] == pytest.approx((0.3 + 0.9) / 2)
     assert means["mean"] == pytest.approx((0.75 + 0.6) / 2)
@@ -288,7 +295,7 @@ def set_field(name, rows, field, value):
         ("valse", ["mturk"], None, "'mturk'"),
         ("valse", ["mturk", "caption"], "3", "mturk.caption"),
         ("bla", ["caption_group", 0, "False2"], None, "'False2'"),
-        ("vl_checklist", [1, "NEG"], ["a", "b"], "1 captions and \"NEG\" 2"),
+        ("vl_checklist", [1, "NEG"], ["a", "b"], '1 captions and "NEG" 2'),
         ("vl_checklist", [1], "text", "should be"),
     ],
 )

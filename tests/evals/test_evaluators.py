@@ -29,9 +29,12 @@ def make(basis, *, source=None, mesh=(1, 1), **eval_keys):
     devices = jax.devices()[: mesh[0] * mesh[1]]
     mesh = sharding.make_mesh(ConfigDict({"data": mesh[0], "fsdp": mesh[1]}), devices=devices)
     evaluators = evals.make_evaluators(
-        config, model=basis.model, source=source or source_of(basis), tokenizer=basis.tokenizer,
+        config,
+        model=basis.model,
+        source=source or source_of(basis),
+        tokenizer=basis.tokenizer,
         mesh=mesh,
-    )  # fmt: skip
+    )
     params = jax.jit(basis.model.init)(jax.random.key(1))
     rules = sharding.shardings(params, albef.PARTITION_RULES, mesh=mesh)
     return evaluators, jax.device_put(params, rules)
@@ -80,9 +83,14 @@ def test_a_panel_has_a_row_for_each_picture_and_is_compiled_once(basis, tmp_path
         config = basis.config.copy_and_resolve_references()
         config.log.panel_pictures = pictures
         path = panel.draw_panel(
-            config, model=basis.model, params=params, source=source_of(basis),
-            tokenizer=basis.tokenizer, mesh=mesh, path=tmp_path / name,
-        )  # fmt: skip
+            config,
+            model=basis.model,
+            params=params,
+            source=source_of(basis),
+            tokenizer=basis.tokenizer,
+            mesh=mesh,
+            path=tmp_path / name,
+        )
         return Image.open(path)
 
     two = draw(2, "two.png")

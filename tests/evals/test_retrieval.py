@@ -57,9 +57,11 @@ def test_tokens_are_kept_for_fusion_alone(fusion):
     records = [{"captions": [str(i)]} for i in range(5)]
     examples = table_model.make_examples(records, greys=range(5), batch_size=2)
     scorer = make_scorer(
-        table_model.make_config(rerank=0, batch_size=2), batch_size=2, mesh=mesh_of(1, 1),
+        table_model.make_config(rerank=0, batch_size=2),
+        batch_size=2,
+        mesh=mesh_of(1, 1),
         model=table_model.make_model(fusion),
-    )  # fmt: skip
+    )
     params = table_model.make_params(range(5), kind="perfect")
     pictures = scorer.pictures(params, examples.pictures(), count=5, progress=False)
     texts = scorer.texts(params, examples.tokenize("01234"), progress=False)
@@ -88,9 +90,15 @@ def test_every_text_is_in_a_batch_of_the_first_length_that_holds_it():
     batches = rows_by_length(mask, (4, 8, 24), batch_size=2)
     assert [length for length, _ in batches] == [4, 4, 8, 8, 16, 16]
     for length, rows in batches:
-        assert len(rows) == 2 and set(rows) <= {
-            4: {0, 2, 7}, 8: {3, 5, 6}, 16: {1, 4, 8},
-        }[length]  # fmt: skip
+        assert (
+            len(rows) == 2
+            and set(rows)
+            <= {
+                4: {0, 2, 7},
+                8: {3, 5, 6},
+                16: {1, 4, 8},
+            }[length]
+        )
     assert set(np.concatenate([rows for _, rows in batches])) == set(range(9))
 
 

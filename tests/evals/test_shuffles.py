@@ -17,9 +17,7 @@ def case_of(caption):
 
 
 def test_each_kind_moves_its_own_words():
-    nouns, others, within, triples = (
-        text.split() for text in shuffles.shuffle(WORDS, TAGS)
-    )
+    nouns, others, within, triples = (text.split() for text in shuffles.shuffle(WORDS, TAGS))
     content = [i for i, tag in enumerate(TAGS) if tag[:2] in ("NN", "JJ")]
     rest = [i for i in range(len(WORDS)) if i not in content]
     assert [nouns[i] for i in rest] == [WORDS[i] for i in rest]

@@ -78,20 +78,39 @@ def test_a_folder_for_plain_pytorch(softmask_run, tmp_path, capsys):
     out = tmp_path / "exports" / "mine"
     export.main(["--workdir", str(softmask_run), "--format", "torch", "--out", str(out)])
     assert {path.name for path in out.iterdir()} == {
-        "model.safetensors", "config.json", "preprocessing.json", "tokenizer.json",
-        "modeling_jaxvl.py", "README.md", "export_report.json",
-    }  # fmt: skip
+        "model.safetensors",
+        "config.json",
+        "preprocessing.json",
+        "tokenizer.json",
+        "modeling_jaxvl.py",
+        "README.md",
+        "export_report.json",
+    }
     report = json.loads((out / "export_report.json").read_text())
     assert report["step"] == 3 and report["weights"] == "online"
     assert report["preprocessing"] == "bicubic-antialias-32-clip"
     differences, printed = report["differences"], capsys.readouterr().out
-    for quantity in ("pixels", "token ids", "heat-maps", "match logits", "fused states",
-                     "image embeddings", "text embeddings", "word logits"):  # fmt: skip
+    for quantity in (
+        "pixels",
+        "token ids",
+        "heat-maps",
+        "match logits",
+        "fused states",
+        "image embeddings",
+        "text embeddings",
+        "word logits",
+    ):
         assert max(differences[quantity].values()) <= 1e-4 and quantity in printed
     assert differences["pixels"]["absolute"] == differences["token ids"]["absolute"] == 0
     card = (out / "README.md").read_text()
-    for told in ("scenes; pictures: train 40, val 12", "3 of 4", "bicubic-antialias-32-clip",
-                 "to be filled in", "not evaluated", "heat-maps"):  # fmt: skip
+    for told in (
+        "scenes; pictures: train 40, val 12",
+        "3 of 4",
+        "bicubic-antialias-32-clip",
+        "to be filled in",
+        "not evaluated",
+        "heat-maps",
+    ):
         assert told in card
     model, prepare = read.modeling().load(out)
     image = model.encode_image(prepare.images([Image.new("L", (50, 20))] * 2))
@@ -108,9 +127,12 @@ def test_what_serves_needs_neither_jax_nor_jaxvl():
         name.split(".")[0]
         for node in ast.walk(tree)
         if isinstance(node, ast.Import | ast.ImportFrom)
-        for name in ([node.module] if isinstance(node, ast.ImportFrom)
-                     else [alias.name for alias in node.names])
-    }  # fmt: skip
+        for name in (
+            [node.module]
+            if isinstance(node, ast.ImportFrom)
+            else [alias.name for alias in node.names]
+        )
+    }
     libraries = imported - set(sys.stdlib_module_names)
     assert libraries == {"numpy", "safetensors", "tokenizers", "torch", "PIL"}
 
@@ -120,12 +142,20 @@ def test_albefs_own_layout_with_twins(softmask_run, tmp_path, quick):
     report = export.export(softmask_run, name="albef", out=tmp_path / "out")
     assert not check.failed(report) and "heat-maps" in report
     state = torch.load(tmp_path / "out" / "ALBEF.pth", weights_only=True)["model"]
-    for name in ("visual_encoder.blocks.0.attn.qkv.weight", "text_proj.weight", "itm_head.bias",
-                 "text_encoder.bert.encoder.layer.2.crossattention.self.key.weight",
-                 "text_encoder.cls.predictions.decoder.weight", "temp"):  # fmt: skip
+    for name in (
+        "visual_encoder.blocks.0.attn.qkv.weight",
+        "text_proj.weight",
+        "itm_head.bias",
+        "text_encoder.bert.encoder.layer.2.crossattention.self.key.weight",
+        "text_encoder.cls.predictions.decoder.weight",
+        "temp",
+    ):
         assert name in state
-    for name in ("visual_encoder.pos_embed", "text_proj.bias",
-                 "text_encoder.bert.embeddings.word_embeddings.weight"):  # fmt: skip
+    for name in (
+        "visual_encoder.pos_embed",
+        "text_proj.bias",
+        "text_encoder.bert.embeddings.word_embeddings.weight",
+    ):
         first, _, rest = name.partition(".")
         assert torch.equal(state[name], state[f"{first}_m.{rest}"])
     params = opened(softmask_run).params
@@ -222,8 +252,9 @@ def test_a_tensor_that_differs_fails_the_export(softmask_run, tmp_path, quick, m
     assert "image embeddings" not in error
 
 
-def test_a_tensor_that_is_missing_fails_the_export(softmask_run, tmp_path, quick, monkeypatch,
-                                                    capsys):  # fmt: skip
+def test_a_tensor_that_is_missing_fails_the_export(
+    softmask_run, tmp_path, quick, monkeypatch, capsys
+):
     from safetensors.numpy import load_file, save_file
 
     def write(folder, exported):
@@ -247,8 +278,9 @@ def test_a_full_disk_leaves_nothing(softmask_run, tmp_path, quick, monkeypatch, 
     assert "the disk is full" in refused(capsys, softmask_run, tmp_path / "out")
 
 
-def test_a_disk_that_fills_up_under_torch_leaves_nothing(softmask_run, tmp_path, quick, monkeypatch,
-                                                        capsys):  # fmt: skip
+def test_a_disk_that_fills_up_under_torch_leaves_nothing(
+    softmask_run, tmp_path, quick, monkeypatch, capsys
+):
     """Torch closes its archive after the failed write, fails again, and tells of that alone."""
     import builtins
 

@@ -17,19 +17,28 @@ def bert_config(**changes):
 
 def clip_config(activation, **image):
     return transformers.CLIPConfig(
-        text_config=dict(**TOWER, vocab_size=WORDS, hidden_act=activation,
-                         max_position_embeddings=LENGTH, bos_token_id=WORDS - 2,
-                         eos_token_id=WORDS - 1, layer_norm_eps=1e-4),
+        text_config=dict(
+            **TOWER,
+            vocab_size=WORDS,
+            hidden_act=activation,
+            max_position_embeddings=LENGTH,
+            bos_token_id=WORDS - 2,
+            eos_token_id=WORDS - 1,
+            layer_norm_eps=1e-4,
+        ),
         vision_config=dict(**(IMAGE | image), hidden_act=activation, layer_norm_eps=1e-3),
         projection_dim=8,
-    )  # fmt: skip
+    )
 
 
 def roberta_config():
     return transformers.RobertaConfig(
-        **TOWER, vocab_size=WORDS, max_position_embeddings=14, type_vocab_size=1,
+        **TOWER,
+        vocab_size=WORDS,
+        max_position_embeddings=14,
+        type_vocab_size=1,
         layer_norm_eps=1e-5,
-    )  # fmt: skip
+    )
 
 
 def saved(model, folder):

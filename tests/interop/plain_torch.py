@@ -52,8 +52,9 @@ def albef_text_layers(tensors, t_GxLxD, mask_GxL, numbers, heads, image=None):
     """BERT layers; with `image` each also attends to it after itself."""
     for number in numbers:
         layer = f"text_encoder.bert.encoder.layer.{number}"
-        t_GxLxD = _bert_attend(tensors, f"{layer}.attention", t_GxLxD, t_GxLxD, heads,
-                               mask_GxL[:, None, None, :])  # fmt: skip
+        t_GxLxD = _bert_attend(
+            tensors, f"{layer}.attention", t_GxLxD, t_GxLxD, heads, mask_GxL[:, None, None, :]
+        )
         if image is not None:
             t_GxLxD = _bert_attend(tensors, f"{layer}.crossattention", t_GxLxD, image, heads, None)
         hidden = F.gelu(dense(tensors, f"{layer}.intermediate.dense", t_GxLxD))
@@ -103,8 +104,9 @@ def _clip_blocks(tensors, root, x, heads, layers, seen):
     for number in range(layers):
         block = f"{root}.resblocks.{number}"
         inner = norm(tensors, f"{block}.ln_1", x, 1e-5)
-        qkv = F.linear(inner, tensors[f"{block}.attn.in_proj_weight"],
-                       tensors[f"{block}.attn.in_proj_bias"])  # fmt: skip
+        qkv = F.linear(
+            inner, tensors[f"{block}.attn.in_proj_weight"], tensors[f"{block}.attn.in_proj_bias"]
+        )
         mixed = attend(*qkv.chunk(3, -1), heads, seen)
         x = x + dense(tensors, f"{block}.attn.out_proj", mixed)
         hidden = dense(tensors, f"{block}.mlp.c_fc", norm(tensors, f"{block}.ln_2", x, 1e-5))

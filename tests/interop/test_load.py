@@ -129,8 +129,10 @@ def test_positions_are_interpolated_as_torch_does(have, want):
     ours = vit.interpolate_positions(grid, want**2 + 1)
     theirs = torch.nn.functional.interpolate(
         torch.from_numpy(grid[:, 1:]).reshape(1, have, have, 3).permute(0, 3, 1, 2),
-        size=(want, want), mode="bicubic", align_corners=False,
-    )  # fmt: skip
+        size=(want, want),
+        mode="bicubic",
+        align_corners=False,
+    )
     expected = theirs.permute(0, 2, 3, 1).reshape(1, want**2, 3).numpy()
     np.testing.assert_array_equal(ours[:, 0], grid[:, 0])
     np.testing.assert_allclose(ours[:, 1:], expected, atol=1e-5)
@@ -170,8 +172,11 @@ def test_pictures_are_cropped_as_the_file_says(clip_folder, tmp_path):
     folder = shutil.copytree(clip_folder, tmp_path / "in")
     assert "data.eval_crop" not in open_weights(folder).settings
     told = folder / "preprocessor_config.json"
-    for size, crop in ((224, "center"), ({"shortest_edge": 20}, "center"),
-                       ({"height": 16, "width": 16}, "none")):  # fmt: skip
+    for size, crop in (
+        (224, "center"),
+        ({"shortest_edge": 20}, "center"),
+        ({"height": 16, "width": 16}, "none"),
+    ):
         told.write_text(json.dumps({"do_center_crop": True, "size": size}))
         assert open_weights(folder).settings["data.eval_crop"] == crop
     told.write_text('{"do_center_crop": true, "size": {"shortest_edge": 20}}')
@@ -283,9 +288,11 @@ def spoil_by_shapes(folder):
     """A state dict with the names of ALBEF, of other shapes."""
     for file in list(folder.iterdir()):
         os.remove(file)
-    tensors = {"visual_encoder.pos_embed": torch.ones(5),
-               "visual_encoder.patch_embed.proj.weight": torch.ones(8, 3, 4, 4),
-               "text_encoder.embeddings.word_embeddings.weight": torch.ones(5, 8)}  # fmt: skip
+    tensors = {
+        "visual_encoder.pos_embed": torch.ones(5),
+        "visual_encoder.patch_embed.proj.weight": torch.ones(8, 3, 4, 4),
+        "text_encoder.embeddings.word_embeddings.weight": torch.ones(5, 8),
+    }
     torch.save(tensors, folder / "open_clip_pytorch_model.bin")
     (folder / "open_clip_config.json").write_text("{}")
 
@@ -300,11 +307,17 @@ SPOILT = {
     "architecture": (spoil_config(model_type="flava"), "model_type 'flava' is not known, only"),
     "no sizes": (spoil_config(text_config={}), "config.json lacks the key"),
     "null sizes": (spoil_config(text_config=None), "config.json has a value of another kind"),
-    "zero size": (spoil_config(vision_config=hf.IMAGE | {"num_attention_heads": 0}),
-                  "model.image.heads cannot be 0"),
-    "end": (spoil_config(text_config=hf.TOWER | {"vocab_size": hf.WORDS, "eos_token_id": 9999,
-                                                 "max_position_embeddings": hf.LENGTH}),
-            "no word has the number 9999"),
+    "zero size": (
+        spoil_config(vision_config=hf.IMAGE | {"num_attention_heads": 0}),
+        "model.image.heads cannot be 0",
+    ),
+    "end": (
+        spoil_config(
+            text_config=hf.TOWER
+            | {"vocab_size": hf.WORDS, "eos_token_id": 9999, "max_position_embeddings": hf.LENGTH}
+        ),
+        "no word has the number 9999",
+    ),
     "pickle": (spoil_pickle, "pytorch_model.bin would run code (posix.system) and is refused"),
     "program": (spoil_by_program, "is a TorchScript program, which would run code, and is refused"),
     "no config": (spoil_by_removing("config.json"), "has no config.json"),
@@ -313,9 +326,11 @@ SPOILT = {
     "no weights": (spoil_by_removing("model.safetensors"), "has no weights: none of"),
     "no tokenizer": (spoil_by_removing("tokenizer.json"), "brings no tokenizer; name its folder"),
     "path": (spoil_index, "names ../clip0/model.safetensors, which is not in its folder"),
-    "index": (spoil_by_writing("model.safetensors.index.json", '{"weight_map": []}'),
-              "does not say which tensor is in which file"),
-}  # fmt: skip
+    "index": (
+        spoil_by_writing("model.safetensors.index.json", '{"weight_map": []}'),
+        "does not say which tensor is in which file",
+    ),
+}
 
 
 def refused(arguments, capsys, message):
@@ -341,17 +356,22 @@ def test_a_disk_without_room_is_one_line_before_anything_is_written(
     usage = shutil.disk_usage(tmp_path)._replace(free=9_000)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     monkeypatch.setattr(load, "load", lambda *_, **__: pytest.fail("the weights were read"))
-    refused(["--from", str(clip_folder), "--out", str(tmp_path / "out")], capsys,
-            "the disk is full: the weights take 0 MB, 0 MB are free")
+    refused(
+        ["--from", str(clip_folder), "--out", str(tmp_path / "out")],
+        capsys,
+        "the disk is full: the weights take 0 MB, 0 MB are free",
+    )
     assert os.listdir(tmp_path) == []
 
 
 FULL = {
     "tokenizer": ("tokenizers.Tokenizer.save", Exception("No space left on device (os error 28)")),
     "config": ("jaxvl.workdir.save_config", OSError(errno.ENOSPC, "No space left on device")),
-    "weights": ("orbax.checkpoint.CheckpointManager.save",
-                ValueError("RESOURCE_EXHAUSTED: write: No space left on device [OS error 28]")),
-}  # fmt: skip
+    "weights": (
+        "orbax.checkpoint.CheckpointManager.save",
+        ValueError("RESOURCE_EXHAUSTED: write: No space left on device [OS error 28]"),
+    ),
+}
 
 
 @pytest.mark.parametrize("what", FULL)
@@ -362,8 +382,11 @@ def test_a_disk_that_fills_up_leaves_nothing(clip_folder, tmp_path, capsys, monk
         raise error
 
     monkeypatch.setattr(name, fail)
-    refused(["--from", str(clip_folder), "--out", str(tmp_path / "out")], capsys,
-            "out: the disk is full; nothing was written")
+    refused(
+        ["--from", str(clip_folder), "--out", str(tmp_path / "out")],
+        capsys,
+        "out: the disk is full; nothing was written",
+    )
     assert os.listdir(tmp_path) == []
 
 

@@ -68,8 +68,11 @@ def twins_of(tensors):
 
 
 def queues():
-    return {"image_queue": torch.ones(8, 4), "text_queue": torch.ones(8, 4),
-            "queue_ptr": torch.zeros(1, dtype=torch.long)}  # fmt: skip
+    return {
+        "image_queue": torch.ones(8, 4),
+        "text_queue": torch.ones(8, 4),
+        "queue_ptr": torch.zeros(1, dtype=torch.long),
+    }
 
 
 def position_ids(bert):
@@ -95,10 +98,24 @@ def test_checkpoint_of_albef_gives_the_same_states_embeddings_and_logits(albef):
     def ours(params, image, ids, mask):
         v = model.encode_image(params, image)
         t = model.encode_text(params, ids, mask, key=None)
-        states, _ = model.fuse(params, model.image_keys(params, v), t, mask, key=None,
-                               keep_GxN=None, probe=None, layer=None, first_only=False)  # fmt: skip
-        return (v, model.project_image(params, v), model.project_text(params, t, ids),
-                model.match_logits(params, states), model.word_logits(params, states))  # fmt: skip
+        states, _ = model.fuse(
+            params,
+            model.image_keys(params, v),
+            t,
+            mask,
+            key=None,
+            keep_GxN=None,
+            probe=None,
+            layer=None,
+            first_only=False,
+        )
+        return (
+            v,
+            model.project_image(params, v),
+            model.project_text(params, t, ids),
+            model.match_logits(params, states),
+            model.word_logits(params, states),
+        )
 
     got = ours(params, batch["image"], batch["token_ids"], batch["token_mask"])
     ids, mask = (torch.from_numpy(np.array(batch[n])) for n in ("token_ids", "token_mask"))
@@ -111,9 +128,13 @@ def test_checkpoint_of_albef_gives_the_same_states_embeddings_and_logits(albef):
     def unit(name, x):
         return torch.nn.functional.normalize(plain_torch.dense(tensors, name, x[:, 0]), dim=-1)
 
-    expected = (v, unit("vision_proj", v), unit("text_proj", t),
-                plain_torch.dense(tensors, "itm_head", fused[:, 0]),
-                plain_torch.albef_words(tensors, fused))  # fmt: skip
+    expected = (
+        v,
+        unit("vision_proj", v),
+        unit("text_proj", t),
+        plain_torch.dense(tensors, "itm_head", fused[:, 0]),
+        plain_torch.albef_words(tensors, fused),
+    )
     for one, other in zip(got, expected):
         real = np.asarray(batch["token_mask"]) if one.shape[1] == LENGTH else slice(None)
         np.testing.assert_allclose(np.asarray(one)[real], other.numpy()[real], atol=1e-4, rtol=1e-5)
@@ -134,9 +155,10 @@ def test_every_variant_of_a_checkpoint_reads_to_the_same_parameters(
         "queues": tensors | queues(),
         "parallel": {"model": {f"module.{name}": tensor for name, tensor in tensors.items()}},
         "downstream": {"model": downstream(tensors | twins_of(tensors) | position_ids("bert."))},
-        "downstream queues": downstream(tensors) | queues()
+        "downstream queues": downstream(tensors)
+        | queues()
         | {"idx_queue": torch.full((1, 4), -100), "ptr_queue": torch.zeros(1)},
-    }  # fmt: skip
+    }
     torch.save(variants[what], tmp_path / "variant.pth")
     config = albef_config()
     if what.startswith("downstream"):
@@ -148,16 +170,22 @@ def test_every_variant_of_a_checkpoint_reads_to_the_same_parameters(
     jax.tree.map(np.testing.assert_array_equal, params, expected)
     unread = {what for what, _, _ in report.unread}
     assert unread == {
-        "published": {"momentum twins", "queues"}, "twins": {"momentum twins"},
-        "queues": {"queues"}, "downstream": {"momentum twins"}, "downstream queues": {"queues"},
-    }.get(what, set())  # fmt: skip
+        "published": {"momentum twins", "queues"},
+        "twins": {"momentum twins"},
+        "queues": {"queues"},
+        "downstream": {"momentum twins"},
+        "downstream queues": {"queues"},
+    }.get(what, set())
     assert not report.left_over
 
 
 def downstream(tensors):
     """As fine-tuned for retrieval: no head for masked words, no `bert.` in the names."""
-    return {name.replace(".bert.", "."): tensor for name, tensor in tensors.items()
-            if "cls.predictions" not in name}  # fmt: skip
+    return {
+        name.replace(".bert.", "."): tensor
+        for name, tensor in tensors.items()
+        if "cls.predictions" not in name
+    }
 
 
 def test_downstream_checkpoint_without_bert_and_word_head(albef, tmp_path):
@@ -192,8 +220,11 @@ def test_tied_tensors_that_differ_are_refused(albef, tmp_path):
 def test_state_dict_of_openai_gives_the_same_embeddings(tmp_path):
     config = clip_config()
     tensors = drawn(config)
-    told = {"input_resolution": torch.tensor(16), "context_length": torch.tensor(16),
-            "vocab_size": torch.tensor(40)}  # fmt: skip
+    told = {
+        "input_resolution": torch.tensor(16),
+        "context_length": torch.tensor(16),
+        "vocab_size": torch.tensor(40),
+    }
     path = tmp_path / "ViT.pt"
     torch.save(tensors | told, path)
     model, params, _ = loaded(config, path)
@@ -206,8 +237,10 @@ def test_state_dict_of_openai_gives_the_same_embeddings(tmp_path):
 
     got = ours(params, batch["image"], batch["token_ids"])
     ids = torch.from_numpy(np.array(batch["token_ids"])).long()
-    expected = (plain_torch.clip_image(tensors, pixels_of(batch), heads=2, layers=2),
-                plain_torch.clip_text(tensors, ids, heads=2, layers=1))  # fmt: skip
+    expected = (
+        plain_torch.clip_image(tensors, pixels_of(batch), heads=2, layers=2),
+        plain_torch.clip_text(tensors, ids, heads=2, layers=1),
+    )
     for one, other in zip(got, expected):
         other = torch.nn.functional.normalize(other, dim=-1)
         np.testing.assert_allclose(one, other.numpy(), atol=1e-5, rtol=1e-5)
@@ -219,8 +252,10 @@ def test_state_dict_of_openai_gives_the_same_embeddings(tmp_path):
 
 def test_open_clip_says_its_activation_only_beside_its_config(tmp_path):
     config = clip_config()
-    torch.save({"state_dict": {f"module.{n}": t for n, t in drawn(config).items()}},
-               tmp_path / "open_clip_pytorch_model.bin")  # fmt: skip
+    torch.save(
+        {"state_dict": {f"module.{n}": t for n, t in drawn(config).items()}},
+        tmp_path / "open_clip_pytorch_model.bin",
+    )
     bare = open_weights(tmp_path / "open_clip_pytorch_model.bin")
     assert "model.activation" not in bare.settings and bare.settings["data.image_size"] == 16
     told = '{"model_cfg": {"quick_gelu": true, "text_cfg": {"heads": 2}}}'

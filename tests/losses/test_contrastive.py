@@ -35,9 +35,15 @@ def losses(z, key, scale, *, chunk, gamma, focal_on, distill, exists=EXISTS):
     keys = Keys(key, jnp.asarray(KEY_ID), jnp.asarray(exists))
     twin = Twin(jnp.asarray(TWIN), distill) if distill else None
     return contrastive.itc(
-        z, jnp.asarray(IMAGE_ID), keys, scale, twin=twin, gamma=gamma, focal_on=focal_on,
+        z,
+        jnp.asarray(IMAGE_ID),
+        keys,
+        scale,
+        twin=twin,
+        gamma=gamma,
+        focal_on=focal_on,
         chunk=chunk,
-    )  # fmt: skip
+    )
 
 
 def value_and_gradient(chunk, form):
@@ -58,8 +64,9 @@ def test_chunks_give_the_plain_value_and_gradient(form):
     for chunk in (5, 30):  # 23 keys: the last of five is short; one is longer than all
         jax.tree.map(
             lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5),
-            value_and_gradient(chunk, form), whole,
-        )  # fmt: skip
+            value_and_gradient(chunk, form),
+            whole,
+        )
 
 
 def numpy_itc(distill):

@@ -28,9 +28,7 @@ ids = jnp.arange(G)
 
 def itc_with_negatives(zi, zt, zn, valid, chunk=0):
     keys = hard_negative.text_keys(zt, zn, ids, jnp.asarray(valid))
-    return contrastive.itc(
-        zi, ids, keys, SCALE, twin=None, gamma=0, focal_on="all", chunk=chunk
-    )  # fmt: skip
+    return contrastive.itc(zi, ids, keys, SCALE, twin=None, gamma=0, focal_on="all", chunk=chunk)
 
 
 def test_a_picture_is_told_from_all_captions_and_all_valid_negatives():
@@ -69,8 +67,10 @@ def test_the_displacement_carries_no_gradient_and_the_picture_does():
 
 
 def test_the_multimodal_loss_holds_its_positive():
-    own = [sum(WEIGHT[i, k] * np.exp(NEGATIVE[i, k]) for k in range(K) if VALID[i, k])
-           for i in range(G)]  # fmt: skip
+    own = [
+        sum(WEIGHT[i, k] * np.exp(NEGATIVE[i, k]) for k in range(K) if VALID[i, k])
+        for i in range(G)
+    ]
     expected = -np.log(np.exp(POSITIVE) / (np.exp(POSITIVE) + own))
     found = hard_negative.multimodal(POSITIVE, NEGATIVE, VALID, WEIGHT)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)

@@ -145,8 +145,9 @@ def test_what_is_logged_of_each_type():
 
 
 def test_released_multimodal_weighs_both_sides():
-    (losses, _, _), z, _ = terms(**RELEASED, multimodal_text_weight=1.0,
-                                 multimodal_image_weight=0.5)  # fmt: skip
+    (losses, _, _), z, _ = terms(
+        **RELEASED, multimodal_text_weight=1.0, multimodal_image_weight=0.5
+    )
     sides = []
     moved = z.zi_GxE[:, None] + z.zn_GxKxE - z.zt_GxE[:, None]
     for own, others in ((z.zt_GxE, z.zn_GxKxE), (z.zi_GxE, moved)):
@@ -192,15 +193,22 @@ def test_multimodal_holds_the_pair_or_another_caption_and_another_view(positive)
 
 def test_a_second_view_is_encoded_as_the_first(start):
     model, params, batch = start
-    swapped = {"second_image": batch["image"][::-1], "second_ids": batch["token_ids"][::-1],
-               "second_mask": batch["token_mask"][::-1],
-               "second_valid": jnp.ones(8, bool)}  # fmt: skip
+    swapped = {
+        "second_image": batch["image"][::-1],
+        "second_ids": batch["token_ids"][::-1],
+        "second_mask": batch["token_mask"][::-1],
+        "second_valid": jnp.ones(8, bool),
+    }
     both = jax.jit(lambda batch: clip.encode(model, params, batch, negatives=True, second=True))
     z = both(batch | swapped)
     plain = jax.jit(lambda batch: clip.encode(model, params, batch, negatives=True))(batch)
-    for one, other in ((z.zi_GxE, plain.zi_GxE), (z.zt_GxE, plain.zt_GxE),
-                       (z.zn_GxKxE, plain.zn_GxKxE), (z.second_zi_GxE, plain.zi_GxE[::-1]),
-                       (z.second_zt_GxE, plain.zt_GxE[::-1])):  # fmt: skip
+    for one, other in (
+        (z.zi_GxE, plain.zi_GxE),
+        (z.zt_GxE, plain.zt_GxE),
+        (z.zn_GxKxE, plain.zn_GxKxE),
+        (z.second_zi_GxE, plain.zi_GxE[::-1]),
+        (z.second_zt_GxE, plain.zt_GxE[::-1]),
+    ):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
     (loss, _), _ = step_of(configured(positive="intra"), (model, params, batch | swapped))
     assert np.isfinite(loss)

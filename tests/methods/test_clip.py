@@ -147,9 +147,9 @@ def test_eight_pairs_are_learned_by_heart(small):
     def steps(params):
         def step(carry, number):
             params, state = carry
-            gradient = jax.grad(
-                lambda p: learn.forward(p, {}, batch, step=number, key=None)[0]
-            )(params)
+            gradient = jax.grad(lambda p: learn.forward(p, {}, batch, step=number, key=None)[0])(
+                params
+            )
             updates, state = optimizer.update(gradient, state)
             return (learn.project(optax.apply_updates(params, updates)), state), None
 

@@ -91,8 +91,9 @@ def test_twins_move_by_the_decay_and_before_their_features_are_used(plain):
     twins = albef.update_twins(moved, params, decay=0.9)
     jax.tree.map(
         lambda twin, x: np.testing.assert_allclose(twin, x + 0.9, rtol=1e-5),
-        twins, {name: params[name] for name in albef.TWINS},
-    )  # fmt: skip
+        twins,
+        {name: params[name] for name in albef.TWINS},
+    )
     batch, (_, _, slots, _) = small_batch(), plain
 
     @jax.jit
@@ -132,9 +133,15 @@ def test_wrong_pairs_are_the_most_alike_of_the_rows_own_block(devices, taken, mo
     batch = {"image_id": jnp.arange(8), "token_mask": jnp.ones((8, 1), bool)}
     model = SimpleNamespace(image_keys=lambda params, v: {"keys": v[None], "from": "tokens"})
     (wrong_text, wrong_image), weight_R = albef.draw_pairs(
-        config, model, None, albef.Encoded(v, t, t, None, None), {"keys": v[None]}, batch, certain,
+        config,
+        model,
+        None,
+        albef.Encoded(v, t, t, None, None),
+        {"keys": v[None]},
+        batch,
+        certain,
         jax.random.key(0),
-    )  # fmt: skip
+    )
     np.testing.assert_array_equal(wrong_text.image_keys["keys"].ravel(), row)
     np.testing.assert_array_equal(wrong_text.t_GxLxD.ravel(), 100 + text_of)
     np.testing.assert_array_equal(wrong_image.image_keys["keys"].ravel(), picture_of)
@@ -152,9 +159,11 @@ def test_texts_that_share_a_pass_see_what_each_would_see_alone(first_only):
     keys, others = model.image_keys(params, v), model.image_keys(params, v[::-1])
     keep = jax.random.uniform(jax.random.key(1), v.shape[:2])
     pairs = [
-        albef.Pairs(keys, t, mask, None), albef.Pairs(others, t[::-1], mask[::-1], None),
-        albef.Pairs(keys, t, mask, keep), albef.Pairs(others, t, mask, None),
-    ]  # fmt: skip
+        albef.Pairs(keys, t, mask, None),
+        albef.Pairs(others, t[::-1], mask[::-1], None),
+        albef.Pairs(keys, t, mask, keep),
+        albef.Pairs(others, t, mask, None),
+    ]
 
     def fuse(pairs):
         return albef.fuse_together(model, params, pairs, None, first_only=first_only)
@@ -238,8 +247,9 @@ def test_the_masked_pair_teaches_the_picture_but_not_through_its_mask():
     model, params, keys, t, mask, layer = matched()
 
     def soft_loss(keys, relevance):
-        keep = jnp.pad(1 - normalise_relevance(relevance[:, 1]), ((0, 0), (1, 0)),
-                       constant_values=1.0)  # fmt: skip
+        keep = jnp.pad(
+            1 - normalise_relevance(relevance[:, 1]), ((0, 0), (1, 0)), constant_values=1.0
+        )
         call = {"key": None, "keep_GxN": keep, "probe": None, "layer": None, "first_only": True}
         states, _ = model.fuse(params, keys, t, mask, **call)
         return -jax.nn.log_softmax(model.match_logits(params, states))[:, 1].sum()
@@ -253,8 +263,9 @@ def test_the_masked_pair_teaches_the_picture_but_not_through_its_mask():
     through = jax.grad(lambda k: soft_loss(k, explain(k)))(keys)
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4),
-        through, jax.grad(soft_loss)(keys, constant),
-    )  # fmt: skip
+        through,
+        jax.grad(soft_loss)(keys, constant),
+    )
     assert any(np.abs(x).max() > 0 for x in jax.tree.leaves(through))
 
 
@@ -268,9 +279,14 @@ def logits_of(probability):
 
 @pytest.mark.parametrize(
     "probability,mass,applied,direction",
-    [(0.9, 0.1, 1.0, +1), (0.3, 0.1, 1.0, -1), (0.7, 0.1, 1.0, 0), (0.7, 0.9, 1.0, -1),
-     (0.9, 0.1, 0.0, 0)],
-)  # fmt: skip
+    [
+        (0.9, 0.1, 1.0, +1),
+        (0.3, 0.1, 1.0, -1),
+        (0.7, 0.1, 1.0, 0),
+        (0.7, 0.9, 1.0, -1),
+        (0.9, 0.1, 0.0, 0),
+    ],
+)
 def test_strength_follows_the_masked_pairs_match_probability(probability, mass, applied, direction):
     options = small_config().softmask
     options.auto_strength = True

@@ -15,8 +15,13 @@ from jaxvl.methods import METHODS, albef, softmask_ahnpl
 from jaxvl.models import MODELS
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "losses_softmask_ahnpl.json"
-OFF = dict(itc_negatives=False, itm_negatives=False, multimodal_weight=0.0, margin_weight=0.0,
-           alignment_weight=0.0)  # fmt: skip
+OFF = dict(
+    itc_negatives=False,
+    itm_negatives=False,
+    multimodal_weight=0.0,
+    margin_weight=0.0,
+    alignment_weight=0.0,
+)
 VALID = np.array([[True, True], [True, False], [False, False], [False, True]] * 2)
 
 
@@ -99,9 +104,17 @@ def test_pictures_are_told_from_false_texts_and_texts_are_not():
     images = contrastive.Keys(twin.zi_GxE, ids, jnp.ones(8, bool))
     both = expected(online.zi_GxE, twin.zi_GxE, keys) + expected(online.zt_GxE, twin.zt_GxE, images)
     loss, (to_text, _) = albef.contrast_batch(
-        {"temperature": 0.2}, None, online, twin, ids, 0.4, gamma=0, focal_on="all", chunk=0,
+        {"temperature": 0.2},
+        None,
+        online,
+        twin,
+        ids,
+        0.4,
+        gamma=0,
+        focal_on="all",
+        chunk=0,
         false_texts=contrastive.Keys(false, jnp.full(16, -1), exists),
-    )  # fmt: skip
+    )
     np.testing.assert_allclose(loss, both / 2, rtol=1e-5)
     assert to_text.shape == (8, 8)  # what the pairs to match are drawn from has no place for them
 
@@ -112,8 +125,10 @@ def test_each_picture_is_matched_with_a_valid_negative_of_its_own():
     texts = softmask_ahnpl.Texts(
         t_GxKxLxD=jnp.broadcast_to(mark_GxK[..., None, None], (8, 2, LENGTH, 3)),
         mask_GxKxL=jnp.broadcast_to(VALID[..., None], (8, 2, LENGTH)),
-        zn_GxKxE=unit(rng, 8, 2, 4), valid_GxK=jnp.asarray(VALID), keys=None,
-    )  # fmt: skip
+        zn_GxKxE=unit(rng, 8, 2, 4),
+        valid_GxK=jnp.asarray(VALID),
+        keys=None,
+    )
     online = albef.Encoded(None, None, None, unit(rng, 8, 4), None)
     image_keys = {"keys": jnp.zeros((1, 8, 5, 3))}
     mask = jnp.zeros((8, LENGTH), bool)

@@ -52,9 +52,7 @@ def test_results_do_not_depend_on_how_layers_are_run(small, key, value):
         @jax.jit
         @jax.value_and_grad
         def loss(params, dropout_key):
-            t = model.encode_text(
-                params, batch["token_ids"], batch["token_mask"], key=dropout_key
-            )
+            t = model.encode_text(params, batch["token_ids"], batch["token_mask"], key=dropout_key)
             return (t**2 * jnp.arange(t.shape[-1])[None, None]).sum()
 
         return [loss(params, dropout_key) for dropout_key in dropout_keys]
@@ -65,8 +63,9 @@ def test_results_do_not_depend_on_how_layers_are_run(small, key, value):
         np.testing.assert_allclose(loss, expected_loss, rtol=1e-5)
         jax.tree.map(
             lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-3),
-            gradient, expected_gradient,
-        )  # fmt: skip
+            gradient,
+            expected_gradient,
+        )
     assert abs(found[0][0] - found[1][0]) > 1e-3 * abs(found[0][0])  # words are dropped
 
 
@@ -99,9 +98,13 @@ def test_attenuated_keys_equal_the_keys_of_attenuated_tokens(small):
     params = jax.tree.map(lambda x: x + 0.1 * jnp.cos(jnp.arange(x.size)).reshape(x.shape), params)
     call = {"key": None, "probe": None, "layer": None, "first_only": False}
     by_token, _ = model.fuse(
-        params, model.image_keys(params, v * keep[:, :, None]), t, batch["token_mask"],
-        keep_GxN=None, **call,
-    )  # fmt: skip
+        params,
+        model.image_keys(params, v * keep[:, :, None]),
+        t,
+        batch["token_mask"],
+        keep_GxN=None,
+        **call,
+    )
     by_factor, _ = model.fuse(
         params, model.image_keys(params, v), t, batch["token_mask"], keep_GxN=keep, **call
     )

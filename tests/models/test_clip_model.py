@@ -30,9 +30,13 @@ def published(*, patch, layers, width, text_width, embed):
         patch_size=patch, layers=layers, width=width, heads=width // 64, mlp_width=4 * width
     )
     config.model.text.update(
-        layers=12, width=text_width, heads=text_width // 64, mlp_width=4 * text_width,
-        positions=77, vocabulary_size=49_408,
-    )  # fmt: skip
+        layers=12,
+        width=text_width,
+        heads=text_width // 64,
+        mlp_width=4 * text_width,
+        positions=77,
+        vocabulary_size=49_408,
+    )
     return config
 
 
@@ -90,8 +94,9 @@ def test_the_two_activations_are_what_their_names_say(small):
     x = jnp.linspace(-4, 4, 9)
     erf = np.array([math.erf(value / math.sqrt(2)) for value in x.tolist()])
     np.testing.assert_allclose(ACTIVATIONS["gelu"](x), x * (1 + erf) / 2, atol=1e-6)
-    np.testing.assert_allclose(ACTIVATIONS["quick_gelu"](x), x / (1 + np.exp(-1.702 * x)),
-                               atol=1e-6)  # fmt: skip
+    np.testing.assert_allclose(
+        ACTIVATIONS["quick_gelu"](x), x / (1 + np.exp(-1.702 * x)), atol=1e-6
+    )
     config, model, params, batch = small
     other = config.copy_and_resolve_references()
     other.model.activation = "quick_gelu"
@@ -117,8 +122,9 @@ def test_results_do_not_depend_on_how_layers_are_run(small, key, value):
     np.testing.assert_allclose(same_states, states, atol=1e-5)
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-3),
-        same_gradient, gradient,
-    )  # fmt: skip
+        same_gradient,
+        gradient,
+    )
 
 
 def test_narrow_towers_stay_close_to_wide_ones(small):

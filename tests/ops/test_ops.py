@@ -37,8 +37,11 @@ def test_narrow_products_agree_with_wide_ones_forward_and_backward(spec):
 def test_narrow_products_take_narrow_inputs_in_the_backward_pass_too():
     a, b = jnp.ones((4, 8)), jnp.ones((8, 2))
     gradient = jax.grad(lambda a, b: product("ri,io->ro", a, b, dtype="bfloat16").sum(), (0, 1))
-    dots = [e for e in _equations(jax.make_jaxpr(gradient)(a, b).jaxpr)
-            if e.primitive.name == "dot_general"]  # fmt: skip
+    dots = [
+        e
+        for e in _equations(jax.make_jaxpr(gradient)(a, b).jaxpr)
+        if e.primitive.name == "dot_general"
+    ]
     assert len(dots) == 3
     for dot in dots:
         assert {str(v.aval.dtype) for v in dot.invars} == {"bfloat16"}
@@ -119,9 +122,7 @@ def test_relevance_of_a_linear_scorer_is_attention_times_its_positive_weights():
     weight = jax.random.normal(jax.random.key(0), (2, 3, 5))
     keys = jax.random.normal(jax.random.key(1), (4, 2, 3, 5))
     model, params = linear_scorer(weight)
-    relevance, _ = gradcam.word_relevance(
-        model, params, keys, None, None, layer=0, score="logit"
-    )
+    relevance, _ = gradcam.word_relevance(model, params, keys, None, None, layer=0, score="logit")
     expected = (jax.nn.softmax(keys) * jax.nn.relu(weight)[None]).mean(1)[..., 1:]
     np.testing.assert_allclose(relevance, expected, rtol=1e-6)
 

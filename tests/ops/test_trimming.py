@@ -78,8 +78,9 @@ def test_embeddings_and_gradients_are_those_of_the_whole_batch():
         np.testing.assert_allclose(a, b, atol=1e-6)
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=5e-6 * np.abs(b).max()),
-        gradient, whole_gradient,
-    )  # fmt: skip
+        gradient,
+        whole_gradient,
+    )
 
 
 @pytest.mark.parametrize("lengths", [(), LENGTHS])
@@ -89,16 +90,20 @@ def test_a_training_step_makes_the_choice(toy_config, lengths):
     method = METHODS["toy"](toy_config, model, steps_per_epoch=5)
     seen = []
     counting = method._replace(
-        forward=lambda p, slots, batch, **k: seen.append(batch["token_ids"].shape[-1])
-        or method.forward(p, slots, batch, **k)
+        forward=lambda p, slots, batch, **k: (
+            seen.append(batch["token_ids"].shape[-1]) or method.forward(p, slots, batch, **k)
+        )
     )
     optimizer = optim.make_optimizer(toy_config.optim, total_steps=9)
     begin = state.make_begin(toy_config, method=method, optimizer=optimizer)
     mesh = sharding.make_mesh(toy_config.mesh)
     abstract = state.abstract_state(begin, model=model, method=method, mesh=mesh)
     train_step = step.make_train_step(
-        toy_config, method=counting, optimizer=optimizer, abstract=abstract,
+        toy_config,
+        method=counting,
+        optimizer=optimizer,
+        abstract=abstract,
         schedule=optim.make_schedule(toy_config.optim, total_steps=9),
-    )  # fmt: skip
+    )
     jax.eval_shape(train_step, abstract, small_clip_batch())
     assert set(seen) == {*lengths, LENGTH}

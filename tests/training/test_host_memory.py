@@ -41,8 +41,11 @@ def test_huge_pages_are_asked_for_where_the_kernel_gives_them_on_request(
     path = str(tmp_path / "enabled")
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, path, "two words"],
-        env=environment, capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     *processes, last = done.stdout.splitlines()
     assert len(processes) == starts and len(set(processes)) == 1
     assert last == f"{after} {path} two words"

@@ -129,8 +129,9 @@ def test_what_a_run_started_from_is_evaluated_once_and_the_change_is_shown(
     second = tmp_path / "second"
     assert loop.train(toy_config, second) == 0
     assert json.loads((second / "start.json").read_text()) == {
-        "step": 0, "retrieval/mean_recall": 0.25
-    }  # fmt: skip
+        "step": 0,
+        "retrieval/mean_recall": 0.25,
+    }
     assert "+25.0" in capsys.readouterr().out
     _, started = parameters(tmp_path / "first", toy_config)
     np.testing.assert_array_equal(seen[0], started["embedding"])

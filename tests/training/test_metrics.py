@@ -50,9 +50,14 @@ def test_a_value_that_is_not_finite_is_null(tmp_path):
 
 def test_the_progress_line_says_step_losses_speed_waiting_and_time_left():
     values = {
-        "loss": 2.5, "loss/itc": 1.25, "learning_rate": 1e-4, "steps_per_sec": 0.5,
-        "images_per_sec": 32.0, "data_wait": 0.25, "norm/gradient": 7.0,
-    }  # fmt: skip
+        "loss": 2.5,
+        "loss/itc": 1.25,
+        "learning_rate": 1e-4,
+        "steps_per_sec": 0.5,
+        "images_per_sec": 32.0,
+        "data_wait": 0.25,
+        "norm/gradient": 7.0,
+    }
     line = metrics.progress_line(values, step=100, total_steps=400)
     assert line == (
         "step 100/400  loss 2.5000  loss/itc 1.2500  lr 1.00e-04  32.0 images/s  "

@@ -14,6 +14,8 @@ from jaxvl.models import MODELS
 from jaxvl.training import optim
 
 MESHES = [(1, 1), (8, 1), (4, 2), (2, 4)]
+
+
 def test_a_step_is_gradient_update_constraint_mean_in_that_order(toy_config):
     toy_config.optim.update(ema_decay=0.9, learning_rate=0.1, warmup_steps=0, b1=0.0)
     toy_config.model.temperature = 0.49  # the update pushes it over the limit of 0.5

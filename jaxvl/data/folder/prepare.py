@@ -180,9 +180,7 @@ def _records(checked, problems, max_side, *, workers):
 
 def _to_jpeg(each, *, max_side, keep=True):
     try:
-        return untrusted.to_jpeg(
-            each.row.location, each.byte_digest, max_side=max_side, keep=keep
-        )
+        return untrusted.to_jpeg(each.row.location, each.byte_digest, max_side=max_side, keep=keep)
     except untrusted.BadImage as error:
         raise UserError(f"{each.row.record}: {each.row.file_name}: {error}; run again") from None
 

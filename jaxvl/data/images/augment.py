@@ -60,9 +60,7 @@ def augment(encoded, u, cfg):
     if cfg.blur_probability > 0:
         low, high = cfg.blur_sigma
         sigma = low + (high - low) * u_blur[1]
-        image = tf.cond(
-            u_blur[0] < cfg.blur_probability, lambda: blur(image, sigma), lambda: image
-        )
+        image = tf.cond(u_blur[0] < cfg.blur_probability, lambda: blur(image, sigma), lambda: image)
     return to_uint8(image)
 
 

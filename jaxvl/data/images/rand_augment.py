@@ -10,9 +10,17 @@ import numpy as np
 from jaxvl.data.host_tf import tf
 
 OPERATIONS = (
-    "identity", "auto_contrast", "equalize", "brightness", "sharpness",
-    "shear_x", "shear_y", "translate_x", "translate_y", "rotate",
-)  # fmt: skip
+    "identity",
+    "auto_contrast",
+    "equalize",
+    "brightness",
+    "sharpness",
+    "shear_x",
+    "shear_y",
+    "translate_x",
+    "translate_y",
+    "rotate",
+)
 DRAWS = 3  # uniform draws an operation takes: which one, whether, and the sign
 TRANSLATE = 10 / 256  # of the side: ALBEF's 10 pixels at its 256
 FILL = 128.0

@@ -19,9 +19,15 @@ _PARTS = {"N": "NOUN", "V": "VERB"}
 _COMMON = {"NNP": "NN", "NNPS": "NNS"}  # names in lower case are none
 # What lemminflect would cut an s off.
 _PLURAL_ONLY = {
-    "pant": "pants", "jean": "jeans", "short": "shorts", "goggle": "goggles",
-    "sunglass": "sunglasses", "clothe": "clothes", "leave": "leaf", "ski": "ski",
-}  # fmt: skip
+    "pant": "pants",
+    "jean": "jeans",
+    "short": "shorts",
+    "goggle": "goggles",
+    "sunglass": "sunglasses",
+    "clothe": "clothes",
+    "leave": "leaf",
+    "ski": "ski",
+}
 
 
 class Token(NamedTuple):

@@ -88,8 +88,13 @@ def chunks_of(splits):
 
 def _analyse(partial, data, chunks, workers):
     left = [chunk for chunk in chunks if not analysed(partial, chunk).exists()]
-    with tqdm(total=len(chunks), initial=len(chunks) - len(left), desc="analysing", unit="chunk",
-              smoothing=0.1) as bar:  # fmt: skip
+    with tqdm(
+        total=len(chunks),
+        initial=len(chunks) - len(left),
+        desc="analysing",
+        unit="chunk",
+        smoothing=0.1,
+    ) as bar:
         texts = (data.captions(chunk.split, chunk.first, chunk.stop) for chunk in left)
         done = ordered_map(analyse_chunk, texts, workers=workers, chunk=1)
         for chunk, content in zip(left, done, strict=True):
@@ -140,8 +145,13 @@ def _generate(partial, chunks, plan, workers):
     make = functools.partial(
         generate_file, str(partial), plan["filler"], plan["weights"], plan["seed"]
     )
-    with tqdm(total=len(chunks), initial=len(chunks) - len(left), desc="making negatives",
-              unit="chunk", smoothing=0.1) as bar:  # fmt: skip
+    with tqdm(
+        total=len(chunks),
+        initial=len(chunks) - len(left),
+        desc="making negatives",
+        unit="chunk",
+        smoothing=0.1,
+    ) as bar:
         for chunk, content in zip(
             left, ordered_map(make, left, workers=workers, chunk=1), strict=True
         ):

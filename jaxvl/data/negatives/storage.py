@@ -1,14 +1,14 @@
 """A directory of negatives: text that a person can search, read by random access.
 
-    negatives.json     which data set (fingerprint, number of examples a split), kinds, filler,
-                       seed, version of the generator, counts
-    SPLIT.jsonl        one line a caption, in order: {"example", "caption", "text", "negatives"};
-                       `negatives` has one item a kind, null where there is none, else
-                       {"type", "text", "span", "out", "in", "filler", "score", "seed"}:
-                       characters of the caption, the words there and those put in their place
-    SPLIT.index.npz    line: int64, where each line begins, and the end of the file;
-                       first: int64, number of the first line of each example, and of all lines
-    vocabulary.json    the statistics of the captions that words were drawn from
+negatives.json     which data set (fingerprint, number of examples a split), kinds, filler,
+                   seed, version of the generator, counts
+SPLIT.jsonl        one line a caption, in order: {"example", "caption", "text", "negatives"};
+                   `negatives` has one item a kind, null where there is none, else
+                   {"type", "text", "span", "out", "in", "filler", "score", "seed"}:
+                   characters of the caption, the words there and those put in their place
+SPLIT.index.npz    line: int64, where each line begins, and the end of the file;
+                   first: int64, number of the first line of each example, and of all lines
+vocabulary.json    the statistics of the captions that words were drawn from
 """
 
 import io

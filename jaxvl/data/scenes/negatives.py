@@ -7,8 +7,15 @@ from jaxvl.data.scenes.vocabulary import ATTRIBUTES, HELD_OUT, INVERSE, LEXICON,
 # How often a replaced relation becomes this one, after how often captions use it, so that the
 # relation alone does not give a negative away.
 _USUAL = {
-    "left": 4, "right": 4, "above": 4, "below": 4, "inside": 2, "around": 2, "front": 2, "behind": 2
-}  # fmt: skip
+    "left": 4,
+    "right": 4,
+    "above": 4,
+    "below": 4,
+    "inside": 2,
+    "around": 2,
+    "front": 2,
+    "behind": 2,
+}
 
 
 def contradict(captions, drafts, world, rng, *, unseen):

@@ -64,9 +64,17 @@ def _arrow(x, y):
 
 
 DISTANCE = {
-    "circle": _circle, "square": _square, "triangle": _triangle, "star": _star, "cross": _cross,
-    "ring": _ring, "heart": _heart, "diamond": _diamond, "crescent": _crescent, "arrow": _arrow,
-}  # fmt: skip
+    "circle": _circle,
+    "square": _square,
+    "triangle": _triangle,
+    "star": _star,
+    "cross": _cross,
+    "ring": _ring,
+    "heart": _heart,
+    "diamond": _diamond,
+    "crescent": _crescent,
+    "arrow": _arrow,
+}
 
 # Shapes that can hold another one, with the radius of the free disc around their centre.
 ROOM = {"circle": 0.9, "square": 0.7, "ring": 0.52, "diamond": 0.53, "heart": 0.5, "triangle": 0.5}

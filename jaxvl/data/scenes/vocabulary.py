@@ -64,9 +64,15 @@ RELATIONS = {
     "behind": ("behind", "partly hidden by"),
 }
 INVERSE = {
-    "left": "right", "right": "left", "above": "below", "below": "above",
-    "inside": "around", "around": "inside", "front": "behind", "behind": "front",
-}  # fmt: skip
+    "left": "right",
+    "right": "left",
+    "above": "below",
+    "below": "above",
+    "inside": "around",
+    "around": "inside",
+    "front": "behind",
+    "behind": "front",
+}
 
 ARTICLES = ("a", "an", "the", "one")
 OPENINGS = ("there is", "a picture of", "the picture shows", "we see", "here is")

@@ -46,9 +46,11 @@ def make(name, config, *, scorer, examples):
 
     def read_pictures(picture_I):
         return pictures.batches(
-            keys.images, [crops[i] for i in picture_I], config.data,
+            keys.images,
+            [crops[i] for i in picture_I],
+            config.data,
             batch_size=config.eval.batch_size,
-        )  # fmt: skip
+        )
 
     def findings(params, progress=False):
         scores = score(

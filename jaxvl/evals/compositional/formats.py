@@ -81,18 +81,34 @@ def attribute_pair(row):
 
 
 SUGARCREPE_ROWS = dict(
-    replace_obj=1652, replace_att=788, replace_rel=1406, swap_obj=245, swap_att=666, add_obj=2062,
+    replace_obj=1652,
+    replace_att=788,
+    replace_rel=1406,
+    swap_obj=245,
+    swap_att=666,
+    add_obj=2062,
     add_att=692,
-)  # fmt: skip
+)
 VALSE_SPLITS = (
-    "existence", "plurals", "counting-hard", "counting-small-quant", "counting-adversarial",
-    "relations", "action-replacement", "actant-swap", "coreference-standard", "coreference-hard",
+    "existence",
+    "plurals",
+    "counting-hard",
+    "counting-small-quant",
+    "counting-adversarial",
+    "relations",
+    "action-replacement",
+    "actant-swap",
+    "coreference-standard",
+    "coreference-hard",
     "foil-it",
-)  # fmt: skip
+)
 ARO = dict(
-    pictures=("image_path",), true=("true_caption",), false=("false_caption",), box=True,
+    pictures=("image_path",),
+    true=("true_caption",),
+    false=("false_caption",),
+    box=True,
     headline="macro",
-)  # fmt: skip
+)
 
 FORMATS = {
     "sugarcrepe": Format(

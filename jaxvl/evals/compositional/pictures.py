@@ -37,9 +37,13 @@ def look_through(folder, crops, *, progress):
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         found = tqdm(
-            pool.map(reasons, boxes), total=len(boxes), desc="looking through the pictures",
-            leave=False, delay=2, disable=not progress,
-        )  # fmt: skip
+            pool.map(reasons, boxes),
+            total=len(boxes),
+            desc="looking through the pictures",
+            leave=False,
+            delay=2,
+            disable=not progress,
+        )
         return {crop: reason for bad in found for crop, reason in bad.items()}
 
 
@@ -62,9 +66,11 @@ def batches(folder, crops, data_config, *, batch_size):
         return {"image": image_g, "index": index_g, "mask": mask_g}
 
     with prefetch(
-        batch, range(len(rows)), depth=data_config.prefetch_batches,
+        batch,
+        range(len(rows)),
+        depth=data_config.prefetch_batches,
         threads=data_config.loader_threads,
-    ) as ready:  # fmt: skip
+    ) as ready:
         for _, images in ready:
             yield images
 

@@ -115,9 +115,7 @@ def test_operations_leave_a_flat_picture_flat_and_in_range():
 def test_rand_augment_draws_every_operation_and_respects_its_probability():
     pixels, signs = floats(picture()), (-1.0, 1.0)
     made = {
-        (name, sign): apply(name, picture(), sign=sign)
-        for name in ra.OPERATIONS
-        for sign in signs
+        (name, sign): apply(name, picture(), sign=sign) for name in ra.OPERATIONS for sign in signs
     }
     augment = tf.function(
         lambda u: ra.rand_augment(pixels, u, operations=1, magnitude=7, probability=0.5)
@@ -283,6 +281,12 @@ def test_what_is_switched_off_adds_nothing_to_the_graph():
     bare = names(settings())
     assert bare.count("StatelessIf") + bare.count("If") == 2  # which decoder, which way to resize
     assert not {"StatelessCase", "Case", "MatMul", "ReverseV2"} & set(bare)
-    full = names(settings(rand_augment_operations=2, rand_augment_probability=0.5,
-                          greyscale_probability=0.2, blur_probability=0.5))  # fmt: skip
+    full = names(
+        settings(
+            rand_augment_operations=2,
+            rand_augment_probability=0.5,
+            greyscale_probability=0.2,
+            blur_probability=0.5,
+        )
+    )
     assert full.count("StatelessCase") + full.count("Case") == 2 and "MatMul" in full

@@ -15,12 +15,22 @@ from jaxvl.data.negatives import vocabulary as vocabularies  # noqa: E402
 
 # What words are drawn from: each is said of a picture of its own.
 CORPUS = [
-    "A man is riding a horse.", "A man is riding an elephant.", "A dog is running on the grass.",
-    "A dog is sleeping on the grass.", "An old woman holds two apples.", "A woman holds two dogs.",
-    "A red car is parked near a blue bus.", "A black bus is parked.", "A white car is parked.",
-    "Two men are sleeping on a couch.", "Two dogs are running on a couch.", "A cat is sleeping.",
-    "A couch is in a room.", "A dog is on the couch.", "Two couches are in a room.",
-]  # fmt: skip
+    "A man is riding a horse.",
+    "A man is riding an elephant.",
+    "A dog is running on the grass.",
+    "A dog is sleeping on the grass.",
+    "An old woman holds two apples.",
+    "A woman holds two dogs.",
+    "A red car is parked near a blue bus.",
+    "A black bus is parked.",
+    "A white car is parked.",
+    "Two men are sleeping on a couch.",
+    "Two dogs are running on a couch.",
+    "A cat is sleeping.",
+    "A couch is in a room.",
+    "A dog is on the couch.",
+    "Two couches are in a room.",
+]
 
 
 @pytest.fixture(scope="module")
@@ -41,9 +51,15 @@ def negatives(vocabulary):
         readings = [slots.read(tokens) for tokens in analysis.analyse(captions)]
         picture, told = generator.picture_of(captions, readings, vocabulary), []
         made = generator.negatives_of(
-            picture, 0, vocabulary=vocabulary, fill=filler.prepare([]), name="corpus", seed=seed,
-            place="here", tell=lambda *what: told.append(what),
-        )  # fmt: skip
+            picture,
+            0,
+            vocabulary=vocabulary,
+            fill=filler.prepare([]),
+            name="corpus",
+            seed=seed,
+            place="here",
+            tell=lambda *what: told.append(what),
+        )
         return dict(zip(KINDS, made, strict=True)), told
 
     return make
@@ -152,13 +168,17 @@ def test_words_by_which_captions_of_a_picture_call_one_thing_are_synonyms():
 @pytest.mark.parametrize(
     ("part", "one", "other", "same"),
     [
-        ("noun", "sofa", "couch", True), ("noun", "man", "person", True),
-        ("noun", "man", "woman", False), ("noun", "boy", "man", False),
-        ("noun", "girl", "child", True), ("adj", "red", "scarlet", True),
-        ("adj", "red", "blue", False), ("verb", "walk", "stroll", True),
+        ("noun", "sofa", "couch", True),
+        ("noun", "man", "person", True),
+        ("noun", "man", "woman", False),
+        ("noun", "boy", "man", False),
+        ("noun", "girl", "child", True),
+        ("adj", "red", "scarlet", True),
+        ("adj", "red", "blue", False),
+        ("verb", "walk", "stroll", True),
         ("verb", "walk", "sleep", False),
     ],
-)  # fmt: skip
+)
 def test_the_lists_know_what_may_be_the_same(part, one, other, same):
     assert words.may_be_the_same(part, one, other) is same
     assert words.may_be_the_same(part, other, one) is same

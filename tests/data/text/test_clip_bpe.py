@@ -11,8 +11,12 @@ from jaxvl.errors import UserError
 
 MERGES = Path(__file__).parents[4] / "shared" / "data" / "vocab" / "bpe_simple_vocab_16e6.txt.gz"
 TEXTS = [
-    "A photo of a cat!!!", "it's 42 CAFÉS, naïve 😀", "  two\tdogs \n run-fast ", "", "中文 ' x'll",
-]  # fmt: skip
+    "A photo of a cat!!!",
+    "it's 42 CAFÉS, naïve 😀",
+    "  two\tdogs \n run-fast ",
+    "",
+    "中文 ' x'll",
+]
 
 
 @pytest.fixture(scope="module")
@@ -67,14 +71,20 @@ def test_a_hugging_face_folder_with_or_without_tokenizer_json(folder):
     words = tokenizer.load(folder)
     tokens = encode(words, ["Cat!"], max_tokens=6)
     assert texts(words, tokens.ids[0]) == [
-        "<|startoftext|>", "c", "at</w>", "!</w>", "<|endoftext|>", "<|endoftext|>",
-    ]  # fmt: skip
+        "<|startoftext|>",
+        "c",
+        "at</w>",
+        "!</w>",
+        "<|endoftext|>",
+        "<|endoftext|>",
+    ]
     assert tokens.mask[0].tolist() == [True] * 5 + [False]
     assert tokens.words[0].tolist() == [-1, 0, 0, 0, -1, -1]
     words.save(str(folder / "tokenizer.json"))
     (folder / "vocab.json").write_text("{}")  # the whole file comes first
-    np.testing.assert_array_equal(encode(tokenizer.load(folder), ["Cat!"]).ids[0, :6],
-                                  tokens.ids[0])  # fmt: skip
+    np.testing.assert_array_equal(
+        encode(tokenizer.load(folder), ["Cat!"]).ids[0, :6], tokens.ids[0]
+    )
 
 
 def test_captions_are_not_cleaned_nor_cut_by_words(folder):
