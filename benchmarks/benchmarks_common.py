@@ -29,7 +29,7 @@ def load_config(path, *, method, batch_size):
 def make_step(config, *, initialise=True):
     """Returns (state or None, the jitted step, the abstract state) on one device."""
     mesh = sharding.make_mesh(config.mesh)
-    basis = experiment.Basis(config, mesh, None, MODELS[config.model.name](config))
+    basis = experiment.Basis(config, mesh, None, MODELS[config.model.name].make(config))
     epoch = Batches(num_examples=1_000 * config.batch_size, steps_per_epoch=1_000, batch=None)
     training = experiment.make_training(basis, epoch)
     first = experiment.first_state(basis, training) if initialise else None

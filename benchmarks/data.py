@@ -110,7 +110,7 @@ def cpu_seconds():
 
 def prepare(encoded, directory):
     from jaxvl.data import store
-    from jaxvl.data.sources import open_source
+    from jaxvl.data.sources import open_prepared
     from jaxvl.data.text import tokenizer
 
     records = (
@@ -125,7 +125,7 @@ def prepare(encoded, directory):
         meta={},
         vocabulary_size=1000,
     )
-    source = open_source(directory=directory, name="", split="train")
+    source = open_prepared(directory, split="train")
     return source, tokenizer.load(directory)
 
 

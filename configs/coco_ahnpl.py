@@ -48,7 +48,7 @@ def coco():
     config.model.image.update(patch_size=32)
     config.model.text.update(layers=12, width=512, heads=8, mlp_width=2048, positions=77)
     config.data.dir = "data/tfds"
-    config.data.name = "coco_captions"
+    config.data.update(source="tfds", name="coco_captions")
     config.data.negatives = "data/coco_negatives"
     config.data.update(image_size=224, crop_scale=(0.9, 1.0), flip_probability=0.0)
     config.data.rand_augment_operations = 0

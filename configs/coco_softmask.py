@@ -21,7 +21,7 @@ def coco():
     """30 epochs of the 82,783 training pictures; rates and augmentation of the paper and ALBEF."""
     config = base()
     config.data.dir = "data/tfds"
-    config.data.name = "coco_captions"
+    config.data.update(source="tfds", name="coco_captions")
     config.data.tokenizer = "bert-base-uncased"
     config.data.color_jitter_probability = 0.8
     config.data.greyscale_probability = 0.2

@@ -26,7 +26,7 @@ def coco():
     """As configs/coco_softmask.py, with negatives."""
     config = base()
     config.data.dir = "data/tfds"
-    config.data.name = "coco_captions"
+    config.data.update(source="tfds", name="coco_captions")
     config.data.tokenizer = "bert-base-uncased"
     config.data.negatives = "data/coco_negatives"
     config.data.color_jitter_probability = 0.8

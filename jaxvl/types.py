@@ -7,8 +7,40 @@ D width, h heads, E embedding, V vocabulary.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from jaxvl.keys import KeyTree
+
 Params = Any
 Metrics = dict[str, Any]
+
+
+class Component(NamedTuple):
+    """A piece that a configuration names: a method, a model, a loss, a data source, an evaluator.
+
+    One file defines it, one line in the dict of its package makes it known.
+
+    make: builds it; the package says with which arguments.
+    keys: the configuration keys that it brings, from the root: {"softmask": {"weight": Key(...)}}.
+    check: (config) -> None, called where the component is in use; raises UserError naming the key.
+    """
+
+    make: Callable
+    keys: KeyTree = {}
+    check: Callable = lambda config: None
+
+
+class ContrastiveLoss(NamedTuple):
+    """A contrastive loss: rows (of images or of texts) against keys of the other kind.
+
+    rows: (z_RxE, image_id_R, keys, scale, *, learned, twin, gamma, focal_on, chunk) -> float32 [R];
+      the arguments are those of `jaxvl.losses.contrastive.itc`, and the parameters it learns.
+    learned: (config) -> dict of the parameters that it learns at their first values; often empty.
+    keys, check: as in Component.
+    """
+
+    rows: Callable
+    learned: Callable = lambda config: {}
+    keys: KeyTree = {}
+    check: Callable = lambda config: None
 
 
 class Model(NamedTuple):
@@ -48,6 +80,20 @@ class Method(NamedTuple):
     project: Callable
     slot_rules: tuple
     warn: Callable = lambda metrics: None
+
+
+class EvaluatorComponent(NamedTuple):
+    """An evaluator that `config.evals` names.
+
+    make: (config, *, scorer, examples) -> Evaluator.
+    keys, check: as in Component; the keys stand under evals.NAME.
+    missing: (records, scorer) -> what the data set or the model lacks for it, in words, or "".
+    """
+
+    make: Callable
+    keys: KeyTree = {}
+    check: Callable = lambda config: None
+    missing: Callable = lambda records, scorer: ""
 
 
 class Evaluator(NamedTuple):

@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 from jaxvl import config as config_lib
 from jaxvl import files
 from jaxvl.errors import UserError
+from jaxvl.keys import nearest
 
 # A run may be continued with other values of these: they do not change what a step computes.
 # Every other key must be what it was.
@@ -23,6 +24,7 @@ FREE_KEYS = (
     "data.eval_crop",
     "model.scan_layers",
     "model.remat",
+    "loss.itm_reuse_keys",
 )
 
 
@@ -68,7 +70,7 @@ def check_keys(config):
     given, known = flat(config), flat(config_lib.base())
     for key in given:
         if key not in known and not _is_switched(key, given, known):
-            raise UserError(f"config: unknown key {key}")
+            raise UserError(f"config: unknown key {key}{nearest(key, known)}")
     for key in known:
         if key not in given and not _is_switched(key, known, given):
             raise UserError(f"config: the key {key} is missing; start from jaxvl.config.base()")

@@ -57,7 +57,7 @@ def tiny_config(scenes_directory):
     config.optim.warmup_steps = 2
     config.checkpoint.every_steps = 2
     config.eval.every_steps, config.eval.batch_size = 0, 8
-    config.log.every_steps, config.log.tensorboard, config.log.panel_pictures = 1, False, 0
+    config.log.every_steps, config.log.tensorboard, config.log.panel_images = 1, False, 0
     return config
 
 

@@ -40,8 +40,8 @@ def batch_of(seed):
 def build(config, mesh):
     """Returns (state, train_step, method, abstract) on a mesh."""
     config = config_lib.resolve(config, vocabulary_size=100, mask_token=4)
-    model = MODELS[config.model.name](config)
-    method = METHODS[config.method](config, model, steps_per_epoch=5)
+    model = MODELS[config.model.name].make(config)
+    method = METHODS[config.method].make(config, model, steps_per_epoch=5)
     optimizer = optim.make_optimizer(config.optim, total_steps=config.total_steps)
     begin = state.make_begin(config, method=method, optimizer=optimizer)
     abstract = state.abstract_state(begin, model=model, method=method, mesh=mesh)

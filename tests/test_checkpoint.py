@@ -48,7 +48,7 @@ def test_evaluation_reads_the_running_mean_unless_asked_otherwise(toy_config, tm
     first, train_step, _ = build(toy_config, mesh)
     current, _ = train_step(first, sharding.to_global(batch_of(0), mesh))
     saved_at(tmp_path, current, {1: {}})
-    model = MODELS["toy"](toy_config)
+    model = MODELS["toy"].make(toy_config)
 
     def embedding(**options):
         params, step = checkpoint.restore_params(tmp_path, model=model, mesh=mesh, **options)
@@ -73,7 +73,7 @@ def test_what_a_killed_run_left_half_written_is_never_restored(toy_config, tmp_p
     half = tmp_path / "checkpoints" / "2.orbax-checkpoint-tmp-7"
     (half / "params").mkdir(parents=True)
     params, step = checkpoint.restore_params(
-        tmp_path, model=MODELS["toy"](toy_config), mesh=mesh_of(1, 1)
+        tmp_path, model=MODELS["toy"].make(toy_config), mesh=mesh_of(1, 1)
     )
     assert step == 1
     assert opened(tmp_path).steps() == [1]
@@ -81,7 +81,7 @@ def test_what_a_killed_run_left_half_written_is_never_restored(toy_config, tmp_p
 
 @pytest.mark.parametrize("damage", ["absent", "step", "truncated"])
 def test_a_checkpoint_that_cannot_be_read_is_named(toy_config, tmp_path, damage):
-    model, mesh = MODELS["toy"](toy_config), mesh_of(1, 1)
+    model, mesh = MODELS["toy"].make(toy_config), mesh_of(1, 1)
     if damage != "absent":
         saved_at(tmp_path, build(toy_config, mesh)[0], {1: {}})
     if damage == "truncated":

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec as P
 
-from jaxvl.types import Method, Model
+from jaxvl.types import Component, Method, Model
 
 WIDTH, VOCABULARY = 8, 256
 RULES = (
@@ -67,7 +67,7 @@ def register():
     from jaxvl.methods import METHODS
     from jaxvl.models import MODELS
 
-    MODELS["toy"], METHODS["toy"] = make_model, make_method
+    MODELS["toy"], METHODS["toy"] = Component(make_model), Component(make_method)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ def lines(directory):
 
 
 def parameters(directory, config):
-    model, mesh = MODELS["toy"](config), sharding.make_mesh(config.mesh)
+    model, mesh = MODELS["toy"].make(config), sharding.make_mesh(config.mesh)
     params, step = checkpoint.restore_params(directory, model=model, mesh=mesh, use_ema=False)
     return step, jax.tree.map(np.array, params)
 

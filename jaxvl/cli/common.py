@@ -115,7 +115,7 @@ def use_data(config, directory):
     mixture = config.data.mixture
     trained_on = mixture[0][0] if mixture and not config.data.dir else config.data.dir
     config.data.tokenizer = config.data.tokenizer or trained_on
-    config.data.name = ""
+    config.data.source = "prepared"
     config.data.dir = directory
 
 

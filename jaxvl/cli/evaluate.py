@@ -151,6 +151,6 @@ def _as_evaluated(config, as_this):
     """Returns a run's configuration with the evaluation and the data set of another run's."""
     config = config.copy_and_resolve_references().unlock()
     common.use_data(config, as_this.data.dir)
-    config.data.name = as_this.data.name
+    config.data.update(source=as_this.data.source, name=as_this.data.name)
     config.eval, config.evals = as_this.eval, as_this.evals
     return config.lock()

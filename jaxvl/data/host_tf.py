@@ -11,8 +11,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 import tensorflow as tf  # noqa: E402  (the log level is read at import)
+import tensorflow_datasets as tfds  # noqa: E402
 
-__all__ = ["tf"]
+__all__ = ["tf", "tfds"]
 
 tf.get_logger().setLevel("ERROR")  # it warns of functions that are traced once an evaluation
 

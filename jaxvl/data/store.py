@@ -108,9 +108,7 @@ def read_meta(directory):
 
 
 def _tfds():
-    import tensorflow_datasets as tfds
-
-    from jaxvl.data import host_tf  # noqa: F401  (quiets TensorFlow, which TFDS imports)
+    from jaxvl.data.host_tf import tfds
 
     return tfds
 

@@ -11,15 +11,14 @@ from jaxvl.evals import grounding, hard_negatives, retrieval
 from jaxvl.evals.compositional import BENCHMARKS
 from jaxvl.evals.examples import make_examples
 from jaxvl.evals.scoring import make_scorer
+from jaxvl.types import EvaluatorComponent
 
-EVALUATORS = {
-    "retrieval": retrieval.make,
-    "hard_negatives": hard_negatives.make,
-    "grounding": grounding.make,
+EVALUATORS: dict[str, EvaluatorComponent] = {
+    "retrieval": retrieval.RETRIEVAL,
+    "hard_negatives": hard_negatives.HARD_NEGATIVES,
+    "grounding": grounding.GROUNDING,
     **BENCHMARKS,
 }
-ANNOTATIONS = {"hard_negatives": "negatives", "grounding": "mentions"}  # needed of a data set
-FUSION = ("grounding",)  # needed of the model: cross-attention
 
 
 def make_evaluators(config, *, model, source, tokenizer, mesh):
@@ -36,23 +35,16 @@ def make_evaluators(config, *, model, source, tokenizer, mesh):
     for name in wanted:
         missing = _missing(name, examples.records, scorer)
         if not missing:
-            evaluators[name] = EVALUATORS[name](config, scorer=scorer, examples=examples)
+            evaluators[name] = EVALUATORS[name].make(config, scorer=scorer, examples=examples)
         elif jax.process_index() == 0:
             print(f"evals.{name} is left out: {where} {missing}", file=sys.stderr)
     return evaluators
 
 
 def _missing(name, records, scorer):
-    if name in BENCHMARKS:
-        return ""
-    if not records:
-        return "has no pictures"
-    field = ANNOTATIONS.get(name)
-    if field and not any(len(record[field]) for record in records):
-        return f"has no {field}"
-    if name in FUSION and scorer.word_maps is None:
-        return "is evaluated with a model that has no fusion encoder"
-    return ""
+    if name not in BENCHMARKS and not records:
+        return "has no images"
+    return EVALUATORS[name].missing(records, scorer)
 
 
 def run_all(evaluators, params, *, progress=True, report=None):

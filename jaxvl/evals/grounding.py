@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxvl.types import Evaluator
+from jaxvl.types import Evaluator, EvaluatorComponent
 
 
 class Mentions(NamedTuple):
@@ -91,3 +91,18 @@ def inside(box, patches):
 
     (in_y, share_y), (in_x, share_x) = along(y0, y1), along(x0, x1)
     return np.outer(in_y, in_x).reshape(-1), np.outer(share_y, share_x).reshape(-1)
+
+
+def _missing(records, scorer):
+    if not any(len(record["mentions"]) for record in records):
+        return "has no mentions"
+    if scorer.word_maps is None:
+        return "is evaluated with a model that has no fusion encoder"
+    return ""
+
+
+GROUNDING = EvaluatorComponent(
+    make,
+    keys={"evals": {"grounding": {}}},
+    missing=_missing,
+)

@@ -9,7 +9,8 @@ import numpy as np
 
 from jaxvl.evals import false_match
 from jaxvl.evals.examples import distinct
-from jaxvl.types import Evaluator
+from jaxvl.keys import Key
+from jaxvl.types import Evaluator, EvaluatorComponent
 
 
 class Rows(NamedTuple):
@@ -117,3 +118,22 @@ def accuracies(scores_2xR, kind_R):
     right_R = scores_2xR[0] > scores_2xR[1]
     by_kind = {str(kind): float(right_R[kind_R == kind].mean()) for kind in np.unique(kind_R)}
     return {"accuracy": float(right_R.mean()), **by_kind}
+
+
+def _missing(records, scorer):
+    return "" if any(len(record["negatives"]) for record in records) else "has no negatives"
+
+
+HARD_NEGATIVES = EvaluatorComponent(
+    make,
+    keys={
+        "evals": {
+            "hard_negatives": {
+                "match": Key(
+                    True, "decide by the match logit where there is one; False: by similarity"
+                )
+            }
+        }
+    },
+    missing=_missing,
+)

@@ -16,12 +16,12 @@ LEGEND = (
 
 
 def draw_panel(config, *, model, params, source, tokenizer, mesh, path):
-    """Draws the first log.panel_pictures held-out pictures, one row each, as a PNG. Returns path.
+    """Draws the first log.panel_images held-out pictures, one row each, as a PNG. Returns path.
 
     Each with the longest of its captions, which does not depend on the model: panels of different
     steps can be laid side by side. Raises nothing of its own.
     """
-    count = min(config.log.panel_pictures, source.num_examples)
+    count = min(config.log.panel_images, source.num_examples)
     source = source._replace(num_examples=count)
     config = config.copy_and_resolve_references()
     config.eval.batch_size = mesh.size

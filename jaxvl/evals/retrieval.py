@@ -6,7 +6,8 @@ Letters: I pictures, T distinct texts, Q queries, M what is ranked, C captions.
 import numpy as np
 
 from jaxvl.evals.examples import distinct
-from jaxvl.types import Evaluator
+from jaxvl.keys import Key
+from jaxvl.types import Evaluator, EvaluatorComponent
 
 CUTS = (1, 5, 10)
 
@@ -113,3 +114,15 @@ def hits(above_Q, equal_Q, own_Q, k):
         wrong_Q = np.maximum(equal_Q - own_Q - drawn, 0) / np.maximum(equal_Q - drawn, 1)
         missed_Q *= np.where(above_Q + drawn < k, wrong_Q, 1)
     return 1 - missed_Q
+
+
+RETRIEVAL = EvaluatorComponent(
+    make,
+    keys={
+        "evals": {
+            "retrieval": {
+                "rerank": Key(128, "candidates that the fusion encoder ranks again; 0: none", low=0)
+            }
+        }
+    },
+)

@@ -63,7 +63,7 @@ def in_jax(exported):
 
     config = exported.config.copy_and_resolve_references().unlock()
     config.model.update(product_dtype="float32", activation_dtype="float32")
-    model = MODELS[config.model.name](config)
+    model = MODELS[config.model.name].make(config)
     images = np.stack([_as_evaluated(picture, config) for picture in pictures()])
     tokens = make_tokenize(config, exported.tokenizer)(list(CAPTIONS))
     compute = _fused if model.fuse else _dual

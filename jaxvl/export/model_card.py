@@ -82,7 +82,7 @@ def _training(exported):
 def _directories(data):
     if data.mixture:
         return [directory for directory, _ in data.mixture]
-    return [data.name or data.dir]
+    return [data.name if data.source == "tfds" else data.dir]
 
 
 def _data_set(directory):
@@ -142,7 +142,8 @@ def _limits(exported, name):
             "- It knows what its training pictures and captions showed, with their mistakes and "
             "prejudices; it was not checked for these.",
             f"- Pictures are seen at {exported.config.data.image_size} pixels, {shape}.",
-            "- A similarity or a match probability ranks candidates; it is no calibrated certainty.",
+            "- A similarity or a match probability ranks candidates; it is not a calibrated "
+            "probability.",
             "- Not for identifying people, and not for decisions about them.",
         ]
     )

@@ -92,7 +92,9 @@ def _load_own(config, path, *, model, mesh):
     stored = workdir.load_config(path)
     settings = workdir.flat({key: stored.model[key] for key in OWN_SETTINGS}, "model.")
     _check_sizes(config, path, settings)
-    params, _ = checkpoint.restore_params(path, model=MODELS[stored.model.name](stored), mesh=mesh)
+    params, _ = checkpoint.restore_params(
+        path, model=MODELS[stored.model.name].make(stored), mesh=mesh
+    )
     shapes = jax.eval_shape(model.init, jax.random.key(0))
     wanted = names.flatten(shapes)
     placed = names.flatten(sharding.shardings(shapes, model.partition_rules, mesh=mesh))

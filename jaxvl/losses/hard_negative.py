@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxvl.losses import contrastive, contrastive_chunked
+from jaxvl.losses import contrastive
 from jaxvl.losses.contrastive import ABSENT
 
 
@@ -67,9 +67,7 @@ def released_multimodal(z_GxE, zn_GxKxE, scale, *, chunk):
 def intra_modal(positive_G, zt_GxE, zn_GxKxE, valid_GxK, scale, *, chunk):
     """Returns [G]: -log e^P / (e^P + sum_jk e^S(caption, N_jk)) over the batch (CE-CLIP's IMC)."""
     zn_MxE, valid_M = zn_GxKxE.reshape(-1, zn_GxKxE.shape[-1]), valid_GxK.reshape(-1)
-    lse_G = contrastive_chunked.log_sum_exp(
-        zt_GxE, zn_MxE, valid_M, scale, chunk=chunk or len(zn_MxE)
-    )
+    lse_G = contrastive.log_sum_exp(zt_GxE, zn_MxE, valid_M, scale, chunk=chunk or len(zn_MxE))
     return _first(jnp.stack([positive_G, lse_G], axis=1))
 
 

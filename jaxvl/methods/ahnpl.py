@@ -9,10 +9,12 @@ import jax.numpy as jnp
 from jax import lax
 from jax.sharding import PartitionSpec as P
 
-from jaxvl.losses import hard_negative
+from jaxvl.errors import require, require_model
+from jaxvl.keys import Key
+from jaxvl.losses import hard_negative, make_contrast
 from jaxvl.losses.mlm import masked_mean
 from jaxvl.methods import clip
-from jaxvl.types import Method
+from jaxvl.types import Component, Method
 
 SLOT_RULES = ((r"margin$", P()),)
 
@@ -20,6 +22,7 @@ SLOT_RULES = ((r"margin$", P()),)
 def make(config, model, *, steps_per_epoch):
     """Returns the Method; `steps_per_epoch` says when margins start anew, if they do."""
     options = config.ahnpl
+    contrast_rows = make_contrast(config)
 
     def forward(params, slots, batch, *, step, key):
         del key  # nothing is drawn
@@ -36,7 +39,7 @@ def make(config, model, *, steps_per_epoch):
             texts = hard_negative.text_keys(
                 z.zt_GxE, z.zn_GxKxE, batch["image_id"], batch["negative_valid"]
             )
-        losses = {"itc": clip.itc(z, batch["image_id"], scale, texts, chunk=config.loss.itc_chunk)}
+        losses = {"itc": clip.itc(contrast_rows, params, z, batch["image_id"], texts)}
         slots = new_epoch(options, slots, step, steps_per_epoch)
         extra, metrics, slots = terms(config, slots, z, batch, scale)
         loss = weighted(options, losses["itc"], extra, step=step)
@@ -213,3 +216,79 @@ def warn(options, metrics):
         f"ahnpl.effective_floor={options.effective_floor:.0%}; lower "
         f"ahnpl.adaptive_beta={options.adaptive_beta} or ahnpl.adaptive_cap={options.adaptive_cap}"
     )
+
+
+def check(config):
+    """Raises UserError naming a key with which hard negatives cannot be trained on."""
+    options = config.ahnpl
+    require(
+        options.positive == "cross" or config.method == "ahnpl" and config.data.second_view,
+        "ahnpl.positive='intra' needs method='ahnpl' and data.second_view=True",
+    )
+    needed = config.method == "softmask_ahnpl" or uses_negatives(options)
+    require(
+        config.data.negatives or not needed,
+        f"data.negatives is empty and method={config.method!r} trains with hard negatives; give "
+        "'own' or a folder that `jaxvl negatives` wrote",
+    )
+
+
+def _check(config):
+    require_model(config, "clip")
+    check(config)
+
+
+KEYS = {
+    "ahnpl": {
+        "start_step": Key(
+            0,
+            "before it only the contrastive loss: from scratch, the other terms collapse all "
+            "embeddings to one point",
+            low=0,
+        ),
+        "itc_negatives": Key(True, "hard negatives are keys of the contrastive loss (NegCLIP)"),
+        "itm_negatives": Key(
+            True, "method='softmask_ahnpl': one more pair to match, an image and its hard negative"
+        ),
+        "multimodal_weight": Key(
+            0.2, "of contrast with a caption's own hard negatives, in text and image (MHN)", low=0
+        ),
+        "positive": Key(
+            "cross",
+            "of that contrast: the pair, or a second caption and a second view",
+            choices=("cross", "intra"),
+        ),
+        "multimodal_text_weight": Key(1.0, "in MHN: caption against its hard negatives", low=0),
+        "multimodal_image_weight": Key(
+            1.0, "in MHN: image against the images moved by the hard negatives", low=0
+        ),
+        "perturbation": Key(1.0, "share of a hard negative's displacement that moves the image"),
+        "margin_weight": Key(
+            0.2, "of the hinge between true and false caption (DMCL; CE-CLIP's CMR)", low=0
+        ),
+        "margin_limit": Key(
+            10.0, "in logits; a kind's margin is its mean gap in the step before", low=0
+        ),
+        "margin_reset": Key(False, "margins go back to 0 at each epoch, as released"),
+        "alignment_weight": Key(0.2, "of pulling true pairs up to a target cosine", low=0),
+        "alignment_ease": Key(
+            0.0, "standard deviations added to the running mean that is the target"
+        ),
+        "alignment_floor": Key(0.2, "lowest target, a cosine", -1, 1),
+        "alignment_decay": Key(0.99, "of the running mean, a step", low=0, below=1),
+        "intra_modal_weight": Key(
+            0.0, "of contrast between captions and the batch's hard negatives (CE-CLIP's IMC)", 0
+        ),
+        "adaptive_beta": Key(
+            4.0, "weight of a hard negative ~ exp(beta * its cosine above the truth's); 0: equal"
+        ),
+        "adaptive_cap": Key(3.0, "highest weight, where the mean is 1", low=1),
+        "effective_floor": Key(
+            0.3, "share of hard negatives that carry the weight, below which a line warns", 0, 1
+        ),
+        "as_released": Key(
+            False, "MHN without positives, hinge over invalid hard negatives: the released code"
+        ),
+    }
+}
+AHNPL = Component(make, KEYS, _check)

@@ -12,11 +12,13 @@ import jax.numpy as jnp
 from jax import lax
 from jax.sharding import PartitionSpec as P
 
-from jaxvl.losses import contrastive, itm, mlm
+from jaxvl.errors import require, require_model
+from jaxvl.keys import Key
+from jaxvl.losses import contrastive, itm, make_contrast, mlm
 from jaxvl.models import bert
 from jaxvl.models.albef import MATCH
 from jaxvl.ops.rng import stream
-from jaxvl.types import Method
+from jaxvl.types import Component, Method
 
 TWINS = ("image", "text", "fusion", "word_head", "image_projection", "text_projection")
 SLOT_RULES = ((r"queue/", P()),)
@@ -43,6 +45,7 @@ class Pairs(NamedTuple):
 
 def make(config, model, *, steps_per_epoch):
     """Returns the Method; `steps_per_epoch` is the length of the ramp's unit."""
+    contrast_rows = make_contrast(config)
 
     def forward(params, slots, batch, *, step, key):
         mask = batch["token_mask"]
@@ -54,15 +57,7 @@ def make(config, model, *, steps_per_epoch):
         online = encode(model, params, batch, texts, key=stream(key, "online"))
         twin = encode(model, twins, batch, texts, key=stream(key, "twin"))
         contrast, similarity = contrast_batch(
-            params,
-            slots["queue"],
-            online,
-            twin,
-            batch["image_id"],
-            distill,
-            gamma=0,
-            focal_on="all",
-            chunk=config.loss.itc_chunk,
+            contrast_rows, params, slots["queue"], online, twin, batch["image_id"], distill
         )
         image_keys = model.image_keys(params, online.v_GxNxD)
         (positive,) = fuse_together(
@@ -152,13 +147,24 @@ def encode(model, params, batch, texts, *, key):
 
 
 def contrast_batch(
-    params, queue, online, twin, image_id_G, distill, *, gamma, focal_on, chunk, false_texts=None
+    contrast_rows,
+    params,
+    queue,
+    online,
+    twin,
+    image_id_G,
+    distill,
+    *,
+    gamma=0,
+    focal_on="all",
+    false_texts=None,
 ):
     """Returns (the mean ITC loss of both directions, image-to-text logits within the batch).
 
     Keys are the twins' features of the batch and the queues; the logits [G, G] and their
-    transpose's counterpart guide the draw of hard negatives. gamma, focal_on, chunk: of
-    contrastive.itc. false_texts: contrastive.Keys that belong to no picture, for the pictures.
+    transpose's counterpart guide the draw of hard negatives. contrast_rows: of make_contrast.
+    gamma, focal_on: of contrastive.itc. false_texts: contrastive.Keys that belong to no picture,
+    for the pictures.
     """
     if queue is None:
         queue = {"image": twin.zi_GxE[:0], "text": twin.zt_GxE[:0], "image_id": image_id_G[:0]}
@@ -170,7 +176,8 @@ def contrast_batch(
         keys = contrastive.Keys(z_MxE, key_ids_M, key_ids_M >= 0)
         if false is not None:
             keys = contrastive.Keys(*(jnp.concatenate(both) for both in zip(keys, false)))
-        loss_G = contrastive.itc(
+        loss_G = contrast_rows(
+            params,
             z_GxE,
             image_id_G,
             lax.stop_gradient(keys),
@@ -178,7 +185,6 @@ def contrast_batch(
             twin=contrastive.Twin(twin_z_GxE, distill),
             gamma=gamma,
             focal_on=focal_on,
-            chunk=chunk,
         )
         return loss_G.mean(), scale * (z_GxE @ twin_keys_GxE.T)
 
@@ -206,9 +212,9 @@ def draw_pairs(config, model, params, online, image_keys, batch, similarity, key
     image_G, image_found_G = draw("itm_image", logits_t2i)
     mask = batch["token_mask"]
     wrong_text = Pairs(image_keys, take(online.t_GxLxD, text_G), take(mask, text_G), None)
-    if blocks % jax.device_count() == 0:
+    if config.loss.itm_reuse_keys:
         wrong_keys = jax.tree.map(jax.vmap(lambda x: take(x, image_G)), image_keys)
-    else:  # the tokens travel between devices and not their keys: a twelfth of the traffic
+    else:
         wrong_keys = model.image_keys(params, take(online.v_GxNxD, image_G))
     wrong_image = Pairs(wrong_keys, online.t_GxLxD, mask, None)
     weight_R = jnp.concatenate([text_found_G, image_found_G]).astype(jnp.float32)
@@ -300,13 +306,62 @@ def clip_temperature(config, params):
 
 
 def report(losses, params, positive_Gx2, negative_Rx2, weight_R):
-    """Returns the metrics that every method logs."""
+    """Returns the metrics of a step."""
+    return {
+        **{f"loss/{name}": value for name, value in losses.items()},
+        "itm/accuracy": matching_accuracy(positive_Gx2, negative_Rx2, weight_R),
+        "temperature": params["temperature"],
+    }
+
+
+def matching_accuracy(positive_Gx2, negative_Rx2, weight_R):
+    """Returns the share of pairs, of those that exist, that matching gets right."""
     right_G = (positive_Gx2.argmax(-1) == MATCH).astype(jnp.float32)
     wrong_R = (negative_Rx2.argmax(-1) != MATCH).astype(jnp.float32)
     weights = jnp.concatenate([jnp.ones_like(right_G), weight_R])
-    accuracy = mlm.masked_mean(jnp.concatenate([right_G, wrong_R]), weights)
-    return {
-        **{f"loss/{name}": value for name, value in losses.items()},
-        "itm/accuracy": accuracy,
-        "temperature": params["temperature"],
-    }
+    return mlm.masked_mean(jnp.concatenate([right_G, wrong_R]), weights)
+
+
+def check(config):
+    """Raises UserError naming a key with which no method of this model can work."""
+    require_model(config, "albef")
+    require(
+        config.momentum.queue_size % config.batch_size == 0,
+        f"momentum.queue_size={config.momentum.queue_size} is not divided by "
+        f"batch_size={config.batch_size}",
+    )
+    require(
+        config.batch_size % config.loss.itm_negative_blocks == 0,
+        f"loss.itm_negative_blocks={config.loss.itm_negative_blocks} does not divide "
+        f"batch_size={config.batch_size}",
+    )
+
+
+KEYS = {
+    "momentum": {
+        "decay": Key(0.995, "of the momentum encoders, a step", 0, 1),
+        "queue_size": Key(
+            65_536, "features of earlier batches as contrastive keys; 0: none", low=0
+        ),
+        "distill": Key(0.4, "weight of the momentum encoders' predictions in the targets", 0, 1),
+        "distill_ramp_epochs": Key(1.0, "epochs over which that weight grows from 0", low=0),
+    },
+    "loss": {
+        "itc_weight": Key(1.0, "of the contrastive loss", low=0),
+        "itm_weight": Key(1.0, "of image-text matching", low=0),
+        "mlm_weight": Key(1.0, "of masked language modelling", low=0),
+        "itm_negative_blocks": Key(
+            1,
+            "equal parts of the batch within which hard negatives are drawn; with one a device or "
+            "more, no image's tokens go from one device to another for it",
+            low=1,
+        ),
+        "itm_reuse_keys": Key(
+            True,
+            "negative images reuse the cross-attention keys of the batch: faster on one device; "
+            "False: their tokens travel instead, a twelfth of the traffic between devices",
+        ),
+        "mask_probability": Key(0.15, "share of tokens that masked language modelling hides", 0, 1),
+    },
+}
+ALBEF = Component(make, KEYS, check)

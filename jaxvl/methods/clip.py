@@ -9,8 +9,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxvl.losses import contrastive
-from jaxvl.types import Method
+from jaxvl.errors import require_model
+from jaxvl.losses import contrastive, make_contrast
+from jaxvl.types import Component, Method
 
 LOGIT_SCALE_RANGE = (0.0, math.log(100))
 
@@ -28,13 +29,13 @@ class Embeddings(NamedTuple):
 def make(config, model, *, steps_per_epoch):
     """Returns the Method; nothing in it is counted in epochs."""
     del steps_per_epoch
+    contrast_rows = make_contrast(config)
 
     def forward(params, slots, batch, *, step, key):
         del step, key  # nothing is drawn
         z = encode(model, params, batch, negatives=False)
         texts = keys(z.zt_GxE, batch["image_id"])
-        scale = jnp.exp(params["logit_scale"])
-        loss = itc(z, batch["image_id"], scale, texts, chunk=config.loss.itc_chunk)
+        loss = itc(contrast_rows, params, z, batch["image_id"], texts)
         return loss, ({"loss/itc": loss, **report(params, z)}, slots)
 
     return Method(
@@ -81,17 +82,16 @@ def keys(z_GxE, image_id_G):
     return contrastive.Keys(z_GxE, image_id_G, jnp.ones(image_id_G.shape, bool))
 
 
-def itc(z, image_id_G, scale, texts, *, chunk):
-    """Returns the mean of both directions' cross-entropies over the whole batch.
+def itc(contrast_rows, params, z, image_id_G, texts):
+    """Returns the mean of both directions' contrastive losses over the whole batch.
 
-    Captions of one picture are all right answers to it, so none of them is pushed away: they share
-    the target, as their pictures do. texts: the Keys of the pictures. chunk: of contrastive.itc.
+    All captions of an image are positives and share the target, as do all images of a caption.
+    contrast_rows: of make_contrast. texts: the Keys of the images.
     """
+    scale = jnp.exp(params["logit_scale"])
 
     def direction(z_GxE, others):
-        return contrastive.itc(
-            z_GxE, image_id_G, others, scale, twin=None, gamma=0, focal_on="all", chunk=chunk
-        ).mean()
+        return contrast_rows(params, z_GxE, image_id_G, others, scale).mean()
 
     return (direction(z.zi_GxE, texts) + direction(z.zt_GxE, keys(z.zi_GxE, image_id_G))) / 2
 
@@ -107,3 +107,6 @@ def report(params, z):
         "cosine/true": (z.zi_GxE * z.zt_GxE).sum(-1).mean(),
         "logit_scale": params["logit_scale"],
     }
+
+
+CLIP = Component(make, check=lambda config: require_model(config, "clip"))

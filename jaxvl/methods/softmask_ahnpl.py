@@ -11,9 +11,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxvl.losses import contrastive, mlm
+from jaxvl.losses import contrastive, make_contrast, mlm
 from jaxvl.methods import ahnpl, albef, clip, softmask
 from jaxvl.ops.rng import stream
+from jaxvl.types import Component
 
 
 class Texts(NamedTuple):
@@ -29,27 +30,52 @@ class Texts(NamedTuple):
 def make(config, model, *, steps_per_epoch):
     """Returns the Method; `steps_per_epoch` is the length of the ramp's unit."""
     options = config.ahnpl
-
-    def terms(slots, online, texts, batch, *, params, step):
-        slots = ahnpl.new_epoch(options, slots, step, steps_per_epoch)
-        z = clip.Embeddings(online.zi_GxE, online.zt_GxE, texts.zn_GxKxE)
-        losses, metrics, slots = ahnpl.terms(config, slots, z, batch, 1 / params["temperature"])
-        return losses, ahnpl.weighted(options, 0.0, losses, step=step), metrics, slots
-
-    hard = softmask.Hard(
-        init_slots=lambda: ahnpl.init_slots(config),
-        encode=lambda *given: encode(config, model, *given),
-        pairs=lambda *given: pairs(*given) if options.itm_negatives else given[:2],
-        terms=terms,
-    )
-    uses = ahnpl.uses_negatives(options) or options.itm_negatives or options.alignment_weight > 0
-    method = softmask.make(
-        config, model, steps_per_epoch=steps_per_epoch, hard=hard if uses else None
-    )
-    return method._replace(
-        slot_rules=(*ahnpl.SLOT_RULES, *method.slot_rules),
+    plain = softmask.make(config, model, steps_per_epoch=steps_per_epoch)
+    method = plain._replace(
+        slot_rules=(*ahnpl.SLOT_RULES, *plain.slot_rules),
         warn=lambda metrics: ahnpl.warn(options, metrics),
     )
+    uses = ahnpl.uses_negatives(options) or options.itm_negatives or options.alignment_weight > 0
+    if not uses:
+        return method
+    contrast_rows = make_contrast(config)
+
+    def forward(params, slots, batch, *, step, key):
+        seen = softmask.see(
+            config, model, params, slots["twins"], batch, step, steps_per_epoch, key
+        )
+        false = encode(config, model, params, seen.twins, batch, key)
+        contrast, similarity = softmask.contrast_batch(
+            config, contrast_rows, params, slots, seen, batch, false_texts=false.keys
+        )
+        image_keys = model.image_keys(params, seen.online.v_GxNxD)
+        positive = softmask.match(config, model, params, image_keys, seen, batch, key)
+        negatives = albef.draw_pairs(
+            config, model, params, seen.online, image_keys, batch, similarity, key
+        )
+        if options.itm_negatives:
+            negatives = with_own(
+                negatives, false, seen.online, image_keys, params["temperature"], key
+            )
+        losses, metrics, strength = softmask.fuse(
+            config, model, params, seen, positive, negatives, batch, slots["strength"], step, key
+        )
+        losses = {"itc": contrast, **losses}
+        loss = softmask.total(config, losses)
+
+        hard = ahnpl.new_epoch(options, slots["hard"], step, steps_per_epoch)
+        z = clip.Embeddings(seen.online.zi_GxE, seen.online.zt_GxE, false.zn_GxKxE)
+        extra, more, hard = ahnpl.terms(config, hard, z, batch, 1 / params["temperature"])
+        loss = loss + ahnpl.weighted(options, 0.0, extra, step=step)
+        metrics |= more | {f"loss/{name}": value for name, value in (losses | extra).items()}
+        metrics["temperature"] = params["temperature"]
+        slots = softmask.carried(slots, seen, batch, strength)
+        return loss, (metrics, {**slots, "hard": hard})
+
+    def init_slots(params):
+        return {**softmask.init_slots(config, params), "hard": ahnpl.init_slots(config)}
+
+    return method._replace(init_slots=init_slots, forward=forward)
 
 
 def encode(config, model, params, twins, batch, key):
@@ -86,11 +112,12 @@ def corrupt(config, ids_RxL, mask_RxL, key):
     ).ids_GxL
 
 
-def pairs(wrong, weight_R, texts, online, image_keys, temperature, key):
-    """Returns (Pairs, weights) with one more a picture: with one of its caption's own negatives.
+def with_own(negatives, texts, online, image_keys, temperature, key):
+    """Returns (Pairs, weights) with one more an image: with one of its caption's hard negatives.
 
     Drawn from softmax(similarity), as the others are; weight 0 where the caption has none.
     """
+    wrong, weight_R = negatives
     logits_GxK = jnp.einsum("GE,GKE->GK", online.zi_GxE, texts.zn_GxKxE) / temperature
     gumbel_GxK = jax.random.gumbel(stream(key, "itm_hard"), logits_GxK.shape)
     scores_GxK = jnp.where(texts.valid_GxK, lax.stop_gradient(logits_GxK) + gumbel_GxK, -jnp.inf)
@@ -103,3 +130,11 @@ def pairs(wrong, weight_R, texts, online, image_keys, temperature, key):
     one = albef.Pairs(image_keys, take(texts.t_GxKxLxD), take(texts.mask_GxKxL), None)
     found_G = texts.valid_GxK.any(-1).astype(weight_R.dtype)
     return [*wrong, one], jnp.concatenate([weight_R, found_G])
+
+
+def _check(config):
+    softmask.check(config)
+    ahnpl.check(config)
+
+
+SOFTMASK_AHNPL = Component(make, {**softmask.KEYS, **ahnpl.KEYS}, _check)

@@ -1,5 +1,6 @@
 """Models by name: each `make(config)` returns a jaxvl.types.Model."""
 
 from jaxvl.models import albef, clip
+from jaxvl.types import Component
 
-MODELS = {"albef": albef.make, "clip": clip.make}
+MODELS: dict[str, Component] = {"albef": albef.ALBEF, "clip": clip.CLIP}

@@ -4,11 +4,14 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec as P
 
+from jaxvl import losses
+from jaxvl.errors import require
+from jaxvl.keys import Key
 from jaxvl.models.bert import make_bert
 from jaxvl.models.layers import Dense, Numerics
 from jaxvl.models.vit import make_vit
 from jaxvl.ops.rng import stream
-from jaxvl.types import Model
+from jaxvl.types import Component, Model
 
 MATCH = 1  # index of "this picture and this text belong together" in the match logits
 
@@ -21,6 +24,7 @@ PARTITION_RULES = (
     (r"match_head/kernel$", P()),
     (r"(bias|scale)$", P()),
     (r"temperature$", P()),
+    (r"^contrastive/", P()),
 )
 
 
@@ -47,6 +51,7 @@ def make(config):
             "text_projection": head(projection, t, "text_projection"),
             "match_head": head(match_head, t, "match_head"),
             "temperature": jnp.asarray(sizes.temperature, jnp.float32),
+            **losses.learned(config),
         }
 
     def project(params, x_GxLxD):
@@ -73,3 +78,32 @@ def make(config):
 def unit(x_GxE):
     """Returns x of unit length; a zero vector stays zero and has a finite gradient."""
     return x_GxE * jax.lax.rsqrt(jnp.maximum((x_GxE**2).sum(-1, keepdims=True), 1e-24))
+
+
+def _check(config):
+    require(not config.data.token_lengths, "data.token_lengths is for model.name='clip' alone")
+    require(
+        config.softmask.layer < config.model.text.fusion_layers - 1,
+        f"softmask.layer={config.softmask.layer} must be at least 0 and below "
+        f"{config.model.text.fusion_layers - 1}: in the last fusion layer only [CLS] reaches "
+        "the match score, so no other word would look at anything",
+    )
+
+
+KEYS = {
+    "model": {
+        "temperature_range": Key((0.001, 0.5), "the temperature stays within it", above=0),
+        "text": {
+            "fusion_layers": Key(6, "layers of the fusion encoder", low=1),
+            "mask_token": Key(-1, "id of [MASK]; -1: the tokenizer's", low=-1),
+            "dropout": Key(0.1, "of text and fusion encoder, in training", low=0, below=1),
+        },
+    },
+    "softmask": {  # the layer is read in evaluation too, whatever the method was
+        "layer": Key(2, "fusion layer whose cross-attention is explained, from 0", low=0),
+        "score": Key(
+            "logit", "match score that is differentiated", choices=("logit", "probability")
+        ),
+    },
+}
+ALBEF = Component(make, KEYS, _check)

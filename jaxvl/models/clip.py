@@ -7,11 +7,14 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec as P
 
+from jaxvl import losses
+from jaxvl.errors import require
+from jaxvl.keys import Key
 from jaxvl.models.albef import unit
-from jaxvl.models.layers import TRUNCATED_NORMAL, Dense, Numerics
+from jaxvl.models.layers import ACTIVATIONS, TRUNCATED_NORMAL, Dense, Numerics
 from jaxvl.models.vit import make_blocks, make_vit
 from jaxvl.ops.rng import stream
-from jaxvl.types import Model
+from jaxvl.types import Component, Model
 
 EPSILON = 1e-5
 
@@ -22,6 +25,7 @@ PARTITION_RULES = (
     (r"embedding/(class_token|positions)$", P()),
     (r"projection/kernel$", P("fsdp", None)),
     (r"(bias|scale)$", P()),
+    (r"^contrastive/", P()),
 )
 
 
@@ -70,6 +74,7 @@ def make(config):
             "image_projection": projection.init(image, v)["params"],
             "text_projection": projection.init(text, t)["params"],
             "logit_scale": -jnp.log(jnp.asarray(sizes.temperature, jnp.float32)),
+            **losses.learned(config),
         }
 
     def project(params, x_GxD):
@@ -121,3 +126,31 @@ def _make_text(sizes, *, activation, numerics, scan, remat):
         return run_blocks(params, t)
 
     return init, encode
+
+
+def _check(config):
+    require(
+        config.data.add_sep,
+        "data.add_sep=False: model.name='clip' reads a text's meaning off the token that ends it",
+    )
+    lengths = config.data.token_lengths
+    require(
+        list(lengths) == sorted(set(lengths)), f"data.token_lengths={lengths} are not ascending"
+    )
+
+
+KEYS = {
+    "model": {
+        "activation": Key(
+            "gelu",
+            'of the feed-forward layers; "quick_gelu" for weights that were trained with it',
+            choices=tuple(ACTIVATIONS),
+        ),
+        "text": {
+            "end_token": Key(
+                -1, "id of the token that a text's embedding is read from; -1: the tokenizer's", -1
+            )
+        },
+    }
+}
+CLIP = Component(make, KEYS, _check)

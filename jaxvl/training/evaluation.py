@@ -59,7 +59,7 @@ class Evaluation:
         from jaxvl.evals import panel
 
         config = self._basis.config
-        if not config.log.panel_pictures or not self._basis.model.fuse:
+        if not config.log.panel_images or not self._basis.model.fuse:
             return None  # without fusion no word looks at anything
         path = self._directory / "panels" / f"step_{step:07d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -50,7 +50,7 @@ def open_basis(config):
     words = tokenizer.load(config.data.tokenizer or _data_directory(config))
     config = _resolve(config, words)
     mesh = sharding.make_mesh(config.mesh)
-    return Basis(config, mesh, words, MODELS[config.model.name](config))
+    return Basis(config, mesh, words, MODELS[config.model.name].make(config))
 
 
 def _with_tokenizer_of_init(config):
@@ -76,18 +76,7 @@ def _resolve(config, words):
 
 
 def _data_directory(config):
-    directory = config.data.dir or (config.data.mixture[0][0] if config.data.mixture else "")
-    if not directory:
-        raise UserError(
-            "config: data.dir is empty; give a prepared data set with --config.data.dir=DIR "
-            "(jaxvl prepare makes one)"
-        )
-    if config.data.name and not config.data.tokenizer:
-        raise UserError(
-            f"config: data.tokenizer is empty, and the TFDS builder {config.data.name} brings no "
-            "tokenizer; give a name, a folder or a tokenizer.json"
-        )
-    return directory
+    return config.data.dir or config.data.mixture[0][0]
 
 
 def open_batches(basis):
@@ -95,11 +84,11 @@ def open_batches(basis):
     data = basis.config.data
     if data.mixture:
         weighted = [
-            (sources.open_source(directory=directory, name="", split=data.split), weight)
+            (sources.open_prepared(directory, split=data.split), weight)
             for directory, weight in data.mixture
         ]
     else:
-        source = sources.open_source(directory=data.dir, name=data.name, split=data.split)
+        source = sources.open_source(data, split=data.split)
         weighted = [(source, 1.0)]
     return batches_lib.make_batches(
         weighted,
@@ -116,7 +105,7 @@ def open_held_out(basis):
     """Opens the split that evaluation reads."""
     config = basis.config
     return sources.open_source(
-        directory=_data_directory(config), name=config.data.name, split=config.eval.split
+        config.data, split=config.eval.split, directory=_data_directory(config)
     )
 
 
@@ -125,7 +114,9 @@ def make_training(basis, batches):
     from jaxvl.methods import METHODS
 
     config = basis.config
-    method = METHODS[config.method](config, basis.model, steps_per_epoch=batches.steps_per_epoch)
+    method = METHODS[config.method].make(
+        config, basis.model, steps_per_epoch=batches.steps_per_epoch
+    )
     optimizer = optim.make_optimizer(config.optim, total_steps=config.total_steps)
     begin = state.make_begin(config, method=method, optimizer=optimizer)
     abstract = state.abstract_state(begin, model=basis.model, method=method, mesh=basis.mesh)

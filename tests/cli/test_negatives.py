@@ -60,7 +60,7 @@ def test_at_least_95_percent_are_false_of_the_picture(made):
 
 
 def test_training_reads_what_was_written(made, scenes_directory):
-    source = sources.open_source(directory=scenes_directory, name="", split="val")
+    source = sources.open_prepared(scenes_directory, split="val")
     found = open_negatives(made, fingerprint=source.fingerprint, kinds=KINDS)
     stored = [json.loads(line) for line in (made / "val.jsonl").read_text().splitlines()]
     texts = [text for record in sources.annotations(source) for text in record["captions"]]

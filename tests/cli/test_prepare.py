@@ -48,7 +48,7 @@ def test_folder_end_to_end(pictures, tmp_path, capsys):
     out = tmp_path / "out"
     prepare.main(["folder", *pictures, "--out", str(out), "--val_share", "0.25", "--workers", "1"])
     assert capsys.readouterr().out.startswith("read 4 records, left out 0, wrote train 3, val 1 to")
-    assert sources.open_source(directory=out, name="", split="val").num_examples == 1
+    assert sources.open_prepared(out, split="val").num_examples == 1
 
 
 def test_scenes_end_to_end_and_again(tmp_path, capsys):
@@ -58,7 +58,7 @@ def test_scenes_end_to_end_and_again(tmp_path, capsys):
     meta = store.read_meta(tmp_path / "out")
     assert meta["splits"] == {"train": 6, "val": 2, "test": 2, "unseen": 2}
     assert meta["kind"] == "scenes" and meta["seed"] == 3 and meta["size"] == 32
-    source = sources.open_source(directory=tmp_path / "out", name="", split="unseen")
+    source = sources.open_prepared(tmp_path / "out", split="unseen")
     assert all(len(each["captions"]) == 5 for each in sources.annotations(source))
 
     before = (tmp_path / "out" / "jaxvl.json").stat().st_mtime_ns

@@ -10,7 +10,7 @@ from PIL import Image
 
 from jaxvl.data.batches import eval_images, make_batches, prefetch
 from jaxvl.data.host_tf import tf
-from jaxvl.data.sources import Source, open_source
+from jaxvl.data.sources import Source, open_prepared
 from jaxvl.data.text import tokenizer as tokenizers
 from jaxvl.errors import UserError
 
@@ -331,7 +331,7 @@ def test_evaluation_pads_to_the_same_number_of_batches_everywhere(ten):
 
 
 def test_a_prepared_data_set_gives_batches(scenes_directory):
-    source = open_source(directory=scenes_directory, name="", split="train")
+    source = open_prepared(scenes_directory, split="train")
     tokenizer = tokenizers.load(scenes_directory)
     made = make([source], tokenizer, batch_size=8)
     batch = made.batch(made.steps_per_epoch)

@@ -7,7 +7,7 @@ from jaxvl.config import base
 from jaxvl.data import batches, sources
 from jaxvl.data.negatives import Negatives
 from jaxvl.data.negatives.own import open_own
-from jaxvl.data.sources import open_source
+from jaxvl.data.sources import open_prepared
 from jaxvl.data.text import tokenizer
 from jaxvl.errors import UserError
 
@@ -17,7 +17,7 @@ L = 40
 
 @pytest.fixture(scope="module")
 def source(scenes_directory):
-    return open_source(directory=scenes_directory, name="", split="train")
+    return open_prepared(scenes_directory, split="train")
 
 
 @pytest.fixture(scope="module")

@@ -109,7 +109,7 @@ def test_many_records_make_several_shards_read_as_one(tmp_path, monkeypatch):
     monkeypatch.setattr(store, "RECORDS_PER_SHARD", 4)
     write(tmp_path / "set", {"train": [record(i) for i in range(10)]})
     assert len(list((tmp_path / "set").glob("*train*"))) == 3
-    source = sources.open_source(directory=tmp_path / "set", name="", split="train")
+    source = sources.open_prepared(tmp_path / "set", split="train")
     assert [each["file_name"] for each in sources.annotations(source)] == list("0123456789")
 
 

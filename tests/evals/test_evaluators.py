@@ -20,7 +20,7 @@ def basis(tiny_config):
 
 
 def source_of(basis, split="val"):
-    return sources.open_source(directory=basis.config.data.dir, name="", split=split)
+    return sources.open_prepared(basis.config.data.dir, split=split)
 
 
 def make(basis, *, source=None, mesh=(1, 1), **eval_keys):
@@ -81,7 +81,7 @@ def test_a_panel_has_a_row_for_each_picture_and_is_compiled_once(basis, tmp_path
 
     def draw(pictures, name):
         config = basis.config.copy_and_resolve_references()
-        config.log.panel_pictures = pictures
+        config.log.panel_images = pictures
         path = panel.draw_panel(
             config,
             model=basis.model,

@@ -72,7 +72,7 @@ def test_tokens_are_kept_for_fusion_alone(fusion):
 
 def test_short_texts_are_encoded_short_with_the_same_result():
     config = small_clip_config()
-    model = MODELS["clip"](config)
+    model = MODELS["clip"].make(config)
     params = jax.jit(model.init)(jax.random.key(0))
     ids, mask = texts(np.random.default_rng(0), (11,), LENGTH)
     found = {}

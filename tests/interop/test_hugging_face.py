@@ -31,7 +31,7 @@ def config_of(weights):
 def loaded(path):
     weights = open_weights(path)
     config = config_of(weights)
-    model = MODELS[config.model.name](config)
+    model = MODELS[config.model.name].make(config)
     mesh = make_mesh(config.mesh, devices=jax.devices()[:1])
     params, report = load.load_weights(config, [weights], model=model, mesh=mesh)
     assert not (report.new or report.left_over or report.interpolated)
@@ -88,7 +88,7 @@ def test_vit(tmp_path):
     theirs, folder = hf.saved(transformers.ViTModel(config, add_pooling_layer=False), tmp_path)
     weights = open_weights(folder)
     ours = config_of(weights)
-    numerics = MODELS["clip"].__globals__["Numerics"]("float32", "float32")
+    numerics = MODELS["clip"].make.__globals__["Numerics"]("float32", "float32")
     init, encode = vit.make_vit(
         ours.model.image, image_size=16, numerics=numerics, scan=True, remat=False
     )

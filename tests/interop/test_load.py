@@ -72,7 +72,7 @@ FRESH = ("cross_", "projection/", "match_head", "temperature", "pooler")
 
 
 def loaded(config):
-    model = MODELS[config.model.name](config)
+    model = MODELS[config.model.name].make(config)
     return load.load(config, model=model, mesh=make_mesh(config.mesh, devices=jax.devices()[:1]))
 
 
@@ -87,7 +87,7 @@ def test_vit_and_bert_become_an_albef(parts):
         kernel = params[ours]["layers"]["mlp"]["up"]["kernel"]
         theirs = bert[f"bert.encoder.layer.{layer}.intermediate.dense.weight"].T
         np.testing.assert_array_equal(kernel[max(layer - 1, 0)], theirs)
-    fresh = jax.jit(MODELS["albef"](config).init)(jax.random.key(config.seed))
+    fresh = jax.jit(MODELS["albef"].make(config).init)(jax.random.key(config.seed))
     cross = [tree["fusion"]["layers"]["cross_attention"] for tree in (params, fresh)]
     jax.tree.map(np.testing.assert_array_equal, *cross)
     assert report.interpolated == [(load.POSITIONS, str(parts / "vit"))]

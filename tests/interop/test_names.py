@@ -13,7 +13,7 @@ from jaxvl.models import MODELS
 def shapes_of(model_name):
     config = small_config()
     config.model.name = model_name
-    return config.model, jax.eval_shape(MODELS[model_name](config).init, jax.random.key(0))
+    return config.model, jax.eval_shape(MODELS[model_name].make(config).init, jax.random.key(0))
 
 
 def random_tree(shapes, seed=0):

@@ -18,7 +18,7 @@ from jaxvl.sharding import make_mesh  # noqa: E402
 def drawn(config):
     """Random tensors in the layout of the model's own checkpoint, no bias zero, no scale one."""
     rng = np.random.default_rng(0)
-    shapes = jax.eval_shape(MODELS[config.model.name](config).init, jax.random.key(0))
+    shapes = jax.eval_shape(MODELS[config.model.name].make(config).init, jax.random.key(0))
     layout = {"albef": layouts.albef, "clip": lambda _: layouts.open_clip()}[config.model.name]
     params = jax.tree.map(lambda x: 0.3 * rng.normal(size=x.shape).astype(np.float32), shapes)
     tensors = names.to_torch(params, layout(config.model))
@@ -27,7 +27,7 @@ def drawn(config):
 
 def loaded(config, path):
     config.model.init = str(path)
-    model = MODELS[config.model.name](config)
+    model = MODELS[config.model.name].make(config)
     return model, *load.load(config, model=model, mesh=make_mesh(config.mesh))
 
 

@@ -29,14 +29,14 @@ def configured(**ahnpl_keys):
 @pytest.fixture(scope="module")
 def start():
     config = configured()
-    model = MODELS["clip"](config)
+    model = MODELS["clip"].make(config)
     return model, jax.jit(model.init)(jax.random.key(0)), small_clip_batch()
 
 
 def step_of(config, start, *, slots=None):
     """Returns ((loss, (metrics, slots)), gradient) of one step."""
     model, params, batch = start
-    method = METHODS[config.method](config, model, steps_per_epoch=10)
+    method = METHODS[config.method].make(config, model, steps_per_epoch=10)
     slots = method.init_slots(params) if slots is None else slots
     run = jax.jit(
         lambda params: jax.value_and_grad(
@@ -260,7 +260,7 @@ def test_the_state_is_covered_by_the_rules(start):
     from jaxvl.training import optim
 
     config, model = configured(), start[0]
-    method = METHODS["ahnpl"](config, model, steps_per_epoch=10)
+    method = METHODS["ahnpl"].make(config, model, steps_per_epoch=10)
     optimizer = optim.make_optimizer(config.optim, total_steps=10)
     begin = state.make_begin(config, method=method, optimizer=optimizer)
     mesh = sharding.make_mesh(config.mesh)
@@ -270,7 +270,7 @@ def test_the_state_is_covered_by_the_rules(start):
 
 def test_eight_pairs_and_their_negatives_are_learned_by_heart(start):
     config, (model, params, batch) = configured(), start
-    learn = METHODS["ahnpl"](config, model, steps_per_epoch=10)
+    learn = METHODS["ahnpl"].make(config, model, steps_per_epoch=10)
     optimizer = optax.adam(3e-3)
 
     @jax.jit

@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from small_clip import KINDS, small_clip_batch, small_clip_config
 
 from jaxvl import sharding
+from jaxvl.losses import make_contrast
 from jaxvl.methods import METHODS, clip
 from jaxvl.models import MODELS
 from jaxvl.training.optim import decay_mask
@@ -19,7 +20,7 @@ from jaxvl.training.optim import decay_mask
 @pytest.fixture(scope="module")
 def small():
     config = small_clip_config()
-    model = MODELS["clip"](config)
+    model = MODELS["clip"].make(config)
     return config, model, jax.jit(model.init)(jax.random.key(0)), small_clip_batch()
 
 
@@ -41,7 +42,9 @@ def embeddings(seed=0, count=6):
 
 
 def itc(z, image_id):
-    return clip.itc(z, image_id, 5.0, clip.keys(z.zt_GxE, image_id), chunk=0)
+    params = {"logit_scale": jnp.log(5.0)}
+    contrast_rows = make_contrast(small_clip_config())
+    return clip.itc(contrast_rows, params, z, image_id, clip.keys(z.zt_GxE, image_id))
 
 
 def test_the_loss_is_the_mean_of_both_directions_cross_entropies():
@@ -88,7 +91,7 @@ def test_the_loss_and_its_gradient_are_the_same_on_a_mesh(small):
     config, _, _, batch = small
     config = config.copy_and_resolve_references()
     config.model.image.layers = config.model.text.layers = 1
-    model = MODELS["clip"](config)
+    model = MODELS["clip"].make(config)
     params = jax.device_get(jax.jit(model.init)(jax.random.key(0)))
 
     def value(params, batch):
@@ -110,7 +113,7 @@ def test_the_loss_and_its_gradient_are_the_same_on_a_mesh(small):
 
 def test_plain_clip_does_not_look_at_negatives(small):
     config, model, params, batch = small
-    forward = METHODS["clip"](config, model, steps_per_epoch=1).forward
+    forward = METHODS["clip"].make(config, model, steps_per_epoch=1).forward
     plain = {name: x for name, x in batch.items() if not name.startswith("negative")}
 
     def shape(batch):
@@ -138,9 +141,9 @@ def test_eight_pairs_are_learned_by_heart(small):
     config, _, _, batch = small
     config = config.copy_and_resolve_references()
     config.model.image.layers = config.model.text.layers = 1
-    model = MODELS["clip"](config)
+    model = MODELS["clip"].make(config)
     params = jax.jit(model.init)(jax.random.key(0))
-    learn = METHODS["clip"](config, model, steps_per_epoch=1)
+    learn = METHODS["clip"].make(config, model, steps_per_epoch=1)
     optimizer = optax.adam(3e-3)
 
     @jax.jit

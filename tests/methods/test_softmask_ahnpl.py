@@ -10,7 +10,7 @@ import optax
 import pytest
 from small import LENGTH, WORDS, small_batch, small_config, under_way
 
-from jaxvl.losses import contrastive
+from jaxvl.losses import contrastive, make_contrast
 from jaxvl.methods import METHODS, albef, softmask_ahnpl
 from jaxvl.models import MODELS
 
@@ -45,14 +45,14 @@ def batch_with_negatives():
 
 @pytest.fixture(scope="module")
 def start():
-    model = MODELS["albef"](configured())
+    model = MODELS["albef"].make(configured())
     return model, jax.jit(model.init)(jax.random.key(0)), batch_with_negatives()
 
 
 def forward_of(config, start):
     """Returns params -> (loss, (metrics, slots)) of a step."""
     model, params, batch = start
-    method = METHODS[config.method](config, model, steps_per_epoch=10)
+    method = METHODS[config.method].make(config, model, steps_per_epoch=10)
     slots = under_way(method.init_slots(params))
     return lambda p: method.forward(p, slots, batch, step=jnp.int32(5), key=jax.random.key(1))
 
@@ -104,6 +104,7 @@ def test_pictures_are_told_from_false_texts_and_texts_are_not():
     images = contrastive.Keys(twin.zi_GxE, ids, jnp.ones(8, bool))
     both = expected(online.zi_GxE, twin.zi_GxE, keys) + expected(online.zt_GxE, twin.zt_GxE, images)
     loss, (to_text, _) = albef.contrast_batch(
+        make_contrast(configured()),
         {"temperature": 0.2},
         None,
         online,
@@ -112,7 +113,6 @@ def test_pictures_are_told_from_false_texts_and_texts_are_not():
         0.4,
         gamma=0,
         focal_on="all",
-        chunk=0,
         false_texts=contrastive.Keys(false, jnp.full(16, -1), exists),
     )
     np.testing.assert_allclose(loss, both / 2, rtol=1e-5)
@@ -134,8 +134,8 @@ def test_each_picture_is_matched_with_a_valid_negative_of_its_own():
     mask = jnp.zeros((8, LENGTH), bool)
     wrong = albef.Pairs(image_keys, jnp.full((8, LENGTH, 3), -7), mask, None)
     for draw in range(5):
-        (_, taken), weight_R = softmask_ahnpl.pairs(
-            [wrong], jnp.ones(8), texts, online, image_keys, 10.0, jax.random.key(draw)
+        (_, taken), weight_R = softmask_ahnpl.with_own(
+            ([wrong], jnp.ones(8)), texts, online, image_keys, 10.0, jax.random.key(draw)
         )
         np.testing.assert_array_equal(weight_R, [1] * 8 + [1, 1, 0, 1] * 2)
         found = np.asarray(taken.t_GxLxD[:, 0, 0])

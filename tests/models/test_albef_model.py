@@ -17,7 +17,7 @@ from jaxvl.sharding import path_name
 @pytest.fixture(scope="module")
 def small():
     config = small_config()
-    model = MODELS["albef"](config)
+    model = MODELS["albef"].make(config)
     return config, model, model.init(jax.random.key(0)), small_batch(4)
 
 
@@ -32,7 +32,7 @@ def fused(model, params, batch, **changes):
 def test_published_size_has_the_published_number_of_parameters():
     config = base()
     config.model.text.vocabulary_size = 30_522
-    shapes = jax.eval_shape(MODELS["albef"](config).init, jax.random.key(0))
+    shapes = jax.eval_shape(MODELS["albef"].make(config).init, jax.random.key(0))
     count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes))
     assert count == 209_937_725  # 209.9 M
 
@@ -42,12 +42,12 @@ def test_results_do_not_depend_on_how_layers_are_run(small, key, value):
     config, _, _, batch = small
     config = config.copy_and_resolve_references()
     config.model.text.update(layers=2, dropout=0.2)
-    params = jax.jit(MODELS["albef"](config).init)(jax.random.key(0))
+    params = jax.jit(MODELS["albef"].make(config).init)(jax.random.key(0))
     other = config.copy_and_resolve_references()
     other.model[key] = value
 
     def run(config, dropout_keys):
-        model = MODELS["albef"](config)
+        model = MODELS["albef"].make(config)
 
         @jax.jit
         @jax.value_and_grad
@@ -123,7 +123,7 @@ def test_narrow_products_stay_close_to_wide_ones(small):
     narrow = config.copy_and_resolve_references()
     narrow.model.product_dtype = narrow.model.activation_dtype = "bfloat16"
     wide_states, _ = fused(model, params, batch)
-    narrow_states, _ = fused(MODELS["albef"](narrow), params, batch)
+    narrow_states, _ = fused(MODELS["albef"].make(narrow), params, batch)
     np.testing.assert_allclose(narrow_states, wide_states, atol=0.1)
 
 

@@ -18,7 +18,7 @@ from jaxvl.sharding import path_name
 @pytest.fixture(scope="module")
 def small():
     config = small_clip_config()
-    model = MODELS["clip"](config)
+    model = MODELS["clip"].make(config)
     return config, model, jax.jit(model.init)(jax.random.key(0)), small_clip_batch(4)
 
 
@@ -49,7 +49,7 @@ def published(*, patch, layers, width, text_width, embed):
     ],
 )
 def test_published_sizes_have_the_published_numbers_of_parameters(sizes, count):
-    shapes = jax.eval_shape(MODELS["clip"](published(**sizes)).init, jax.random.key(0))
+    shapes = jax.eval_shape(MODELS["clip"].make(published(**sizes)).init, jax.random.key(0))
     assert sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(shapes)) == count
 
 
@@ -100,7 +100,7 @@ def test_the_two_activations_are_what_their_names_say(small):
     config, model, params, batch = small
     other = config.copy_and_resolve_references()
     other.model.activation = "quick_gelu"
-    quick = MODELS["clip"](other)
+    quick = MODELS["clip"].make(other)
     for tower, given in ((encode, batch["token_ids"]), (picture, batch["image"])):
         assert np.abs(tower(model, params, given) - tower(quick, params, given)).max() > 1e-4
 
@@ -118,7 +118,7 @@ def test_results_do_not_depend_on_how_layers_are_run(small, key, value):
 
         return jax.jit(jax.grad(loss, has_aux=True))(params)
 
-    (gradient, states), (same_gradient, same_states) = run(model), run(MODELS["clip"](other))
+    (gradient, states), (same_gradient, same_states) = run(model), run(MODELS["clip"].make(other))
     np.testing.assert_allclose(same_states, states, atol=1e-5)
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-3),
@@ -131,7 +131,7 @@ def test_narrow_towers_stay_close_to_wide_ones(small):
     config, model, params, batch = small
     narrow = config.copy_and_resolve_references()
     narrow.model.product_dtype = narrow.model.activation_dtype = "bfloat16"
-    narrow = MODELS["clip"](narrow)
+    narrow = MODELS["clip"].make(narrow)
     image, ids = batch["image"], batch["token_ids"]
     z, narrow_z = (picture(m, params, image) for m in (model, narrow))
     np.testing.assert_allclose(narrow_z, z, atol=0.05)

@@ -54,7 +54,7 @@ def test_negatives_and_second_captions_count():
 def test_embeddings_and_gradients_are_those_of_the_whole_batch():
     config = small_clip_config()
     config.model.text.layers = config.model.image.layers = 1
-    model = MODELS["clip"](config)
+    model = MODELS["clip"].make(config)
     params = jax.jit(model.init)(jax.random.key(0))
 
     def forward(params, batch):
@@ -86,8 +86,8 @@ def test_embeddings_and_gradients_are_those_of_the_whole_batch():
 @pytest.mark.parametrize("lengths", [(), LENGTHS])
 def test_a_training_step_makes_the_choice(toy_config, lengths):
     toy_config.data.token_lengths = lengths
-    model = MODELS["toy"](toy_config)
-    method = METHODS["toy"](toy_config, model, steps_per_epoch=5)
+    model = MODELS["toy"].make(toy_config)
+    method = METHODS["toy"].make(toy_config, model, steps_per_epoch=5)
     seen = []
     counting = method._replace(
         forward=lambda p, slots, batch, **k: (

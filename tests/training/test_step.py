@@ -78,8 +78,8 @@ def test_the_state_keeps_its_shardings_and_its_old_buffers_are_given_up(toy_conf
 
 def test_softmask_gives_the_same_loss_and_gradient_on_every_mesh(tiny_config):
     config = config_lib.resolve(tiny_config, vocabulary_size=100, mask_token=4)
-    model = MODELS[config.model.name](config)
-    method = METHODS[config.method](config, model, steps_per_epoch=5)
+    model = MODELS[config.model.name].make(config)
+    method = METHODS[config.method].make(config, model, steps_per_epoch=5)
 
     def loss_and_gradient(data, fsdp):
         mesh = mesh_of(data, fsdp)
@@ -116,8 +116,8 @@ def test_the_sharding_plan_is_the_golden_one(tiny_config):
     from pathlib import Path
 
     config = config_lib.resolve(tiny_config, vocabulary_size=100, mask_token=4)
-    model = MODELS[config.model.name](config)
-    method = METHODS[config.method](config, model, steps_per_epoch=5)
+    model = MODELS[config.model.name].make(config)
+    method = METHODS[config.method].make(config, model, steps_per_epoch=5)
     optimizer = optim.make_optimizer(config.optim, total_steps=4)
     begin = state.make_begin(config, method=method, optimizer=optimizer)
     abstract = state.abstract_state(begin, model=model, method=method, mesh=mesh_of(2, 4))

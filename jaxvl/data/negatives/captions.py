@@ -32,17 +32,21 @@ def open_captions(directory, name):
     splits = _splits(directory, name)
     if not splits:
         raise UserError(f"--data {directory}: holds no split with examples")
-    from jaxvl.data import sources
-
-    opened = {
-        split: sources.open_source(directory=directory, name=name, split=split) for split in splits
-    }
+    opened = {split: _open(directory, name, split) for split in splits}
 
     def captions(split, first, stop):
         return _captions(opened[split], np.arange(first, stop))
 
     fingerprint = next(iter(opened.values())).fingerprint.partition(":")[0]
     return DataSet(str(directory), name, fingerprint, splits, captions)
+
+
+def _open(directory, name, split):
+    from jaxvl.data import sources
+
+    if name:
+        return sources.open_tfds(name, directory, split=split)
+    return sources.open_prepared(directory, split=split)
 
 
 def _splits(directory, name):

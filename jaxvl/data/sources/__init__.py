@@ -1,69 +1,27 @@
-"""Sources: data sets by random access, whatever wrote them.
+"""Sources by name: data sets by random access, whatever wrote them.
 
 A source reads raw records in bulk on the host and says how TensorFlow parses one; nothing in
-between runs Python inside a tf.data graph.
+between runs Python inside a tf.data graph. `config.data.source` chooses. Each component's
+`make(data, *, directory, split)` returns a Source; `data` is config.data.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
+from pathlib import Path
 
-import numpy as np
+from jaxvl.data.sources import prepared, tfds
+from jaxvl.data.sources.prepared import open_prepared
+from jaxvl.data.sources.source import Source, annotations
+from jaxvl.data.sources.tfds import open_tfds
+from jaxvl.types import Component
 
-_CHUNK = 4096
+SOURCES: dict[str, Component] = {"prepared": prepared.PREPARED, "tfds": tfds.TFDS}
+
+__all__ = ["SOURCES", "Source", "annotations", "open_prepared", "open_source", "open_tfds"]
 
 
-class Source(NamedTuple):
-    """One split of a data set.
+def open_source(data, *, split: str, directory: str | Path = "") -> Source:
+    """Returns the Source of a split of the data set that `data` (config.data) names.
 
-    name: for messages. num_examples: records in the split. fingerprint: changes when the split
-    does. read(indices): int [n] -> list of n serialized tf.train.Example; may be called from
-    several threads, opens files on first use. parse: graph function, scalar string -> dict of
-    tensors named as in `store`'s record; the image stays encoded.
+    split: as TFDS writes them, so that "train+val" and "train[:10%]" work too. directory: in place
+    of data.dir. Raises UserError where there is nothing to read.
     """
-
-    name: str
-    num_examples: int
-    fingerprint: str
-    read: Callable[[np.ndarray], list[bytes]]
-    parse: Callable
-
-
-def open_source(*, directory, name, split):
-    """The Source of a split: of a prepared directory (name ""), or of TFDS builder `name`.
-
-    directory: the prepared data set, or TFDS's data_dir. split: as TFDS writes them, so that
-    "train+val" and "train[:10%]" work too. Raises UserError where there is nothing to read.
-    """
-    from jaxvl.data.sources import prepared, tfds
-
-    if name:
-        return tfds.open_split(directory=directory, name=name, split=split)
-    return prepared.open_split(directory=directory, split=split)
-
-
-def annotations(source):
-    """Everything of each record but the image, in order: a list of dicts, for evaluation.
-
-    Strings are str, lists of strings are lists, numbers NumPy arrays.
-    """
-    from jaxvl.data.host_tf import tf
-
-    def parse(serialized):
-        record = source.parse(serialized)
-        return {key: value for key, value in record.items() if key != "image"}
-
-    found = []
-    for start in range(0, source.num_examples, _CHUNK):
-        indices = np.arange(start, min(start + _CHUNK, source.num_examples))
-        records = tf.data.Dataset.from_tensor_slices(source.read(indices)).map(parse)
-        for record in records.as_numpy_iterator():
-            found.append({key: _to_python(value) for key, value in record.items()})
-    return found
-
-
-def _to_python(value):
-    if isinstance(value, bytes):
-        return value.decode()
-    if value.dtype == object:
-        return [text.decode() for text in value]
-    return value
+    return SOURCES[data.source].make(data, directory=directory or data.dir, split=split)

@@ -1,31 +1,18 @@
 """Data sets written by `jaxvl prepare`."""
 
-import tensorflow_datasets as tfds
+import functools
 
 from jaxvl.data import store
-from jaxvl.data.host_tf import tf
-from jaxvl.data.sources import Source, shards
-from jaxvl.errors import UserError
+from jaxvl.data.sources import shards
+from jaxvl.data.sources.source import Source
+from jaxvl.errors import UserError, require
+from jaxvl.types import Component
 
 
-def _many(shape, dtype):
-    return tf.io.FixedLenSequenceFeature(shape, dtype, allow_missing=True)
+def open_prepared(directory, *, split):
+    """Returns the Source of a split of a prepared directory."""
+    from jaxvl.data.host_tf import tfds
 
-
-_FEATURES = {
-    "image": tf.io.FixedLenFeature([], tf.string),
-    "file_name": tf.io.FixedLenFeature([], tf.string),
-    "captions": _many([], tf.string),
-    "boxes": _many([4], tf.float32),
-    "mentions": _many([3], tf.int64),
-    "negatives": _many([], tf.string),
-    "negative_kinds": _many([], tf.string),
-    "negative_captions": _many([], tf.int64),
-}
-
-
-def open_split(*, directory, split):
-    """The Source of a split of a prepared directory."""
     meta = store.read_meta(directory)
     if meta["format_version"] != store.FORMAT_VERSION:
         raise UserError(
@@ -44,5 +31,39 @@ def open_split(*, directory, split):
 
 
 def parse(serialized):
-    """A serialized record -> dict of tensors, as in `store`; the image stays encoded."""
-    return tf.io.parse_single_example(serialized, _FEATURES)
+    """Returns a serialized record as a dict of tensors, as in `store`; the image stays encoded."""
+    from jaxvl.data.host_tf import tf
+
+    return tf.io.parse_single_example(serialized, _features())
+
+
+@functools.cache
+def _features():
+    from jaxvl.data.host_tf import tf
+
+    def many(shape, dtype):
+        return tf.io.FixedLenSequenceFeature(shape, dtype, allow_missing=True)
+
+    return {
+        "image": tf.io.FixedLenFeature([], tf.string),
+        "file_name": tf.io.FixedLenFeature([], tf.string),
+        "captions": many([], tf.string),
+        "boxes": many([4], tf.float32),
+        "mentions": many([3], tf.int64),
+        "negatives": many([], tf.string),
+        "negative_kinds": many([], tf.string),
+        "negative_captions": many([], tf.int64),
+    }
+
+
+def _check(config):
+    require(
+        config.data.dir or config.data.mixture,
+        "data.dir is empty; give a prepared data set with --config.data.dir=DIR "
+        "(`jaxvl prepare` makes one)",
+    )
+
+
+PREPARED = Component(
+    lambda data, *, directory, split: open_prepared(directory, split=split), check=_check
+)

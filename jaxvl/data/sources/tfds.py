@@ -3,18 +3,17 @@
 import hashlib
 import json
 
-import tensorflow_datasets as tfds
-from tensorflow_datasets.core import read_only_builder
-
-from jaxvl.data.host_tf import tf
-from jaxvl.data.sources import Source, shards
-from jaxvl.errors import UserError
+from jaxvl.data.sources import shards
+from jaxvl.data.sources.source import Source
+from jaxvl.errors import UserError, require
+from jaxvl.keys import Key
+from jaxvl.types import Component
 
 _CAPTION_KEYS = ("captions", "caption", "text", "texts")
 _FILE_NAME_KEYS = ("file_name", "image/filename", "filename", "image_id", "image/id", "id")
 
 
-def open_split(*, directory, name, split):
+def open_tfds(name, directory, *, split):
     """The Source of a split of TFDS builder `name` (`name/config` too) in data_dir `directory`.
 
     Raises UserError, with the one command that prepares it, where it is not prepared as
@@ -32,7 +31,10 @@ def open_split(*, directory, name, split):
 
 
 def find_info(name, directory):
-    """TFDS's DatasetInfo of builder `name`, stored as ArrayRecord. Raises as `open_split`."""
+    """TFDS's DatasetInfo of builder `name`, stored as ArrayRecord. Raises as `open_tfds`."""
+    from jaxvl.data.host_tf import tfds
+
+    read_only_builder = tfds.core.read_only_builder
     # Not `tfds build`: the tfds command line starts only where apache_beam is installed.
     command = (
         f"python -c \"import tensorflow_datasets as tfds; tfds.builder('{name}', "
@@ -57,6 +59,8 @@ def find_info(name, directory):
 
 
 def _image_key(info):
+    from jaxvl.data.host_tf import tfds
+
     keys = [key for key, f in info.features.items() if isinstance(f, tfds.features.Image)]
     if not keys:
         raise UserError(f"TFDS data set {info.name}: no image among {', '.join(info.features)}")
@@ -65,6 +69,8 @@ def _image_key(info):
 
 def _caption_key(info):
     """Where the captions are in a stored example: "captions", or "captions/text" and the like."""
+    from jaxvl.data.host_tf import tf
+
     stored = info.features.get_serialized_info()
     for key in _CAPTION_KEYS:
         found = stored.get(key)
@@ -80,6 +86,8 @@ def _caption_key(info):
 
 
 def _parser(info, image_key, caption_key):
+    from jaxvl.data.host_tf import tf
+
     file_name_key = next((key for key in _FILE_NAME_KEYS if key in info.features), None)
     spec = {
         image_key: tf.io.FixedLenFeature([], tf.string),
@@ -110,3 +118,20 @@ def _fingerprint(info, split):
     sizes = {name: [s.shard_lengths, s.num_bytes] for name, s in info.splits.items()}
     described = json.dumps([info.full_name, sizes], sort_keys=True)
     return f"{hashlib.sha256(described.encode()).hexdigest()[:32]}:{split}"
+
+
+def _check(config):
+    require(config.data.name, "data.name is empty; data.source='tfds' needs a TFDS builder")
+    require(config.data.dir, "data.dir is empty; give the data_dir that TFDS prepared it in")
+    require(
+        config.data.tokenizer or config.model.init,
+        f"data.tokenizer is empty, and the TFDS builder {config.data.name} brings no tokenizer; "
+        "give a name, a folder or a tokenizer.json",
+    )
+
+
+TFDS = Component(
+    lambda data, *, directory, split: open_tfds(data.name, directory, split=split),
+    keys={"data": {"name": Key("", 'TFDS builder, such as "coco_captions"')}},
+    check=_check,
+)

@@ -10,13 +10,14 @@ import zlib
 import jax
 import numpy as np
 
-from jaxvl.errors import UserError
+from jaxvl.errors import UserError, require
 from jaxvl.evals import false_match
 from jaxvl.evals.compositional import annotations, judging, pictures
 from jaxvl.evals.compositional.formats import FORMATS
 from jaxvl.evals.compositional.scores import Cases, score
 from jaxvl.evals.examples import distinct
-from jaxvl.types import Evaluator
+from jaxvl.keys import Key
+from jaxvl.types import Evaluator, EvaluatorComponent
 
 NAMED = 5  # pictures that a message names
 
@@ -65,7 +66,27 @@ def make(name, config, *, scorer, examples):
     return Evaluator(lambda params, progress=False: findings(params, progress)[0], findings)
 
 
-BENCHMARKS = {name: functools.partial(make, name) for name in FORMATS}
+def component(name: str) -> EvaluatorComponent:
+    """Returns the evaluator of the benchmark of that name in FORMATS; off by default."""
+    return EvaluatorComponent(
+        functools.partial(make, name),
+        keys={
+            "evals": {name: Key(None, "None, or dict(annotations=FOLDER_OR_FILE, images=FOLDER)")}
+        },
+        check=functools.partial(_check, name),
+    )
+
+
+def _check(name, config):
+    keys = config.evals[name]
+    named = hasattr(keys, "keys") and set(keys) == {"annotations", "images"}
+    require(
+        named and all(keys.values()),
+        f"evals.{name} needs dict(annotations=FOLDER_OR_FILE, images=FOLDER)",
+    )
+
+
+BENCHMARKS = {name: component(name) for name in FORMATS}
 
 
 def _with_pictures(name, cases, folder, *, progress):

@@ -59,7 +59,7 @@ def report(tmp_path):
 
 
 def stored(tmp_path, split="train"):
-    source = sources.open_source(directory=tmp_path / "out", name="", split=split)
+    source = sources.open_prepared(tmp_path / "out", split=split)
     records = sources.annotations(source)
     raw = source.read(np.arange(source.num_examples))
     for record, serialized in zip(records, raw):

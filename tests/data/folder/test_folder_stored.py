@@ -134,7 +134,7 @@ def test_without_splits_a_share_becomes_val_and_copies_stay_together(tmp_path):
     assert len(val) == 4 and {name[0] for name in val[::2]} == {name[0] for name in val[1::2]}
     first = {name[0] for name in val}
     prepare(tmp_path, write_jsonl(tmp_path / "m.jsonl", lines[::-1]), out=tmp_path / "out2")
-    source = sources.open_source(directory=tmp_path / "out2", name="", split="val")
+    source = sources.open_prepared(tmp_path / "out2", split="val")
     assert {each["file_name"][0] for each in sources.annotations(source)} == first
 
 

@@ -56,14 +56,14 @@ def parsed(source, indices):
 
 
 def test_reads_by_index_in_the_order_asked_repeats_too(prepared):
-    source = sources.open_source(directory=prepared, name="", split="train")
+    source = sources.open_prepared(prepared, split="train")
     assert source.num_examples == 20
     names = [each["file_name"].numpy().decode() for each in parsed(source, [7, 0, 7, 19])]
     assert names == ["7.jpg", "0.jpg", "7.jpg", "19.jpg"]
 
 
 def test_a_record_comes_back_as_written(prepared):
-    source = sources.open_source(directory=prepared, name="", split="train")
+    source = sources.open_prepared(prepared, split="train")
     (found,) = parsed(source, [5])
     wanted = record(5)
     assert found["image"].numpy() == wanted["image"]
@@ -74,7 +74,7 @@ def test_a_record_comes_back_as_written(prepared):
 
 
 def test_many_threads_read_at_once(prepared):
-    source = sources.open_source(directory=prepared, name="", split="train")
+    source = sources.open_prepared(prepared, split="train")
     wanted = source.read(np.arange(20))
     orders = [np.random.default_rng(seed).permutation(20) for seed in range(50)]
     with ThreadPoolExecutor(8) as pool:
@@ -83,13 +83,13 @@ def test_many_threads_read_at_once(prepared):
 
 
 def test_parse_has_no_python_in_its_graph(prepared):
-    source = sources.open_source(directory=prepared, name="", split="train")
+    source = sources.open_prepared(prepared, split="train")
     graph = tf.function(source.parse).get_concrete_function(tf.TensorSpec([], tf.string)).graph
     assert not [op.type for op in graph.get_operations() if "PyFunc" in op.type]
 
 
 def test_annotations_are_everything_but_the_image_in_order(prepared):
-    source = sources.open_source(directory=prepared, name="", split="val")
+    source = sources.open_prepared(prepared, split="val")
     found = sources.annotations(source)
     assert [each["file_name"] for each in found] == ["0.jpg", "1.jpg", "2.jpg"]
     assert found[1]["captions"] == ["Picture 1.", "number 1"]
@@ -99,7 +99,7 @@ def test_annotations_are_everything_but_the_image_in_order(prepared):
 
 
 def test_splits_may_be_joined_and_cut(prepared):
-    open_split = lambda split: sources.open_source(directory=prepared, name="", split=split)  # noqa: E731
+    open_split = lambda split: sources.open_prepared(prepared, split=split)  # noqa: E731
     assert open_split("train+val").num_examples == 23
     assert open_split("train[:50%]").num_examples == 10
     assert open_split("train").fingerprint != open_split("val").fingerprint
@@ -107,12 +107,12 @@ def test_splits_may_be_joined_and_cut(prepared):
 
 def test_an_unknown_split_is_refused_with_those_there_are(prepared):
     with pytest.raises(UserError, match=r"no split 'dev'.*train \(20\), val \(3\)"):
-        sources.open_source(directory=prepared, name="", split="dev")
+        sources.open_prepared(prepared, split="dev")
 
 
 def test_a_folder_that_was_not_prepared_is_refused_with_the_command(tmp_path):
     with pytest.raises(UserError, match="jaxvl prepare"):
-        sources.open_source(directory=tmp_path, name="", split="train")
+        sources.open_prepared(tmp_path, split="train")
 
 
 def test_a_missing_shard_is_named(prepared, tmp_path):
@@ -122,14 +122,14 @@ def test_a_missing_shard_is_named(prepared, tmp_path):
         if "train" not in file.name:
             (copy / file.name).write_bytes(file.read_bytes())
     with pytest.raises(UserError, match=r"jaxvl_test-train.array_record-00000: missing"):
-        sources.open_source(directory=copy, name="", split="train")
+        sources.open_prepared(copy, split="train")
 
 
 def test_another_format_version_is_refused(prepared, tmp_path):
     meta = json.loads((prepared / "jaxvl.json").read_text())
     (tmp_path / "jaxvl.json").write_text(json.dumps({**meta, "format_version": 99}))
     with pytest.raises(UserError, match="format 99"):
-        sources.open_source(directory=tmp_path, name="", split="train")
+        sources.open_prepared(tmp_path, split="train")
 
 
 # --- TFDS builders, prepared here by their own code, without a network
@@ -193,7 +193,7 @@ def build(builder_class, directory, file_format):
 
 def test_a_tfds_builder_with_nested_captions(tmp_path):
     build(NestedCaptions, tmp_path, "array_record")
-    source = sources.open_source(directory=tmp_path, name="nested_captions", split="train")
+    source = sources.open_tfds("nested_captions", tmp_path, split="train")
     found = {each["file_name"]: each["captions"] for each in sources.annotations(source)}
     assert found["0.png"] == ["picture 0"]
     assert found["3.png"] == ["picture 3", "another word for it"]
@@ -204,7 +204,7 @@ def test_a_tfds_builder_with_nested_captions(tmp_path):
 
 def test_a_tfds_builder_with_one_text(tmp_path):
     build(OneText, tmp_path, "array_record")
-    source = sources.open_source(directory=tmp_path, name="one_text", split="train")
+    source = sources.open_tfds("one_text", tmp_path, split="train")
     found = {each["file_name"]: each["captions"] for each in sources.annotations(source)}
     assert found == {"0": ["text 0"], "1": ["text 1"], "2": ["text 2"]}
     data = open_captions(tmp_path, "one_text")
@@ -224,9 +224,7 @@ def run_the_command_of(error):
 
 
 def test_a_tfds_builder_that_is_not_prepared_gives_the_command(tmp_path):
-    open_it = functools.partial(
-        sources.open_source, directory=tmp_path, name="one_text", split="train"
-    )
+    open_it = functools.partial(sources.open_tfds, "one_text", tmp_path, split="train")
     with pytest.raises(UserError, match="one_text is not prepared in") as raised:
         open_it()
     run_the_command_of(raised.value)
@@ -235,9 +233,7 @@ def test_a_tfds_builder_that_is_not_prepared_gives_the_command(tmp_path):
 
 def test_a_tfds_builder_without_random_access_gives_the_command(tmp_path):
     build(OneText, tmp_path, "tfrecord")
-    open_it = functools.partial(
-        sources.open_source, directory=tmp_path, name="one_text", split="train"
-    )
+    open_it = functools.partial(sources.open_tfds, "one_text", tmp_path, split="train")
     with pytest.raises(UserError, match="stored as tfrecord, which has no random access") as raised:
         open_it()
     run_the_command_of(raised.value)
@@ -246,7 +242,7 @@ def test_a_tfds_builder_without_random_access_gives_the_command(tmp_path):
 
 def test_coco_captions_is_asked_for_by_name(tmp_path):
     with pytest.raises(UserError, match="coco_captions is not prepared"):
-        sources.open_source(directory=tmp_path, name="coco_captions", split="train")
+        sources.open_tfds("coco_captions", tmp_path, split="train")
 
 
 def test_a_tfds_builder_without_captions_is_refused(tmp_path):
@@ -260,4 +256,4 @@ def test_a_tfds_builder_without_captions_is_refused(tmp_path):
 
     build(NoText, tmp_path, "array_record")
     with pytest.raises(UserError, match="no captions among .*label"):
-        sources.open_source(directory=tmp_path, name="no_text", split="train")
+        sources.open_tfds("no_text", tmp_path, split="train")

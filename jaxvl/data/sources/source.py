@@ -1,0 +1,52 @@
+"""What a source is, and reading all of one."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+_CHUNK = 4096
+
+
+class Source(NamedTuple):
+    """One split of a data set.
+
+    name: for messages. num_examples: records in the split. fingerprint: changes when the split
+    does. read(indices): int [n] -> list of n serialized tf.train.Example; may be called from
+    several threads, opens files on first use. parse: graph function, scalar string -> dict of
+    tensors named as in `store`'s record; the image stays encoded.
+    """
+
+    name: str
+    num_examples: int
+    fingerprint: str
+    read: Callable[[np.ndarray], list[bytes]]
+    parse: Callable
+
+
+def annotations(source):
+    """Everything of each record but the image, in order: a list of dicts, for evaluation.
+
+    Strings are str, lists of strings are lists, numbers NumPy arrays.
+    """
+    from jaxvl.data.host_tf import tf
+
+    def parse(serialized):
+        record = source.parse(serialized)
+        return {key: value for key, value in record.items() if key != "image"}
+
+    found = []
+    for start in range(0, source.num_examples, _CHUNK):
+        indices = np.arange(start, min(start + _CHUNK, source.num_examples))
+        records = tf.data.Dataset.from_tensor_slices(source.read(indices)).map(parse)
+        for record in records.as_numpy_iterator():
+            found.append({key: _to_python(value) for key, value in record.items()})
+    return found
+
+
+def _to_python(value):
+    if isinstance(value, bytes):
+        return value.decode()
+    if value.dtype == object:
+        return [text.decode() for text in value]
+    return value

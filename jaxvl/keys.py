@@ -1,0 +1,123 @@
+"""Configuration keys: each stands once, with its default, its meaning and the values it takes.
+
+A component (a method, a loss, an evaluator, ...) brings its own keys as a nested dict of `Key`;
+`jaxvl.config.base` puts them together, `jaxvl.validate` checks values against them, and
+`docs/configuration.md` is made from them.
+"""
+
+import difflib
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from jaxvl.errors import UserError
+
+KeyTree = Mapping[str, Any]  # nested: {name: Key or KeyTree}
+
+
+class Key(NamedTuple):
+    """One key of the configuration.
+
+    default: its type is the type of the key; a float also takes an int, None takes anything.
+    meaning: one line, with the unit where there is one.
+    low, high: bounds, both included; of every number in a tuple.
+    above, below: bounds that are not included.
+    choices: the only values, where there are any.
+    """
+
+    default: Any
+    meaning: str
+    low: float | None = None
+    high: float | None = None
+    above: float | None = None
+    below: float | None = None
+    choices: tuple = ()
+
+
+def merged(trees: Iterable[KeyTree]) -> dict[str, Any]:
+    """Returns one tree of all; the same key may come twice only if both are equal.
+
+    Raises ValueError for a key that two components define differently.
+    """
+    result: dict[str, Any] = {}
+    for tree in trees:
+        _merge(result, tree, "")
+    return result
+
+
+def _merge(into: dict, tree: KeyTree, prefix: str) -> None:
+    for name, value in tree.items():
+        path = f"{prefix}{name}"
+        if isinstance(value, Key):
+            if into.setdefault(name, value) != value:
+                raise ValueError(f"key {path} is defined twice, differently")
+        else:
+            branch = into.setdefault(name, {})
+            if isinstance(branch, Key):
+                raise ValueError(f"{path} is both a key and a group of keys")
+            _merge(branch, value, f"{path}.")
+
+
+def defaults(tree: KeyTree) -> dict[str, Any]:
+    """Returns the nested dict of default values."""
+    return {
+        name: value.default if isinstance(value, Key) else defaults(value)
+        for name, value in tree.items()
+    }
+
+
+def flat(tree: KeyTree, prefix: str = "") -> dict[str, Key]:
+    """Returns {dotted name: Key}."""
+    found: dict[str, Key] = {}
+    for name, value in tree.items():
+        if isinstance(value, Key):
+            found[f"{prefix}{name}"] = value
+        else:
+            found |= flat(value, f"{prefix}{name}.")
+    return found
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Returns "; did you mean X?" for the known name that is most like `name`, or ""."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def check_value(name: str, value: Any, key: Key) -> None:
+    """Raises UserError naming the key where the value has another type or is out of range."""
+    default = key.default
+    if default is None:
+        return
+    wanted = type(default)
+    if isinstance(default, tuple) and isinstance(value, list):
+        value = tuple(value)
+    if wanted is float and type(value) is int:
+        value = float(value)
+    if type(value) is not wanted:
+        raise UserError(f"config: {name}={value!r} is not of type {wanted.__name__}")
+    if key.choices and value not in key.choices:
+        given = ", ".join(map(str, key.choices))
+        raise UserError(f"config: {name}={value!r} is not one of {given}")
+    for number in value if isinstance(value, tuple) else (value,):
+        if isinstance(number, (int, float)) and not isinstance(number, bool):
+            _check_range(name, value, float(number), key)
+
+
+def _check_range(name: str, value: Any, number: float, key: Key) -> None:
+    allowed = (
+        math.isfinite(number)
+        and (key.low is None or number >= key.low)
+        and (key.high is None or number <= key.high)
+        and (key.above is None or number > key.above)
+        and (key.below is None or number < key.below)
+    )
+    if not allowed:
+        raise UserError(f"config: {name}={value!r} is not {range_of(key)}")
+
+
+def range_of(key: Key) -> str:
+    """Returns the range in words: "at least 0 and below 1"; "finite" where there is no bound."""
+    bounds = [("at least", key.low), ("above", key.above), ("at most", key.high)]
+    bounds.append(("below", key.below))
+    words = [f"{word} {bound:g}" for word, bound in bounds if bound is not None]
+    return " and ".join(words) or "finite"
