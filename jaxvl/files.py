@@ -17,12 +17,20 @@ def write_json(path, value):
     write_text(path, json.dumps(plain(value), indent=2, allow_nan=False) + "\n")
 
 
-def write_text(path, text):
+def write_text(path: Path | str, text: str) -> None:
     """Writes a text so that a reader sees the old file or the new one, never half of it."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: Path | str, content: bytes) -> None:
+    """Writes bytes so that a reader sees the old file or the new one, never half of it."""
     path = Path(path)
     temporary = path.with_name(f"{path.name}.tmp{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    try:
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def plain(value):

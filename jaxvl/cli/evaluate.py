@@ -52,9 +52,8 @@ def evaluate(workdir, *, split, data, out, benchmark=None, against=None):
     Tables and plots of false matches go to the folder OUT_false_match.
     Raises UserError for what is not there; then nothing is written.
     """
-    from jaxvl.evals import false_match
+    from jaxvl.evals import false_match, tables
     from jaxvl.files import write_json
-    from jaxvl.training import metrics
 
     config = common.load_run(workdir, split=split, data=data, benchmark=benchmark)
     out = Path(out or Path(workdir) / f"eval_{(benchmark or [config.eval.split])[0]}.json")
@@ -66,11 +65,11 @@ def evaluate(workdir, *, split, data, out, benchmark=None, against=None):
     print(f"{config.eval.split} of {config.data.dir}, after step {step}\n")
     found = {"step": step, "split": config.eval.split, **scores}
     if before:
-        change = metrics.change(scores, before)
-        print(metrics.change_table(scores, before, title=_title(against)))
+        change = tables.change(scores, before)
+        print(tables.change_table(scores, before, title=_title(against)))
         found |= {"against": {"what": against, **before}, "change": change}
     else:
-        print(metrics.table(scores))
+        print(tables.table(scores))
     for name, one in findings.items():
         path = false_match.write(one, out.parent / f"{out.stem}_false_match", name)
         print(f"\nfalse matches of {name}: {path}", end="")

@@ -6,9 +6,9 @@ from pathlib import Path
 import jax
 
 from jaxvl import checkpoint, files, preprocessing
+from jaxvl.evals.tables import change_table, table
 from jaxvl.interop import load
 from jaxvl.training import experiment
-from jaxvl.training.metrics import change_table, table
 
 
 class Evaluation:

@@ -81,38 +81,6 @@ def duration(seconds):
     return f"{minutes}m{seconds:02d}s" if minutes < 60 else f"{minutes // 60}h{minutes % 60:02d}m"
 
 
-def table(values):
-    """Returns aligned lines, shares (floats) in percent, grouped by what is before the '/'."""
-    width = max((len(name) for name in values), default=0)
-    lines, group = [], None
-    for name, value in values.items():
-        if group is not None and name.split("/")[0] != group:
-            lines.append("")
-        group = name.split("/")[0]
-        number = f"{100 * value:8.1f} %" if isinstance(value, float) else f"{value:10d}"
-        lines.append(f"  {name:<{width}}  {number}")
-    return "\n".join(lines)
-
-
-def change(now, before):
-    """Returns {name: now - before} of the shares (floats) that both have."""
-    shared = [name for name in now if isinstance(now[name], float)]
-    return {name: now[name] - before[name] for name in shared if name in before}
-
-
-def change_table(now, before, *, title):
-    """Returns the lines of `table`, and beside the shares those of before and the change."""
-    width = max((len(name) for name in now), default=0)
-    changes = change(now, before)
-    lines = [f"  {'':<{width}}  {'now':>8}    {title[-16:]:>16}    change"]
-    for line in table(now).splitlines():
-        name = (line.split() or [""])[0]
-        if name in changes:
-            line += f"  {100 * before[name]:14.1f} %  {100 * changes[name]:+8.1f}"
-        lines.append(line)
-    return "\n".join(lines)
-
-
 class Writer:
     """Writes one JSON object a line to WORKDIR/metrics.jsonl and scalars to TensorBoard."""
 

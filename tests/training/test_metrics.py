@@ -82,16 +82,6 @@ def test_durations():
     assert [metrics.duration(s) for s in (4.4, 200, 18_420)] == ["4s", "3m20s", "5h07m"]
 
 
-def test_the_table_is_aligned_and_grouped():
-    rows = metrics.table({"retrieval/i2t_r1": 0.5, "retrieval/r": 1.0, "grounding/hit": 0.25})
-    assert rows.splitlines() == [
-        "  retrieval/i2t_r1      50.0 %",
-        "  retrieval/r          100.0 %",
-        "",
-        "  grounding/hit         25.0 %",
-    ]
-
-
 def test_tensorboard_reads_scalars_and_the_picture(tmp_path):
     import tensorflow as tf
 
