@@ -35,7 +35,7 @@ def itc(z_RxE, image_id_R, keys: Keys, scale, *, bias, chunk):
 
 def _part(z_RxE, image_id_R, keys_CxE, image_id_C, exists_C, scale, bias):
     logits_RxC = scale * (z_RxE @ keys_CxE.T) + bias
-    same_RxC = (image_id_R[:, None] == image_id_C[None]) & (image_id_C >= 0)[None]
+    same_RxC = image_id_R[:, None] == image_id_C[None]  # a hard negative's image is -1
     signed_RxC = jnp.where(same_RxC, logits_RxC, -logits_RxC)
     return jnp.where(exists_C[None], jax.nn.softplus(-signed_RxC), 0.0).sum(-1)
 
