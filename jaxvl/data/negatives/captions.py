@@ -1,66 +1,51 @@
-"""The captions of a whole data set, prepared or TFDS's, split by split."""
+"""The captions of a whole data set, split by split."""
 
-import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from ml_collections import ConfigDict
 
-from jaxvl.data import store
+from jaxvl.data import sources
 from jaxvl.errors import UserError
 
 
-class DataSet(NamedTuple):
-    """A data set's captions.
+class CaptionSet(NamedTuple):
+    """The captions of a data set.
 
-    directory, builder: as given to `open_captions`. fingerprint: of all of it. splits: {name:
-    examples}. captions(split, first, stop): a list of texts for each example.
+    directory, builder: as given to `open_captions`. fingerprint: changes when the data set does.
+    splits: {name: number of examples}, without empty ones.
+    captions: (split, first, stop) -> the captions of each of these examples.
     """
 
     directory: str
     builder: str
     fingerprint: str
-    splits: dict
-    captions: Callable
+    splits: dict[str, int]
+    captions: Callable[[str, int, int], list[list[str]]]
 
 
-def open_captions(directory, name):
-    """The DataSet in a prepared directory (name ""), or of TFDS builder `name` in its data_dir.
+def open_captions(directory: Path | str, builder: str = "") -> CaptionSet:
+    """Returns the captions of a prepared directory, or of a TFDS builder in its data_dir.
 
-    Raises UserError where there is none.
+    builder: its name, "" for a prepared directory. Raises UserError where there is no example.
     """
-    splits = _splits(directory, name)
+    kind = "tfds" if builder else "prepared"
+    data = ConfigDict({"source": kind, "name": builder, "dir": str(directory)})
+    splits = {name: count for name, count in sources.split_sizes(data).items() if count}
     if not splits:
         raise UserError(f"--data {directory}: holds no split with examples")
-    opened = {split: _open(directory, name, split) for split in splits}
+    opened = {split: sources.open_source(data, split=split) for split in splits}
 
-    def captions(split, first, stop):
+    def captions(split: str, first: int, stop: int) -> list[list[str]]:
         return _captions(opened[split], np.arange(first, stop))
 
     fingerprint = next(iter(opened.values())).fingerprint.partition(":")[0]
-    return DataSet(str(directory), name, fingerprint, splits, captions)
+    return CaptionSet(str(directory), builder, fingerprint, splits, captions)
 
 
-def _open(directory, name, split):
-    from jaxvl.data import sources
-
-    if name:
-        return sources.open_tfds(name, directory, split=split)
-    return sources.open_prepared(directory, split=split)
-
-
-def _splits(directory, name):
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    if not name:
-        sizes = store.read_meta(directory)["splits"]
-    else:
-        from jaxvl.data.sources import tfds
-
-        sizes = {k: v.num_examples for k, v in tfds.find_info(name, directory).splits.items()}
-    return {split: count for split, count in sizes.items() if count}
-
-
-def _captions(source, indices):
+def _captions(source: sources.Source, indices: np.ndarray) -> list[list[str]]:
     from jaxvl.data.host_tf import tf
 
     records = tf.data.Dataset.from_tensor_slices(source.read(indices))

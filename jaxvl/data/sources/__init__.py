@@ -9,13 +9,21 @@ from pathlib import Path
 
 from jaxvl.data.sources import prepared, tfds
 from jaxvl.data.sources.prepared import open_prepared
-from jaxvl.data.sources.source import Source, annotations
+from jaxvl.data.sources.source import Source, SourceComponent, annotations
 from jaxvl.data.sources.tfds import open_tfds
-from jaxvl.types import Component
 
-SOURCES: dict[str, Component] = {"prepared": prepared.PREPARED, "tfds": tfds.TFDS}
+SOURCES: dict[str, SourceComponent] = {"prepared": prepared.PREPARED, "tfds": tfds.TFDS}
 
-__all__ = ["SOURCES", "Source", "annotations", "open_prepared", "open_source", "open_tfds"]
+__all__ = [
+    "SOURCES",
+    "Source",
+    "SourceComponent",
+    "annotations",
+    "open_prepared",
+    "open_source",
+    "open_tfds",
+    "split_sizes",
+]
 
 
 def open_source(data, *, split: str, directory: str | Path = "") -> Source:
@@ -25,3 +33,11 @@ def open_source(data, *, split: str, directory: str | Path = "") -> Source:
     of data.dir. Raises UserError where there is nothing to read.
     """
     return SOURCES[data.source].make(data, directory=directory or data.dir, split=split)
+
+
+def split_sizes(data, *, directory: str | Path = "") -> dict[str, int]:
+    """Returns the number of examples of each split of the data set that `data` names.
+
+    directory: in place of data.dir. Raises UserError where there is nothing to read.
+    """
+    return SOURCES[data.source].split_sizes(data, directory=directory or data.dir)

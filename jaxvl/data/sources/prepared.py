@@ -4,9 +4,8 @@ import functools
 
 from jaxvl.data import store
 from jaxvl.data.sources import shards
-from jaxvl.data.sources.source import Source
+from jaxvl.data.sources.source import Source, SourceComponent
 from jaxvl.errors import UserError, require
-from jaxvl.types import Component
 
 
 def open_prepared(directory, *, split):
@@ -64,6 +63,8 @@ def _check(config):
     )
 
 
-PREPARED = Component(
-    lambda data, *, directory, split: open_prepared(directory, split=split), check=_check
+PREPARED = SourceComponent(
+    lambda data, *, directory, split: open_prepared(directory, split=split),
+    lambda data, *, directory: store.read_meta(directory)["splits"],
+    check=_check,
 )

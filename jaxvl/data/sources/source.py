@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxvl.keys import KeyTree
+
 _CHUNK = 4096
 
 
@@ -22,6 +24,20 @@ class Source(NamedTuple):
     fingerprint: str
     read: Callable[[np.ndarray], list[bytes]]
     parse: Callable
+
+
+class SourceComponent(NamedTuple):
+    """A kind of data set that `config.data.source` names; `data` is config.data.
+
+    make: (data, *, directory, split) -> Source.
+    split_sizes: (data, *, directory) -> {split: number of examples}.
+    keys, check: as in `jaxvl.types.Component`.
+    """
+
+    make: Callable[..., Source]
+    split_sizes: Callable[..., dict[str, int]]
+    keys: KeyTree = {}
+    check: Callable = lambda config: None
 
 
 def annotations(source):

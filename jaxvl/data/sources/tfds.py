@@ -4,10 +4,9 @@ import hashlib
 import json
 
 from jaxvl.data.sources import shards
-from jaxvl.data.sources.source import Source
+from jaxvl.data.sources.source import Source, SourceComponent
 from jaxvl.errors import UserError, require
 from jaxvl.keys import Key
-from jaxvl.types import Component
 
 _CAPTION_KEYS = ("captions", "caption", "text", "texts")
 _FILE_NAME_KEYS = ("file_name", "image/filename", "filename", "image_id", "image/id", "id")
@@ -130,8 +129,14 @@ def _check(config):
     )
 
 
-TFDS = Component(
+def _split_sizes(data, *, directory):
+    splits = find_info(data.name, directory).splits
+    return {name: split.num_examples for name, split in splits.items()}
+
+
+TFDS = SourceComponent(
     lambda data, *, directory, split: open_tfds(data.name, directory, split=split),
+    _split_sizes,
     keys={"data": {"name": Key("", 'TFDS builder, such as "coco_captions"')}},
     check=_check,
 )
