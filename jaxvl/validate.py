@@ -25,13 +25,14 @@ def validate(config: ConfigDict, *, devices: int, processes: int) -> None:
 def check_values(config: ConfigDict) -> None:
     """Raises UserError naming a key whose value has a wrong type or is out of its range."""
     for name, key in keys_lib.flat(config_lib.keys()).items():
-        value = config
-        for part in name.split("."):
-            value = value[part]
-            if value is None:  # an evaluator that is switched off
+        *groups, last = name.split(".")
+        group = config
+        for part in groups:
+            group = group[part]
+            if group is None:  # an evaluator that is switched off
                 break
-        else:
-            keys_lib.check_value(name, value, key)
+        if group is not None:
+            keys_lib.check_value(name, group[last], key)
 
 
 def chosen(config: ConfigDict) -> list:
