@@ -121,7 +121,7 @@ def _read(workdir, jpeg, text):
     from jaxvl.evals.reading import read
     from jaxvl.training import experiment
 
-    config = common.load_run(workdir)
+    config = experiment.load_run(workdir)
     basis = experiment.open_basis(config)
     if not basis.model.fuse:
         raise UserError(f"{workdir}: {config.model.name} has no fusion encoder to explain")

@@ -104,7 +104,7 @@ def open_run(workdir, *, weights):
     from jaxvl.export.formats import Exported
     from jaxvl.training import experiment
 
-    basis = experiment.open_basis(common.load_run(workdir))
+    basis = experiment.open_basis(experiment.load_run(workdir))
     params, step = checkpoint.restore_params(
         workdir, model=basis.model, mesh=basis.mesh, use_ema=weights != "online"
     )

@@ -2,45 +2,98 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
+from tokenizers import Tokenizer
 
 from jaxvl import config as config_lib
 from jaxvl import files, sharding, state, types, workdir
+from jaxvl.checkpoint import Checkpoints
 from jaxvl.data import batches as batches_lib
 from jaxvl.data import sources
 from jaxvl.data.text import tokenizer
 from jaxvl.errors import UserError
 from jaxvl.interop import load
+from jaxvl.keys import nearest
 from jaxvl.training import optim, step
 from jaxvl.validate import validate
 
 
 class Basis(NamedTuple):
-    """What training and evaluation share."""
+    """The parts that training and evaluation share."""
 
     config: ConfigDict  # checked, with the vocabulary's size filled in
-    mesh: Any
-    tokenizer: Any
+    mesh: Mesh
+    tokenizer: Tokenizer
     model: types.Model
 
 
 class Training(NamedTuple):
-    """What the training loop turns on."""
+    """The parts that the training loop needs besides the basis."""
 
     batches: batches_lib.Batches
     begin: Callable  # (params) -> TrainState at step 0
     abstract: state.TrainState  # shapes and shardings
     train_step: Callable  # (state, batch) -> (state, metrics)
-    warn: Callable  # of the method
+    warn: Callable  # of the method: (mean metrics) -> a line, or None
 
 
-def open_basis(config):
+def load_run(directory: Path | str) -> ConfigDict:
+    """Returns the configuration of a run, for the devices of this machine.
+
+    Raises UserError where the directory is not the working directory of a run.
+    """
+    config = workdir.load_config(directory)
+    config.mesh.update(data=-1, fsdp=1)
+    return config
+
+
+def evaluate_on(
+    config: ConfigDict,
+    *,
+    split: str | None = None,
+    data: Path | str | None = None,
+    benchmark: tuple[str, dict] | None = None,
+) -> None:
+    """Points the evaluation of a run's configuration at something else, where it is given.
+
+    split: of the data set. data: a prepared data set. benchmark: (name, its keys in config.evals);
+    only this one and retrieval are then evaluated, because tuning for one can cost the other.
+    Raises UserError for a benchmark that does not exist.
+    """
+    config.eval.split = split or config.eval.split
+    if data:
+        use_data(config, data)
+    if benchmark:
+        _use_benchmark(config, *benchmark)
+
+
+def _use_benchmark(config, name, keys):
+    from jaxvl.evals import BENCHMARKS
+
+    if name not in BENCHMARKS:
+        near = nearest(name, BENCHMARKS)
+        raise UserError(f"there is no benchmark {name}, only {', '.join(BENCHMARKS)}{near}")
+    for other in config.evals:
+        if other != "retrieval":
+            config.evals[other] = None
+    config.evals[name] = keys
+
+
+def use_data(config: ConfigDict, directory: Path | str) -> None:
+    """Points a run's configuration at another prepared data set, read with the run's tokenizer."""
+    config.data.tokenizer = config.data.tokenizer or _data_directory(config)
+    config.data.source = "prepared"
+    config.data.dir = str(directory)
+
+
+def open_basis(config: ConfigDict) -> Basis:
     """Checks the configuration against the devices and opens tokenizer and model.
 
-    Raises UserError naming the first key that cannot work. Compiles nothing.
+    Compiles nothing. Raises UserError naming the first key that cannot work.
     """
     from jaxvl.models import MODELS
 
@@ -54,7 +107,7 @@ def open_basis(config):
 
 
 def _with_tokenizer_of_init(config):
-    """Words mean what they meant to the starting weights, where these bring their tokenizer."""
+    """Uses the tokenizer of model.init where it has one, so that token ids match the weights."""
     if config.data.tokenizer or not config.model.init:
         return config
     config = config.copy_and_resolve_references()
@@ -76,11 +129,12 @@ def _resolve(config, words):
 
 
 def _data_directory(config):
-    return config.data.dir or config.data.mixture[0][0]
+    mixture = config.data.mixture
+    return config.data.dir or (mixture[0][0] if mixture else "")
 
 
-def open_batches(basis):
-    """Opens the training data: Batches of this process."""
+def open_batches(basis: Basis) -> batches_lib.Batches:
+    """Returns the training batches of this process."""
     data = basis.config.data
     if data.mixture:
         weighted = [
@@ -101,16 +155,16 @@ def open_batches(basis):
     )
 
 
-def open_held_out(basis):
-    """Opens the split that evaluation reads."""
+def open_held_out(basis: Basis) -> sources.Source:
+    """Returns the split that evaluation reads. Raises UserError where there is none."""
     config = basis.config
     return sources.open_source(
         config.data, split=config.eval.split, directory=_data_directory(config)
     )
 
 
-def make_training(basis, batches):
-    """Builds method, optimizer and step around opened data."""
+def make_training(basis: Basis, batches: batches_lib.Batches) -> Training:
+    """Returns method, optimizer and step around opened data."""
     from jaxvl.methods import METHODS
 
     config = basis.config
@@ -130,8 +184,13 @@ def make_training(basis, batches):
     return Training(batches, begin, abstract, train_step, method.warn)
 
 
-def first_state(basis, training, *, directory=None):
-    """Returns the state before step 0: of `model.init` where given, else drawn from the seed."""
+def first_state(
+    basis: Basis, training: Training, *, directory: Path | str | None = None
+) -> state.TrainState:
+    """Returns the state at step 0: of `model.init` where it is given, else drawn from the seed.
+
+    directory: where init.json is written, a report of every tensor of `model.init`.
+    """
     if basis.config.model.init:
         params = load_init(basis, directory=directory)
         return state.state_from(params, training.begin, abstract=training.abstract)
@@ -143,11 +202,11 @@ def first_state(basis, training, *, directory=None):
     )
 
 
-def load_init(basis, *, directory):
-    """Returns the parameters that `model.init` names, and tells what became of every tensor.
+def load_init(basis: Basis, *, directory: Path | str | None) -> types.Params:
+    """Returns the parameters that `model.init` names, and prints a report of every tensor.
 
-    directory: where init.json with this report is left; None: nowhere. Raises UserError where they
-    cannot be read or do not fit.
+    directory: where the report is also written, as init.json; None for nowhere.
+    Raises UserError where the weights cannot be read or do not fit.
     """
     params, report = load.load(basis.config, model=basis.model, mesh=basis.mesh)
     if jax.process_index() == 0:
@@ -157,8 +216,18 @@ def load_init(basis, *, directory):
     return params
 
 
-def restored_or_first_state(basis, training, checkpoints, *, at_most=None, directory=None):
-    """Returns (state, step): of the newest checkpoint (at or before a step), or the first state."""
+def restored_or_first_state(
+    basis: Basis,
+    training: Training,
+    checkpoints: Checkpoints,
+    *,
+    at_most: int | None = None,
+    directory: Path | str | None = None,
+) -> tuple[state.TrainState, int]:
+    """Returns (state, step) of the newest checkpoint, or the first state where there is none.
+
+    at_most: the newest at or before this step. directory: as in `first_state`.
+    """
     steps = [step for step in checkpoints.steps() if at_most is None or step <= at_most]
     if not steps:
         return first_state(basis, training, directory=directory), 0
