@@ -1,7 +1,9 @@
 """Scenes: what a record says of its picture is so, and what its negatives say is not."""
 
+import collections
 import io
 import itertools
+import multiprocessing
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from jaxvl.data.scenes.truth import parse, readings
 from jaxvl.data.scenes.vocabulary import HELD_OUT, LEXICON, WORDS
 from jaxvl.data.scenes.world import Thing, measure, relation_holds
 from jaxvl.data.text.clean import clean_caption
+from jaxvl.errors import UserError
 
 COUNT, SIZE = 100, 64
 WORDS_OF_SHAPES = {word for words in WORDS["shape"].values() for word in words}
@@ -41,8 +44,8 @@ def thing(shape, colour, x, y, radius=0.1, size="small", texture="plain"):
 
 def test_a_record_depends_only_on_seed_split_and_index_not_on_the_workers():
     arguments = dict(split="val", count=260, size=16, seed=1)
-    alone = list(scenes.generate(**arguments, workers=0))
-    for workers in (1, 2):
+    alone = list(scenes.generate(**arguments, workers=1))
+    for workers in (2, 3):
         together = list(scenes.generate(**arguments, workers=workers))
         assert len(alone) == len(together) == 260
         assert all(same(a, b) for a, b in zip(alone, together))
@@ -51,6 +54,14 @@ def test_a_record_depends_only_on_seed_split_and_index_not_on_the_workers():
     assert len({record["image"] for record in alone}) == 260
     assert not same(alone[0], scenes.record(0, split="val", size=16, seed=2))
     assert alone[0]["image"] != scenes.record(0, split="test", size=16, seed=1)["image"]
+
+
+def test_a_worker_process_that_dies_ends_the_data_set_with_an_error():
+    records = scenes.generate(split="train", count=100_000, size=16, seed=0, workers=2)
+    next(records)
+    multiprocessing.active_children()[0].kill()
+    with pytest.raises(UserError, match="a worker process died"):
+        collections.deque(records, maxlen=0)
 
 
 def test_records_have_the_schema(examples):
