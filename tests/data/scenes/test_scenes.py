@@ -1,4 +1,4 @@
-"""Scenes: what a record says of its picture is so, and what its negatives say is not."""
+"""Scenes: the captions of a record are true of its image, and its negatives are false."""
 
 import collections
 import io
@@ -24,7 +24,7 @@ WORDS_OF_SHAPES = {word for words in WORDS["shape"].values() for word in words}
 
 @pytest.fixture(scope="module", params=["train", "unseen"])
 def examples(request):
-    """Records of a split, each with the world it shows."""
+    """Records of a split, each with the world that its image shows."""
     return [
         (
             scenes.record(k, split=request.param, size=SIZE, seed=3),
@@ -168,8 +168,8 @@ def test_boxes_hold_what_is_visible_of_each_thing_and_no_more(examples):
             assert len(y) > 25 * (size / 96) ** 2  # enough of it to be recognised
 
 
-def test_a_picture_shows_each_thing_within_its_box_and_only_there():
-    """Taking a thing out changes the picture inside its box (and its shadow), nowhere else."""
+def test_an_image_shows_each_thing_within_its_box_and_only_there():
+    """Without a thing the image changes inside its box (and its shadow), and nowhere else."""
     world = scenes.world(5, split="train", seed=3)
 
     def draw(things):
@@ -183,7 +183,7 @@ def test_a_picture_shows_each_thing_within_its_box_and_only_there():
         inside = change[top:bottom, left:right]
         assert inside.mean() > 20
         change[top - 3 : bottom + 5, left - 3 : right + 5] = 0
-        assert change.max() <= 40  # the tiny stand-ins
+        assert change.max() <= 40  # the tiny things in its place
 
 
 def test_held_out_pairs_are_seen_in_unseen_only_and_their_parts_elsewhere():
