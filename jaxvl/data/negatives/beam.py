@@ -68,33 +68,33 @@ def _opened(directory: str, builder: str) -> CaptionSet:
     return open_captions(directory, builder)
 
 
-# Beam hands NamedTuples over as plain tuples: Chunk(*chunk), Counts(*counts).
+# Beam checks these signatures, and may hand NamedTuples over as plain tuples: Chunk(*chunk).
 
 
-def _write_tokens(partial: str, directory: str, builder: str, chunk: tuple) -> None:
+def _write_tokens(partial: str, directory: str, builder: str, chunk: Chunk) -> None:
     chunk = Chunk(*chunk)
     captions = _opened(directory, builder).captions(chunk.split, chunk.first, chunk.stop)
     files.write_bytes(chunks.tokens_path(partial, chunk), chunks.tokens_of(captions))
 
 
-def _count(partial: str, chunk: tuple) -> Counts:
+def _count(partial: str, chunk: Chunk) -> Any:
     counts = vocabularies.no_counts()
     chunks.count_chunk(counts, chunks.tokens_path(partial, Chunk(*chunk)).read_bytes())
     return counts
 
 
-def _sum(many: Iterable[tuple]) -> Counts:
+def _sum(many: Iterable[Any]) -> Any:
     total = vocabularies.no_counts()
     for counts in many:
         vocabularies.add(total, Counts(*counts))
     return total
 
 
-def _write_vocabulary(partial: str, counts: tuple) -> None:
+def _write_vocabulary(partial: str, counts: Any) -> None:
     vocabulary = vocabularies.conclude(Counts(*counts))
     files.write_text(chunks.vocabulary_path(partial), vocabularies.to_json(vocabulary))
 
 
-def _write_lines(partial: str, filler: tuple, seed: int, chunk: tuple) -> None:
-    content = chunks.lines_of_file(partial, ChosenFiller(*filler), seed, Chunk(*chunk))
+def _write_lines(partial: str, filler: ChosenFiller, seed: int, chunk: Chunk) -> None:
+    content = chunks.lines_of_file(partial, filler, seed, Chunk(*chunk))
     files.write_bytes(chunks.lines_path(partial, Chunk(*chunk)), content)
