@@ -8,7 +8,7 @@ import jax
 
 from jaxvl import sharding, workdir
 from jaxvl.checkpoint import Checkpoints
-from jaxvl.data.batches import prefetch
+from jaxvl.data.prefetch import Prefetch
 from jaxvl.training import evaluation, experiment
 from jaxvl.training.metrics import Clock, Means, Writer, duration, progress_line
 from jaxvl.training.nonfinite import NonFinite, is_finite, write_bundle
@@ -65,7 +65,7 @@ def _loop(basis, training, state, first, *, log, evaluate, checkpoints):
     compiled = None
     with (
         Stop() as stop,
-        prefetch(
+        Prefetch(
             training.batches.batch,
             steps,
             depth=config.data.prefetch_batches,
