@@ -5,12 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxvl.config import base
+from jaxvl.data import schema
 
 WORDS, MASK_TOKEN, LENGTH = 40, 4, 8
 
 
 def small_config():
-    """Returns a configuration of three fusion layers, 16 wide, pictures of 16 pixels."""
+    """Returns a configuration of three fusion layers, 16 wide, images of 16 pixels."""
     config = base()
     config.batch_size = 8
     config.data.image_size, config.data.max_tokens = 16, LENGTH
@@ -33,24 +34,13 @@ def small_config():
 
 
 def small_batch(rows=8, seed=0):
-    """Returns a training batch: pictures of noise, captions of 3 to 8 tokens, one piece a word."""
-    rng = np.random.default_rng(seed)
-    mask = np.arange(LENGTH)[None] < rng.integers(3, LENGTH + 1, (rows, 1))
-    words = np.where(mask, np.arange(LENGTH)[None] - 1, -1).astype(np.int32)
-    ids = np.where(mask, rng.integers(5, WORDS, (rows, LENGTH)), 0).astype(np.int32)
-    ids[:, 0] = 2
-    return {
-        "image": jnp.asarray(rng.integers(0, 256, (rows, 16, 16, 3), dtype=np.uint8)),
-        "token_ids": jnp.asarray(ids),
-        "token_mask": jnp.asarray(mask),
-        "word_ids": jnp.asarray(words),
-        "image_id": jnp.arange(rows, dtype=jnp.int32),
-        "example_id": jnp.arange(rows, dtype=jnp.int32),
-    }
+    """Returns a training batch of noise: captions of 3 to 8 tokens, one token a word."""
+    batch = schema.random_batch(small_config(), rows=rows, seed=seed)
+    return {name: jnp.asarray(value) for name, value in batch.items()}
 
 
 def under_way(slots):
-    """Returns slots as in the middle of a run: twins beside the parameters, half a queue filled."""
+    """Returns slots as in the middle of a run: momentum encoder moved away, queue half filled."""
     rng = np.random.default_rng(5)
     queue = {name: x for name, x in slots["queue"].items()}
     for name in ("image", "text"):

@@ -9,7 +9,7 @@ WORDS, START, END, LENGTH, KINDS = 40, 38, 39, 12, ("swap", "replace")
 
 
 def small_clip_config():
-    """Returns a configuration of two layers a tower, 16 wide, pictures of 16 pixels."""
+    """Returns a configuration of two layers a tower, 16 wide, images of 16 pixels."""
     config = base()
     config.method = config.model.name = "clip"
     config.batch_size = 8
@@ -31,8 +31,10 @@ def small_clip_config():
 
 
 def small_clip_batch(rows=8, seed=0, longest=LENGTH):
-    """Returns a batch: pictures of noise, texts of 3 to `longest` tokens, every third negative
-    missing."""
+    """Returns a batch of noise: texts of 3 to `longest` tokens, every third negative missing.
+
+    The golden values of CLIP and AHNPL are of these draws.
+    """
     rng = np.random.default_rng(seed)
     ids, mask = texts(rng, (rows,), longest)
     negative_ids, negative_mask = texts(rng, (rows, len(KINDS)), longest)
