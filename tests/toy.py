@@ -37,7 +37,7 @@ def make_model(config):
 
 
 def make_method(config, model, *, steps_per_epoch):
-    """Returns a Method with the state of a real one: a momentum encoder, a queue; and with noise."""
+    """Returns a Method with the state of a real one (momentum encoder, queue) and with noise."""
 
     def forward(params, slots, batch, *, step, key):
         color_Gx3 = batch["image"].astype(jnp.float32).mean(axis=(1, 2)) / 255

@@ -139,7 +139,9 @@ def add_workers(parser: argparse.ArgumentParser) -> None:
 
 def add_evaluation(parser: argparse.ArgumentParser, *, run: str) -> None:
     """Adds the flags that say on what a run is evaluated. run: which one, in words."""
-    parser.add_argument("--split", help=f"of the data set (default: the eval.split of {run})")
+    parser.add_argument(
+        "--split", metavar="NAME", help=f"of the data set (default: the eval.split of {run})"
+    )
     parser.add_argument(
         "--data", metavar="DIR", help=f"another prepared data set (default: that of {run})"
     )

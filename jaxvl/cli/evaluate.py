@@ -41,10 +41,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _parser():
     parser = common.parser("evaluate", __doc__)
-    parser.add_argument("--workdir", required=True, metavar="DIR", help="of a training run")
+    parser.add_argument("--workdir", required=True, metavar="DIR", help="the run")
     common.add_evaluation(parser, run="the run")
-    parser.add_argument("--against", metavar="WHAT", help="init, STEP, DIR or FILE.json")
-    parser.add_argument("--out", metavar="FILE", help="the JSON file to write")
+    parser.add_argument("--against", metavar="WHAT", help="init, a STEP, a DIR or a FILE")
+    parser.add_argument("--out", metavar="FILE", help="the JSON file to write (default: see above)")
     common.add_processes(parser)
     return parser
 

@@ -33,7 +33,7 @@ def _parser():
         "--b", required=True, metavar="DIR", help="that of another run, of the same model"
     )
     parser.add_argument(
-        "--alphas", default="0:1:0.1", metavar="FIRST:LAST:STEP", help="mixtures (0:1:0.1)"
+        "--alphas", default="0:1:0.1", metavar="FIRST:LAST:STEP", help="mixtures (default: 0:1:0.1)"
     )
     parser.add_argument(
         "--out", required=True, metavar="DIR", help="folder of soup.json, soup.md and soup.png"

@@ -34,9 +34,11 @@ def _parser():
     parser.add_argument(
         "--table", required=True, metavar="NAME", help=f"FILE.py with get_table(), or {there}"
     )
-    parser.add_argument("--out", metavar="DIR", help="for runs and table.md (runs/NAME)")
     parser.add_argument(
-        "--jobs", type=common.count, default=1, metavar="N", help="runs at a time (1)"
+        "--out", metavar="DIR", help="for the runs and table.md (default: runs/NAME)"
+    )
+    parser.add_argument(
+        "--jobs", type=common.count, default=1, metavar="N", help="runs at a time (default: 1)"
     )
     return parser
 

@@ -40,12 +40,14 @@ def _parser():
         "--config", metavar="NAME[:ARG]", help=f"the experiment: FILE.py, or one of {there}"
     )
     parser.add_argument(
-        "--workdir", metavar="DIR", help="where the run lives and continues (runs/NAME[_ARG])"
+        "--workdir",
+        metavar="DIR",
+        help="where the run lives and continues (default: runs/NAME[_ARG])",
     )
     parser.add_argument(
         "--replay",
         metavar="BUNDLE",
-        help="instead: repeat the steps that led to a value that was not finite",
+        help="do not train; repeat the steps that led to a NaN or Inf",
     )
     common.add_processes(parser)
     return parser

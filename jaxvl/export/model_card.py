@@ -100,7 +100,8 @@ def _scores(exported):
     if not scores:
         return "This run was not evaluated."
     step, split = scores.pop("step", "?"), exported.config.eval.split
-    rows = [f"| `{name}` | {_number(value)} |" for name, value in scores.items()]
+    scored = {name: value for name, value in scores.items() if "/" in name}
+    rows = [f"| `{name}` | {_number(value)} |" for name, value in scored.items()]
     note = "" if step == exported.step else f" These weights are of step {exported.step}."
     head = f"On the split `{split}` after step {step}, as fractions of 1.{note}"
     return "\n".join([head, "", "| score | value |", "|---|---|", *rows])

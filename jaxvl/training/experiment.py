@@ -100,7 +100,7 @@ def open_basis(config: ConfigDict) -> Basis:
     workdir.check_keys(config)
     validate(config, devices=jax.device_count(), processes=jax.process_count())
     config = _with_tokenizer_of_init(config)
-    words = tokenizer.load(config.data.tokenizer or _data_directory(config))
+    words = _open_tokenizer(config)
     config = _resolve(config, words)
     mesh = sharding.make_mesh(config.mesh)
     return Basis(config, mesh, words, MODELS[config.model.name].make(config))
@@ -113,6 +113,15 @@ def _with_tokenizer_of_init(config):
     config = config.copy_and_resolve_references()
     config.data.tokenizer = load.tokenizer_of_init(config.model.init)
     return config
+
+
+def _open_tokenizer(config):
+    directory = _data_directory(config)
+    if not config.data.tokenizer and not Path(directory).is_dir():
+        raise UserError(
+            f"config: data.dir={directory!r} does not exist; `jaxvl prepare` makes a data set"
+        )
+    return tokenizer.load(config.data.tokenizer or directory)
 
 
 def _resolve(config, words):
