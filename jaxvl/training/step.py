@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
+from jaxvl.data.schema import check_batch
 from jaxvl.ops.trimming import at_length
 from jaxvl.state import TrainState
 from jaxvl.training import host
@@ -29,6 +30,7 @@ def make_train_step(
     """
 
     def train_step(state, batch):
+        check_batch(batch, config)  # once, while the step is compiled
         key = jax.random.fold_in(jax.random.key(config.seed), state.step)
 
         def loss_and_gradient(batch):

@@ -50,6 +50,14 @@ def test_a_step_is_gradient_update_constraint_mean_in_that_order(toy_config):
     assert int(after.step) == 1
 
 
+def test_a_batch_of_another_shape_is_refused_when_the_step_is_compiled(toy_config):
+    mesh = mesh_of(1, 1)
+    first, train_step, _ = build(toy_config, mesh)
+    batch = {**batch_of(0), "token_ids": batch_of(0)["token_ids"][:, :-1]}
+    with pytest.raises(AssertionError, match="token_ids"):
+        train_step(first, sharding.to_global(batch, mesh))
+
+
 def test_each_step_draws_anew_and_the_same_each_time(toy_config):
     toy_config.optim.update(learning_rate=1e-30, warmup_learning_rate=1e-30, weight_decay=0.0)
     mesh = mesh_of(1, 1)
