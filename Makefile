@@ -1,25 +1,54 @@
-# `make test` and `make demo` set themselves up: Python 3.11 and make are all they need.
+# Python 3.11 or newer and make are all this needs: each target installs what it lacks into .venv.
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
+PIP := $(RUN) -m pip install --quiet --disable-pip-version-check
+SHELL_SCRIPTS := .ci/run $(wildcard launch/*.sh launch/*.sbatch)
 
-.PHONY: install test lint demo
+.PHONY: help demo test quick lint docs
 
-install: $(VENV)/installed
+help:
+	@echo 'make demo   render images, train on them, draw what each word refers to (five minutes)'
+	@echo 'make quick  the tests that take under two minutes together'
+	@echo 'make test   lint and all tests: a change is accepted when this passes'
+	@echo 'make lint   format, style, types, shell scripts'
+	@echo 'make docs   build the documentation into site/'
 
+# Renders the embedded data set, trains on it and draws what each word refers to.
+demo: $(VENV)/installed
+	$(RUN) -m jaxvl prepare scenes --out data/scenes --train 10000 --size 64 --seed 0
+	$(RUN) -m jaxvl train --config=coco_softmask:demo --workdir=runs/demo
+
+test: lint
+	$(RUN) -m pytest
+
+quick: $(VENV)/installed-test
+	$(RUN) -m pytest -m 'not slow'
+
+lint: $(VENV)/installed-test
+	$(RUN) -m ruff format --check .
+	$(RUN) -m ruff check .
+	$(RUN) -m pyright
+	$(VENV)/bin/shellcheck --exclude=SC1091 $(SHELL_SCRIPTS)
+
+docs: $(VENV)/installed-docs
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict
+
+# Each file below says that a set of packages is there; a change of pyproject.toml makes them anew.
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "jaxvl needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
 	$(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install --quiet --disable-pip-version-check -e '.[test,torch,negatives]'
-	touch $@
+	@echo 'installing jaxvl into $(VENV): 2.7 GB on disk, mostly TensorFlow and JAX'
+	$(PIP) -e .
+	@touch $@
 
-test: install lint
-	$(RUN) -m pytest
+$(VENV)/installed-test: $(VENV)/installed
+	@echo 'installing what the tests need into $(VENV): PyTorch (1 GB on disk, 4.5 GB with its CUDA'
+	@echo 'libraries), spaCy, pyright and others'
+	$(PIP) -e '.[test,torch,negatives]'
+	@touch $@
 
-lint: install
-	$(RUN) -m ruff check .
-
-# Renders the embedded data set, trains on it and shows what each word looks at.
-demo: install
-	$(RUN) -m jaxvl prepare scenes --out data/scenes --train 10000 --size 64 --seed 0
-	$(RUN) -m jaxvl.main --config=configs/coco_softmask.py:demo --workdir=runs/demo
+$(VENV)/installed-docs: $(VENV)/installed
+	@echo 'installing MkDocs into $(VENV)'
+	$(PIP) -e '.[docs]'
+	@touch $@
