@@ -7,14 +7,21 @@ import random
 from collections.abc import Iterator
 
 from jaxvl.data.negatives import words
-from jaxvl.data.negatives.filler import Candidate, Fill, FillerComponent, FillerInputs
+from jaxvl.data.negatives.filler import (
+    Candidate,
+    Example,
+    Fill,
+    FillerComponent,
+    FillerInputs,
+    Prepare,
+)
 from jaxvl.data.negatives.slots import Slot
 
 _DRAWS = 40
 _FLATTENED = 0.75  # power of a word's count, as word2vec draws its negatives
 
 
-def make_corpus_filler(inputs: FillerInputs):
+def make_corpus_filler(inputs: FillerInputs) -> Prepare:
     """Returns `Filler.prepare`; the score is the word's share of all words seen in the context."""
     vocabulary = inputs.vocabulary
 
@@ -50,7 +57,7 @@ def make_corpus_filler(inputs: FillerInputs):
                 if lemma not in seen:
                     yield lemma, lemma, 0.0
 
-    def prepare(examples) -> Fill:
+    def prepare(examples: list[Example]) -> Fill:
         del examples
         return fill
 

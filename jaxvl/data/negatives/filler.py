@@ -11,6 +11,7 @@ from jaxvl.errors import UserError
 Example = tuple[list[str], list[Reading]]  # the captions of one image, and their readings
 Candidate = tuple[str, str, float | None]  # lemma, word as it is written, score
 Fill = Callable[[str, Slot, random.Random], Iterator[Candidate]]
+Prepare = Callable[[list[Example]], Fill]
 
 
 class Filler(NamedTuple):
@@ -22,7 +23,7 @@ class Filler(NamedTuple):
     """
 
     name: str
-    prepare: Callable[[list[Example]], Fill]
+    prepare: Prepare
 
 
 def no_language_model(folder: str) -> tuple[Any, Any]:
@@ -47,7 +48,8 @@ class FillerInputs(NamedTuple):
 class Option(NamedTuple):
     """A command-line option that a filler brings.
 
-    name: "weights" for --weights; not one that `jaxvl negatives` or negatives.json has already.
+    name: "weights" for --weights, with underscores; not one that `jaxvl negatives` or
+      negatives.json has already.
     default: its type is the type of the option.
     """
 
@@ -68,7 +70,7 @@ class FillerComponent(NamedTuple):
     in_processes: whether each of --workers processes makes one; False where one uses all cores.
     """
 
-    make: Callable[[FillerInputs], Callable[[list[Example]], Fill]]
+    make: Callable[[FillerInputs], Prepare]
     meaning: str
     options: tuple[Option, ...] = ()
     check: Callable[[Mapping[str, Any]], None] = lambda options: None
@@ -83,7 +85,7 @@ class ChosenFiller(NamedTuple):
     """
 
     name: str
-    make: Callable[[FillerInputs], Callable[[list[Example]], Fill]]
+    make: Callable[[FillerInputs], Prepare]
     options: tuple[tuple[str, Any], ...]
     in_processes: bool
     read_language_model: Callable[[str], tuple[Any, Any]]

@@ -20,6 +20,7 @@ from jaxvl.data.negatives.filler import (
     FillerComponent,
     FillerInputs,
     Option,
+    Prepare,
 )
 from jaxvl.data.negatives.slots import Slot
 from jaxvl.errors import UserError
@@ -36,7 +37,7 @@ class Ranking(NamedTuple):
     probabilities: list[float]
 
 
-def make_mlm_filler(inputs: FillerInputs):
+def make_mlm_filler(inputs: FillerInputs) -> Prepare:
     """Returns `Filler.prepare`; the score is the model's probability of the word.
 
     Raises UserError where the folder --weights holds no masked language model with its tokenizer.

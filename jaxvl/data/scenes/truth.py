@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from jaxvl.data.scenes.vocabulary import ARTICLES, FILLERS, LEXICON, PHRASES
+from jaxvl.data.scenes.vocabulary import ARTICLES, FUNCTION_WORDS, LEXICON, PHRASES
 from jaxvl.data.scenes.world import Thing, World, relation_holds
 from jaxvl.data.text.clean import clean_caption
 
@@ -61,7 +61,7 @@ def parse(caption: str) -> Statement | None:
             predicate = bool(descriptions)  # "a star that is red"
         elif word in ARTICLES:
             predicate = False
-        elif word not in FILLERS:
+        elif word not in FUNCTION_WORDS:
             return None
     if pending or waiting or not descriptions or fronted and len(descriptions) < 2:
         return None

@@ -77,7 +77,7 @@ INVERSE = {
 ARTICLES = ("a", "an", "the", "one")
 OPENINGS = ("there is", "a picture of", "the picture shows", "we see", "here is")
 # Words of a caption that neither describe nor relate.
-FILLERS = frozenset("and with that which is picture of shows we see here there".split())
+FUNCTION_WORDS = frozenset("and with that which is picture of shows we see here there".split())
 
 # word -> (kind, value), and the words of a relation -> its name.
 LEXICON = {

@@ -160,6 +160,17 @@ def test_a_chunk_gives_the_same_texts_again_and_others_for_another_seed(vocabula
     assert texts(0) == texts(0) != texts(1)
 
 
+def test_statistics_that_have_changed_are_read_again(vocabulary, tmp_path):
+    chunk = chunks.Chunk("train", 0, 1)
+    chunks.tokens_path(tmp_path, chunk).write_bytes(chunks.tokens_of([["A dog is running."]]))
+    filler, written = choose_filler("corpus", {}), []
+    empty = vocabularies.conclude(vocabularies.no_counts())
+    for statistics in (vocabulary, empty):
+        chunks.vocabulary_path(tmp_path).write_text(vocabularies.to_json(statistics))
+        written.append(chunks.lines_of_file(tmp_path, filler, 0, chunk))
+    assert b'"type": "noun"' in written[0] and b'"type": "noun"' not in written[1]
+
+
 def test_words_that_captions_of_an_image_use_for_one_thing_are_synonyms():
     others = ("lamp", "stool", "clock", "vase", "bell", "drum")
     pairs = [("gadget", "widget")] * 24 + [pair for pair in itertools.permutations(others, 2)] * 2
