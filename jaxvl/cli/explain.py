@@ -116,7 +116,7 @@ def _read(workdir, jpeg, text):
     import jax
 
     from jaxvl import checkpoint, sharding
-    from jaxvl.data.images import augment
+    from jaxvl.data.images.whole import whole
     from jaxvl.evals.examples import make_tokenize
     from jaxvl.evals.reading import read
     from jaxvl.training import experiment
@@ -128,7 +128,7 @@ def _read(workdir, jpeg, text):
     mesh = sharding.make_mesh(config.mesh, devices=jax.devices()[:1])  # one picture, one device
     params, _ = checkpoint.restore_params(workdir, model=basis.model, mesh=mesh)
     data = config.data
-    pixels = augment.whole(jpeg, data.image_size, crop=data.eval_crop).numpy()
+    pixels = whole(jpeg, data.image_size, crop=data.eval_crop)
     (reading,) = read(
         basis.config,
         model=basis.model,

@@ -1,18 +1,23 @@
-"""Records by index through one TensorFlow function, traced once a source, with no Python inside."""
+"""Reads records by index through one TensorFlow function, traced once a source, without Python."""
 
 import os
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from jaxvl.data.host_tf import tf
+from jaxvl.data.sources.source import Source
 from jaxvl.errors import UserError
 
 
-def mapper(source, function, *, num_keys=0):
-    """Return `(indices, *keys int64) -> dict of arrays`, `function(record, *keys)` for each index.
+def mapper(
+    source: Source, function: Callable[..., dict[str, tf.Tensor]], *, num_keys: int = 0
+) -> Callable[..., dict[str, np.ndarray]]:
+    """Returns `(indices, *keys) -> dict of arrays`: `function(record, *keys)` for each index.
 
-    function: a graph function of a parsed record and scalars.
-    A record that cannot be read or decoded raises UserError naming it.
+    function: a graph function of a parsed record and num_keys scalars. keys: int64, one for each
+    index. What it returns raises UserError naming a record that cannot be read or decoded.
     """
 
     @tf.function(
@@ -27,11 +32,11 @@ def mapper(source, function, *, num_keys=0):
         rows = rows.map(one, num_parallel_calls=os.cpu_count(), deterministic=True)
         return rows.batch(tf.size(raw, tf.int64)).get_single_element()
 
-    def rows(index, *keys):
-        raw = tf.constant(source.read(index), tf.string)
+    def rows(index: np.ndarray, *keys: np.ndarray) -> dict[str, np.ndarray]:
+        raw: Any = tf.constant(source.read(index), tf.string)
         return {name: value.numpy() for name, value in graph(raw, *keys).items()}
 
-    def rows_or_the_bad_one(index, *keys):
+    def rows_or_the_bad_one(index: np.ndarray, *keys: np.ndarray) -> dict[str, np.ndarray]:
         try:
             return rows(index, *keys)
         except UserError:
@@ -41,25 +46,27 @@ def mapper(source, function, *, num_keys=0):
                 try:
                     rows(index[at : at + 1], *(key[at : at + 1] for key in keys))
                 except Exception as cause:
-                    raise UserError(_what_is_wrong(source, index[at], cause)) from cause
+                    raise unusable(source, index[at], cause) from cause
             raise error
 
     return rows_or_the_bad_one
 
 
-def _what_is_wrong(source, index, cause):
-    """Return the line that names a record that cannot be used."""
+def unusable(source: Source, index: int, cause: Exception) -> UserError:
+    """Returns the UserError that names a record that cannot be used, and why."""
     try:
         fields = source.parse(tf.constant(source.read(np.array([index]))[0]))
         file_name = fields["file_name"].numpy().decode("utf-8", "replace")
     except Exception:
-        return f"{source.name}: record {index} cannot be read; copy or prepare the data set again"
+        return UserError(
+            f"{source.name}: record {index} cannot be read; copy or prepare the data set again"
+        )
     if len(fields["captions"]):
-        # TF says where in the graph, in many lines; then what, on the line before "[[{{node".
+        # TF tells where in the graph, in many lines, then what, on the line before "[[{{node".
         reason = str(cause).split("\n\t [[")[0].splitlines()[-1].split("MapV2: ")[-1]
     else:
         reason = "it has no caption"
-    return (
+    return UserError(
         f"{source.name}: record {index} ({file_name}) cannot be used: {reason}; "
         "prepare the data set without it"
     )

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxvl import preprocessing
-from jaxvl.data.images import augment
+from jaxvl.data.images.whole import whole
 from jaxvl.errors import UserError
 
 TOLERANCE = 1e-4  # of both differences
@@ -82,7 +82,7 @@ def _as_evaluated(picture, config):
     stored = io.BytesIO()
     picture.save(stored, "PNG")
     data = config.data
-    return augment.whole(stored.getvalue(), data.image_size, crop=data.eval_crop).numpy()
+    return whole(stored.getvalue(), data.image_size, crop=data.eval_crop)
 
 
 def _dual(config, model):

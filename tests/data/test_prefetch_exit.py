@@ -36,11 +36,11 @@ def test_no_more_than_depth_batches_are_ahead_of_the_caller():
 def test_an_exception_reaches_the_caller_at_its_turn():
     def batch(step):
         if step == 3:
-            raise ValueError("picture 3 is broken")
+            raise ValueError("image 3 is broken")
         return step
 
     got = []
-    with pytest.raises(ValueError, match="picture 3 is broken"):
+    with pytest.raises(ValueError, match="image 3 is broken"):
         with Prefetch(batch, range(10), depth=4, threads=2) as ready:
             got.extend(step for step, _ in ready)
     assert got == [0, 1, 2]
@@ -67,13 +67,13 @@ from jaxvl.data.sources import Source
 
 buffer = io.BytesIO()
 Image.new("RGB", (16, 16)).save(buffer, "PNG")
-record = {"image": tf.constant(buffer.getvalue()), "captions": tf.constant(["a picture"])}
-source = Source("pictures", 99, "0", lambda index: [b""] * len(index), lambda serialized: record)
+record = {"image": tf.constant(buffer.getvalue()), "captions": tf.constant(["an image"])}
+source = Source("images", 99, "0", lambda index: [b""] * len(index), lambda serialized: record)
 cfg = SimpleNamespace(
     image_size=16, crop_scale=(0.2, 1), flip_probability=0, rand_augment_operations=0,
     color_jitter_probability=0, greyscale_probability=0, blur_probability=0,
     max_tokens=4, max_words=4, add_sep=False, negatives="", second_view=False)
-words = tokenizer.train(["a picture"], vocabulary_size=30)
+words = tokenizer.train(["an image"], vocabulary_size=30)
 made = make_batches([(source, 1.0)], words, cfg, seed=0, batch_size=32,
                     process_index=0, process_count=1)
 """

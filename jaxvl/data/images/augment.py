@@ -1,17 +1,17 @@
-"""From an encoded picture to pixels, in TF ops: crop, flip, RandAugment, colour, blur, resize.
+"""From an encoded image to pixels for training, in TF ops: crop, flip, resize, distort.
 
-Every random number comes in as `u`, uniform draws in [0, 1): the caller makes them from
-(seed, epoch, example), so the same example gives the same pixels wherever it is drawn.
-Images between the steps are float32 [H, W, 3] in 0..255. A piece whose probability is 0 adds
-no ops to the graph.
+Every random number comes in as `u`, uniform draws in [0, 1). The caller makes them from (seed,
+epoch, example), so an example gets the same pixels in whatever batch it is. Images between the
+steps are float32 [H, W, 3] in 0..255. A step whose probability is 0 adds no ops to the graph.
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from jaxvl.data.host_tf import tf
-from jaxvl.data.images import pil_resize
 from jaxvl.data.images.rand_augment import DRAWS as RAND_AUGMENT_DRAWS
 from jaxvl.data.images.rand_augment import clip, rand_augment
 
@@ -20,72 +20,65 @@ ASPECT = (3 / 4, 4 / 3)
 GREY = (0.299, 0.587, 0.114)  # ITU-R 601, as PIL converts to "L"
 
 
-def num_draws(cfg):
-    """How many uniform draws `augment` takes."""
-    return 2 * CROP_TRIES + 2 + 1 + RAND_AUGMENT_DRAWS * cfg.rand_augment_operations + 5 + 1 + 2
+def _draws(data: ConfigDict) -> list[int]:
+    """Returns how many draws crop, flip, RandAugment, colour, greyscale and blur take."""
+    return [2 * CROP_TRIES + 2, 1, RAND_AUGMENT_DRAWS * data.rand_augment_operations, 5, 1, 2]
 
 
-def augment(encoded, u, cfg):
-    """Decode, crop and distort one picture for training.
+def num_draws(data: ConfigDict) -> int:
+    """Returns how many uniform draws `augment` takes. data: config.data."""
+    return sum(_draws(data))
 
-    encoded: scalar string (JPEG, PNG, BMP, GIF). u: float32 [num_draws(cfg)]. cfg: the `data`
-    keys of the configuration. Returns uint8 [image_size, image_size, 3].
+
+def augment(encoded: tf.Tensor, u: tf.Tensor, data: ConfigDict) -> tf.Tensor:
+    """Returns one image decoded, cropped and distorted: uint8 [image_size, image_size, 3].
+
+    encoded: scalar string (JPEG, PNG, BMP, GIF). u: float32 [num_draws(data)]. data: config.data.
     """
-    sizes = [2 * CROP_TRIES + 2, 1, RAND_AUGMENT_DRAWS * cfg.rand_augment_operations, 5, 1, 2]
-    u_crop, u_flip, u_operations, u_jitter, u_grey, u_blur = tf.split(u, sizes)
-    image = decode_and_crop(encoded, u_crop, scale=cfg.crop_scale)
-    if cfg.flip_probability > 0:  # off where captions say "left" and "right"
+    u_crop, u_flip, u_operations, u_jitter, u_grey, u_blur = tf.split(u, _draws(data))
+    image = decode_and_crop(encoded, u_crop, scale=data.crop_scale)
+    if data.flip_probability > 0:  # off where captions say "left" and "right"
         crop = image
         image = tf.cond(
-            u_flip[0] < cfg.flip_probability, lambda: tf.reverse(crop, [1]), lambda: crop
+            u_flip[0] < data.flip_probability, lambda: tf.reverse(crop, [1]), lambda: crop
         )
-    image = resize(image, cfg.image_size)
-    if cfg.rand_augment_operations > 0 and cfg.rand_augment_probability > 0:
+    image = resize(image, data.image_size)
+    if data.rand_augment_operations > 0 and data.rand_augment_probability > 0:
         image = rand_augment(
             image,
             u_operations,
-            operations=cfg.rand_augment_operations,
-            magnitude=cfg.rand_augment_magnitude,
-            probability=cfg.rand_augment_probability,
+            operations=data.rand_augment_operations,
+            magnitude=data.rand_augment_magnitude,
+            probability=data.rand_augment_probability,
         )
-    if cfg.color_jitter_probability > 0 or cfg.greyscale_probability > 0:
+    if data.color_jitter_probability > 0 or data.greyscale_probability > 0:
         image = recolor(
             image,
             u_jitter,
             u_grey[0],
-            strengths=cfg.color_jitter,
-            jitter_probability=cfg.color_jitter_probability,
-            greyscale_probability=cfg.greyscale_probability,
+            strengths=data.color_jitter,
+            jitter_probability=data.color_jitter_probability,
+            greyscale_probability=data.greyscale_probability,
         )
-    if cfg.blur_probability > 0:
-        low, high = cfg.blur_sigma
+    if data.blur_probability > 0:
+        low, high = data.blur_sigma
         sigma = low + (high - low) * u_blur[1]
-        image = tf.cond(u_blur[0] < cfg.blur_probability, lambda: blur(image, sigma), lambda: image)
+        image = tf.cond(
+            u_blur[0] < data.blur_probability, lambda: blur(image, sigma), lambda: image
+        )
     return to_uint8(image)
 
 
-def whole(encoded, size, *, crop="none"):
-    """Decode one picture and resize all of it, for evaluation: uint8 [size, size, 3].
-
-    crop: "center" takes the square in the middle instead. Exactly what Pillow makes of it, since
-    that is what a model is served with.
-    """
-    exact = "INTEGER_ACCURATE"  # TF's faster transform is off by up to 7 levels
-    image = tf.cond(
-        tf.io.is_jpeg(encoded),
-        lambda: tf.io.decode_jpeg(encoded, channels=3, dct_method=exact),
-        lambda: decode(encoded),
-    )
-    return pil_resize.resize(image, size, crop=crop)
-
-
-def decode(encoded):
-    """Decode to uint8 [H, W, 3], grey and palette pictures included."""
+def decode(encoded: tf.Tensor) -> tf.Tensor:
+    """Returns a decoded image, uint8 [H, W, 3], of greyscale and palette images too."""
     return tf.io.decode_image(encoded, channels=3, expand_animations=False)
 
 
-def decode_and_crop(encoded, u, *, scale):
-    """Cut a random window out of an encoded picture; of a JPEG, only that part is decoded."""
+def decode_and_crop(encoded: tf.Tensor, u: tf.Tensor, *, scale: Sequence[float]) -> tf.Tensor:
+    """Returns a random window of an encoded image, uint8 [h, w, 3].
+
+    Of a JPEG, only that window is decoded. u, scale: as in `crop_window`.
+    """
 
     def jpeg():
         height, width, _ = tf.unstack(tf.io.extract_jpeg_shape(encoded), num=3)
@@ -103,12 +96,14 @@ def decode_and_crop(encoded, u, *, scale):
     return image
 
 
-def crop_window(height, width, u, *, scale):
-    """Return (top, left, height, width), int32 [4], of RandomResizedCrop.
+def crop_window(
+    height: tf.Tensor, width: tf.Tensor, u: tf.Tensor, *, scale: Sequence[float]
+) -> tf.Tensor:
+    """Returns (top, left, height, width) of RandomResizedCrop's window: int32 [4], never empty.
 
-    Area a share of the picture drawn from `scale`, aspect ratio log-uniform in 3/4..4/3; the
-    first of ten tries that fits (as torchvision's), else the first, shrunk until it does. Never
-    empty.
+    The window's share of the area is uniform in `scale`, its aspect ratio log-uniform in 3/4..4/3.
+    It is the first of ten tries that fits, as in torchvision, or else the first one, shrunk until
+    it fits. u: float32 [2 * CROP_TRIES + 2].
     """
     size = tf.cast(tf.stack([height, width]), tf.float32)
     area = size[0] * size[1] * (scale[0] + (scale[1] - scale[0]) * u[:CROP_TRIES])
@@ -122,8 +117,11 @@ def crop_window(height, width, u, *, scale):
     return tf.cast(tf.concat([tf.minimum(corner, size - chosen), chosen], axis=0), tf.int32)
 
 
-def resize(image, size):
-    """Resize uint8 to float32 [size, size, 3], bicubic and antialiased as PIL does, in 0..255."""
+def resize(image: tf.Tensor, size: int) -> tf.Tensor:
+    """Returns uint8 [H, W, 3] as float32 [size, size, 3] in 0..255, bicubic and antialiased.
+
+    Equal to Pillow's within rounding.
+    """
     shape = tf.shape(image)[:2]
 
     def enlarge():  # nothing to antialias: the same result at half the cost
@@ -142,7 +140,7 @@ def resize(image, size):
 
 
 def _resize_rows(rows, size):
-    """Resize [N, M] to float32 [size, M] along its first axis."""
+    """Returns [N, M] resized along its first axis: float32 [size, M]."""
     count = tf.cast(tf.shape(rows)[0], tf.float32)
     return tf.raw_ops.ScaleAndTranslate(
         images=rows[None, :, None],
@@ -154,12 +152,20 @@ def _resize_rows(rows, size):
     )[0, :, 0]
 
 
-def recolor(image, u_jitter, u_grey, *, strengths, jitter_probability, greyscale_probability):
-    """Jitter brightness, contrast, saturation and hue, then perhaps drop the colour.
+def recolor(
+    image: tf.Tensor,
+    u_jitter: tf.Tensor,
+    u_grey: tf.Tensor,
+    *,
+    strengths: Sequence[float],
+    jitter_probability: float,
+    greyscale_probability: float,
+) -> tf.Tensor:
+    """Returns the image with other brightness, contrast, saturation and hue, perhaps in grey.
 
-    u_jitter: whether, and the four amounts. strengths: (b, c, s, hue); factors are drawn from
-    1 - b .. 1 + b and so on, the hue turns by -hue .. hue of a full circle. All of it is one
-    linear map of RGB (the hue turns in YIQ), so values are clipped once, at the end.
+    u_jitter: [5], whether to change them, and the four amounts. strengths: (b, c, s, hue); factors
+    are drawn from 1 - b .. 1 + b and so on, the hue is turned by -hue .. hue of a full circle. All
+    of it is one linear map of RGB (the hue turns in YIQ), so values are clipped once, at the end.
     """
     jitter = tf.cast(u_jitter[0] < jitter_probability, tf.float32)
     amounts = jitter * (2 * u_jitter[1:] - 1) * tf.constant(strengths, tf.float32)
@@ -178,14 +184,20 @@ def recolor(image, u_jitter, u_grey, *, strengths, jitter_probability, greyscale
 
 
 def _quarter_turn():
-    """Matrix that drops the grey of an RGB colour and turns the rest by 90 degrees in YIQ."""
+    """Returns the matrix that removes the grey of an RGB colour and turns the rest by 90 degrees.
+
+    It turns in YIQ.
+    """
     to_yiq = np.array([GREY, (0.5959, -0.2746, -0.3213), (0.2115, -0.5227, 0.3112)])
     quarter = np.array([(0, 0, 0), (0, 0, -1), (0, 1, 0)])
     return (np.linalg.inv(to_yiq) @ quarter @ to_yiq).astype(np.float32)
 
 
-def blur(image, sigma):
-    """Gaussian blur with `sigma` in pixels; weights at the border are those left inside."""
+def blur(image: tf.Tensor, sigma: tf.Tensor) -> tf.Tensor:
+    """Returns the image under a Gaussian blur; sigma in pixels.
+
+    At the border the weights of the pixels inside are normalised.
+    """
     size = image.shape[0]
     position = tf.range(size, dtype=tf.float32)
     distance = (position[:, None] - position[None]) / sigma
@@ -194,6 +206,6 @@ def blur(image, sigma):
     return tf.einsum("xw,ywc->yxc", weights, tf.reshape(rows, image.shape))
 
 
-def to_uint8(image):
-    """Round float32 in 0..255 to uint8."""
+def to_uint8(image: tf.Tensor) -> tf.Tensor:
+    """Returns float32 values in 0..255 rounded to uint8."""
     return tf.cast(image + 0.5, tf.uint8)

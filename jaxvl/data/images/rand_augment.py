@@ -21,15 +21,17 @@ OPERATIONS = (
     "translate_y",
     "rotate",
 )
-DRAWS = 3  # uniform draws an operation takes: which one, whether, and the sign
-TRANSLATE = 10 / 256  # of the side: ALBEF's 10 pixels at its 256
+DRAWS = 3  # uniform draws of an operation: which one, whether, and the sign
+TRANSLATE = 10 / 256  # of the side: 10 pixels of 256, as in ALBEF
 FILL = 128.0
 
 
-def rand_augment(image, u, *, operations, magnitude, probability):
-    """Apply `operations` of the ten, one after another, each with `probability`.
+def rand_augment(
+    image: tf.Tensor, u: tf.Tensor, *, operations: int, magnitude: float, probability: float
+) -> tf.Tensor:
+    """Returns the image after `operations` random ones of the ten, each with `probability`.
 
-    magnitude: 0..10. u: [operations * DRAWS]. Source: ALBEF's dataset/randaugment.py.
+    magnitude: 0..10. u: [operations * DRAWS]. Source: ALBEF, dataset/randaugment.py.
     """
     which, apply, sign = tf.unstack(tf.reshape(u, [DRAWS, operations]), num=DRAWS)
     which = tf.cast(which * len(OPERATIONS), tf.int32)
@@ -40,14 +42,21 @@ def rand_augment(image, u, *, operations, magnitude, probability):
     return image
 
 
-def apply_operation(image, operation, *, sign, magnitude):
-    """Apply the operation of that number in OPERATIONS; `sign` (-1 or 1) is for the geometric."""
+def apply_operation(
+    image: tf.Tensor, operation: tf.Tensor, *, sign: tf.Tensor, magnitude: float
+) -> tf.Tensor:
+    """Returns the image after the operation of that number in OPERATIONS.
+
+    sign: -1 or 1, the direction of a geometric operation.
+    """
     level = magnitude / 10
     factor = 0.1 + 1.8 * level
+    size, _ = _sides(image)
 
     def transform():
         kind = operation - OPERATIONS.index("shear_x")
-        return tf.gather_nd(_transforms(image.shape[0], level), [kind, tf.cast(sign > 0, tf.int32)])
+        chosen = tf.stack([kind, tf.cast(sign > 0, tf.int32)])
+        return tf.gather_nd(tf.constant(_transforms(size, level)), chosen)
 
     branches = [
         lambda: image,
@@ -56,27 +65,34 @@ def apply_operation(image, operation, *, sign, magnitude):
         lambda: clip(image * factor),
         lambda: sharpness(image, factor),
         lambda: warp(image, transform()),
-        lambda: translate(image, transform(), farthest=_pixels(image.shape[0], level)),
+        lambda: translate(image, transform(), farthest=_pixels(size, level)),
     ]
     branch_of_operation = tf.constant([0, 1, 2, 3, 4, 5, 5, 6, 6, 5])
     return tf.switch_case(tf.gather(branch_of_operation, operation), branches)
 
 
-def auto_contrast(image):
-    """Stretch each channel to the full range; a flat channel stays (PIL.ImageOps)."""
+def auto_contrast(image: tf.Tensor) -> tf.Tensor:
+    """Returns the image with each channel stretched to 0..255; a constant channel stays.
+
+    Source: PIL.ImageOps.autocontrast.
+    """
     rows = _rows(image)
     low = tf.reduce_min(tf.reshape(tf.reduce_min(rows, axis=0), [-1, 3]), axis=0)
     high = tf.reduce_max(tf.reshape(tf.reduce_max(rows, axis=0), [-1, 3]), axis=0)
     spread = high > low
     scale = tf.where(spread, 255.0 / tf.where(spread, high - low, 1.0), 1.0)
-    width = image.shape[1]
+    _, width = _sides(image)
     low = tf.tile(tf.where(spread, low, 0.0), [width])
     return tf.reshape((rows - low) * tf.tile(scale, [width]), image.shape)
 
 
-def equalize(image):
-    """Flatten each channel's histogram, as PIL.ImageOps.equalize does, rounding included."""
-    level = tf.cast(_rows(image) + 0.5, tf.int32) + tf.tile([0, 256, 512], [image.shape[1]])
+def equalize(image: tf.Tensor) -> tf.Tensor:
+    """Returns the image with flat histograms of its channels.
+
+    Source: PIL.ImageOps.equalize, equal to it in its rounding.
+    """
+    _, width = _sides(image)
+    level = tf.cast(_rows(image) + 0.5, tf.int32) + tf.tile(tf.constant([0, 256, 512]), [width])
     histogram = tf.math.bincount(tf.reshape(level, [-1]), minlength=768, maxlength=768)
     histogram = tf.reshape(histogram, [3, 256])
     total = tf.reduce_sum(histogram[0])
@@ -90,8 +106,11 @@ def equalize(image):
     return tf.reshape(image_rows, image.shape)
 
 
-def sharpness(image, factor):
-    """Blend with a 3x3 smoothed copy, the border left alone (PIL.ImageEnhance.Sharpness)."""
+def sharpness(image: tf.Tensor, factor: float) -> tf.Tensor:
+    """Returns the image sharpened against a 3 x 3 smoothed copy; the border stays.
+
+    Source: PIL.ImageEnhance.Sharpness.
+    """
     rows = image[:-2] + image[1:-1] + image[2:]
     box = rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:]
     inner = image[1:-1, 1:-1]
@@ -101,13 +120,13 @@ def sharpness(image, factor):
     return image + change
 
 
-def warp(image, transform):
-    """Sample the image at `transform` [6] (output to input), mean grey outside.
+def warp(image: tf.Tensor, transform: tf.Tensor) -> tf.Tensor:
+    """Returns the image sampled at `transform` [6] (output to input), mean grey outside.
 
-    The nearest pixel, as torchvision's RandAugment does by default: TF's bilinear sampling costs
-    more than the whole rest of the pipeline.
+    It takes the nearest pixel, as torchvision's RandAugment does by default: TF's bilinear sampling
+    costs more than the whole rest of the pipeline.
     """
-    height, width, _ = image.shape
+    height, width = _sides(image)
     x = tf.range(width, dtype=tf.float32)[None]
     y = tf.range(height, dtype=tf.float32)[:, None]
     a, b, c, d, e, f = tf.unstack(transform, num=6)
@@ -118,26 +137,29 @@ def warp(image, transform):
     return tf.gather(pixels, tf.where(inside, from_y * width + from_x, height * width))
 
 
-def translate(image, transform, *, farthest):
-    """`warp` by whole pixels, at most `farthest`, at a fraction of its cost."""
-    height, width, _ = image.shape
+def translate(image: tf.Tensor, transform: tf.Tensor, *, farthest: int) -> tf.Tensor:
+    """Returns what `warp` does, for moves by whole pixels, at a fraction of its cost.
+
+    farthest: the largest move, in pixels.
+    """
+    height, width = _sides(image)
     padding = [[farthest, farthest], [farthest, farthest], [0, 0]]
     padded = tf.pad(image, padding, constant_values=FILL)
     left, top = tf.unstack(farthest + tf.cast(tf.gather(transform, [2, 5]), tf.int32), num=2)
     return tf.ensure_shape(padded[top : top + height, left : left + width], image.shape)
 
 
-def clip(image):
-    """Keep within 0..255 (in one pass: tf.clip_by_value takes two)."""
+def clip(image: tf.Tensor) -> tf.Tensor:
+    """Returns values clipped to 0..255, in one pass (tf.clip_by_value takes two)."""
     return tf.raw_ops.ClipByValue(t=image, clip_value_min=0.0, clip_value_max=255.0)
 
 
-def _pixels(size, level):
+def _pixels(size: int, level: float) -> int:
     return int(TRANSLATE * size * level + 0.5)
 
 
-def _transforms(size, level):
-    """Transforms [5, 2, 6] of the geometric operations, for a negative and a positive sign."""
+def _transforms(size: int, level: float) -> np.ndarray:
+    """Returns the transforms [5, 2, 6] of the geometric operations, for signs -1 and 1."""
     centre, pixels = (size - 1) / 2, _pixels(size, level)
     table = []
     for sign in (-1, 1):
@@ -156,5 +178,12 @@ def _transforms(size, level):
 
 
 def _rows(image):
-    """[H, W * 3]: TF broadcasts along a last axis of 3 several times slower than along this."""
-    return tf.reshape(image, [image.shape[0], -1])
+    """Returns [H, W * 3]: TF broadcasts along a last axis of 3 several times more slowly."""
+    return tf.reshape(image, [_sides(image)[0], -1])
+
+
+def _sides(image: tf.Tensor) -> tuple[int, int]:
+    """Returns height and width, which are known when the graph is traced."""
+    height, width, _ = image.shape
+    assert height is not None and width is not None
+    return height, width

@@ -1,6 +1,6 @@
-"""One picture of a user's folder: safe to open? whole? And as upright RGB JPEG.
+"""Opens an untrusted image safely, checks that it is complete, and makes it upright RGB JPEG.
 
-Runs in worker processes: imports PIL and NumPy only.
+It runs in worker processes, so it imports PIL and NumPy only.
 """
 
 import hashlib
@@ -15,25 +15,25 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 MAX_PIXELS = 100_000_000
 MAX_BYTES = 256 * 2**20
 JPEG_QUALITY = 95
-# Named, so that PIL tries nothing exotic (its EPS reader runs an interpreter).
+# Listed, so that PIL tries no other: its EPS reader runs an interpreter.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 _ORIENTATION = 0x0112
 
 
 class BadImage(Exception):
-    """Why a picture is left out, as the report says it."""
+    """The reason why an image is left out, in the words of the report."""
 
 
 class Location(NamedTuple):
-    """Bytes of a picture: a file (length -1: all of it), or a piece of a tar file."""
+    """Where an image's bytes are: a file (length -1: all of it), or a part of a tar file."""
 
     path: str
     offset: int
     length: int
 
 
-def inside(root, file_name):
-    """The path of `file_name` under `root`. Raises BadImage if it leads anywhere else."""
+def inside(root: str | os.PathLike[str], file_name: str) -> str:
+    """Returns the path of `file_name` under `root`. Raises BadImage if it leads anywhere else."""
     if not file_name or "\0" in file_name:
         raise BadImage("not a file name")
     if os.path.isabs(file_name) or ".." in file_name.replace("\\", "/").split("/"):
@@ -49,25 +49,26 @@ def inside(root, file_name):
     return real_path
 
 
-def check(location, *, max_side):
-    """(digest of the bytes, digest of the pixels) of a picture that can be stored.
+def check(location: Location, *, max_side: int) -> tuple[bytes, bytes]:
+    """Returns the digests of the bytes and of the pixels of an image that can be stored.
 
-    Raises BadImage for one that cannot. The pixels are those that `to_jpeg` stores: the same
-    picture in two formats has one digest.
+    The pixels are those that `to_jpeg` stores, so the same image in two formats has one digest.
+    max_side: as in `to_jpeg`. Raises BadImage for an image that cannot be stored.
     """
     content = _read(location)
     with _open(content) as image:
         pixels = np.asarray(_upright_rgb(image, max_side))
     pixel_digest = hashlib.sha256(repr(pixels.shape).encode())
-    pixel_digest.update(np.ascontiguousarray(pixels))
+    pixel_digest.update(pixels.tobytes())
     return hashlib.sha256(content).digest(), pixel_digest.digest()
 
 
-def to_jpeg(location, byte_digest, *, max_side, keep):
-    """A checked picture as upright RGB JPEG, at most max_side pixels a side (0: as it is).
+def to_jpeg(location: Location, byte_digest: bytes, *, max_side: int, keep: bool) -> bytes:
+    """Returns a checked image as upright RGB JPEG.
 
-    keep: a file that is that already keeps its bytes. Raises BadImage if it is not what `check`
-    saw.
+    byte_digest: from `check`. max_side: longest side in pixels; 0 keeps the size. keep: a file that
+    is upright RGB JPEG of that size already keeps its bytes.
+    Raises BadImage if the file is not the one that `check` read.
     """
     content = _read(location)
     if hashlib.sha256(content).digest() != byte_digest:
@@ -80,13 +81,20 @@ def to_jpeg(location, byte_digest, *, max_side, keep):
     return stored.getvalue()
 
 
-def upright(location):
-    """A picture as upright RGB (PIL), whole. Raises BadImage for one that cannot be read."""
+def upright(location: Location) -> Image.Image:
+    """Returns an image as upright RGB. Raises BadImage for one that cannot be read."""
     with _open(_read(location)) as image:
         return _upright_rgb(image, 0)
 
 
-def _read(location):
+def eight_bits(image: Image.Image) -> Image.Image:
+    """Returns an image of 16 bits a pixel as one of 8; others as they are."""
+    if not image.mode.startswith("I"):  # Pillow has several names for 16 bits
+        return image
+    return Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))
+
+
+def _read(location: Location) -> bytes:
     try:
         with open(location.path, "rb") as file:
             size = location.length
@@ -105,29 +113,29 @@ def _read(location):
     return content
 
 
-def _open(content):
-    """The picture, its header read and its size allowed, nothing decoded."""
+def _open(content: bytes) -> Image.Image:
+    """Returns the image after its header is read and its size allowed; nothing is decoded."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # PIL warns of large pictures; the limit here is ours
+        warnings.simplefilter("ignore")  # PIL warns of large images; this module has its own limit
         try:
             image = Image.open(io.BytesIO(content), formats=FORMATS)
         except Image.DecompressionBombError as error:
             raise BadImage(_too_large()) from error
         except UnidentifiedImageError as error:
             raise BadImage("not an image") from error
-        except Exception as error:  # PIL's readers raise all sorts on hostile headers
+        except Exception as error:  # PIL's readers raise many kinds on hostile headers
             raise BadImage("truncated or damaged") from error
     if image.width * image.height > MAX_PIXELS:
         raise BadImage(_too_large())
     return image
 
 
-def _too_large():
+def _too_large() -> str:
     return f"decompression bomb: more than {MAX_PIXELS // 10**6} megapixels"
 
 
-def _keeps_its_bytes(image, content, max_side):
-    # Ending as a JPEG must: TensorFlow's decoder insists, PIL's does not.
+def _keeps_its_bytes(image: Image.Image, content: bytes, max_side: int) -> bool:
+    # A JPEG must end with its end marker: TensorFlow's decoder insists on it, PIL's does not.
     return (
         image.format == "JPEG"
         and image.mode == "RGB"
@@ -137,7 +145,7 @@ def _keeps_its_bytes(image, content, max_side):
     )
 
 
-def _upright_rgb(image, max_side):
+def _upright_rgb(image: Image.Image, max_side: int) -> Image.Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -149,18 +157,15 @@ def _upright_rgb(image, max_side):
                 image.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
     except BadImage:
         raise
-    except Exception as error:  # as above: any failure to decode is the picture's
+    except Exception as error:  # as above: whatever fails here, the image is at fault
         raise BadImage("truncated or damaged") from error
     return image
 
 
-def _rgb(image):
+def _rgb(image: Image.Image) -> Image.Image:
     if image.mode == "F":
-        raise BadImage("floating-point pixels: no telling what is white")
-    if image.mode.startswith("I"):  # 16 bits a pixel, whatever PIL calls it
-        return Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8)).convert(
-            "RGB"
-        )
+        raise BadImage("floating-point pixels: their range is unknown")
+    image = eight_bits(image)
     if image.has_transparency_data:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")

@@ -9,11 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tensorflow_datasets as tfds
 from PIL import Image
 
 from jaxvl.data import sources, store
-from jaxvl.data.host_tf import tf
+from jaxvl.data.host_tf import tf, tfds
 from jaxvl.data.negatives.captions import open_captions
 from jaxvl.errors import UserError
 
@@ -28,7 +27,7 @@ def record(i):
     return {
         "image": jpeg(i),
         "file_name": f"{i}.jpg",
-        "captions": [f"Picture {i}.", f"number {i}"],
+        "captions": [f"Image {i}.", f"number {i}"],
         "boxes": np.full((i % 3, 4), 0.5),
         "mentions": np.full((i % 2, 3), i),
         "negatives": ["not this"] * (i % 2),
@@ -92,7 +91,7 @@ def test_annotations_are_everything_but_the_image_in_order(prepared):
     source = sources.open_prepared(prepared, split="val")
     found = sources.annotations(source)
     assert [each["file_name"] for each in found] == ["0.jpg", "1.jpg", "2.jpg"]
-    assert found[1]["captions"] == ["Picture 1.", "number 1"]
+    assert found[1]["captions"] == ["Image 1.", "number 1"]
     assert found[1]["negatives"] == ["not this"] and found[0]["negatives"] == []
     assert found[2]["boxes"].shape == (2, 4) and found[0]["boxes"].shape == (0, 4)
     assert "image" not in found[0]
@@ -158,7 +157,7 @@ class NestedCaptions(tfds.core.GeneratorBasedBuilder):
 
     def _generate_examples(self):
         for i in range(4):
-            texts = [f"picture {i}", "another word for it"][: 1 + i % 2]
+            texts = [f"image {i}", "another word for it"][: 1 + i % 2]
             yield (
                 i,
                 {
@@ -195,8 +194,8 @@ def test_a_tfds_builder_with_nested_captions(tmp_path):
     build(NestedCaptions, tmp_path, "array_record")
     source = sources.open_tfds("nested_captions", tmp_path, split="train")
     found = {each["file_name"]: each["captions"] for each in sources.annotations(source)}
-    assert found["0.png"] == ["picture 0"]
-    assert found["3.png"] == ["picture 3", "another word for it"]
+    assert found["0.png"] == ["image 0"]
+    assert found["3.png"] == ["image 3", "another word for it"]
     (example,) = parsed(source, [0])
     assert tf.io.decode_image(example["image"]).shape == (5, 6, 3)
     assert example["boxes"].shape == (0, 4) and example["negatives"].shape == (0,)
