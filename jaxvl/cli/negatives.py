@@ -56,7 +56,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0)
     common.add_workers(parser)
     parser.add_argument(
-        "--runner", default="", help="an Apache Beam runner, such as DirectRunner, for --workers"
+        "--runner",
+        default="",
+        help="an Apache Beam runner, such as DirectRunner, that replaces --workers",
     )
     return parser
 
