@@ -131,7 +131,7 @@ def _is_same(directory, counts, meta):
 def _folder(flags):
     from jaxvl.data.folder.prepare import prepare
 
-    return prepare.prepare(
+    return prepare(
         images=flags.images,
         captions=flags.captions,
         out=flags.out,
