@@ -47,6 +47,14 @@ def write_bytes(path: Path | str, content: bytes) -> None:
             temporary.unlink()
 
 
+def make_folder(path: Path | str) -> None:
+    """Makes a folder and its parents where they do not exist. Raises UserError where it cannot."""
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be made ({error.strerror})") from error
+
+
 def plain(value: Any) -> Any:
     """Returns the value with nan and inf, which JSON does not have, as strings "nan" and "inf"."""
     if isinstance(value, dict):

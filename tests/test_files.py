@@ -84,3 +84,11 @@ def test_what_is_there_already_is_not_overwritten(tmp_path, kind):
     with pytest.raises(UserError, match="exists and is not empty"):
         with files.written_whole(out):
             pytest.fail("it was begun")
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    files.make_folder(tmp_path / "a" / "b")
+    files.make_folder(tmp_path / "a" / "b")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"file/c: cannot be made \(Not a directory\)"):
+        files.make_folder(tmp_path / "file" / "c")

@@ -1,11 +1,17 @@
-"""Prepare a data set: `jaxvl prepare scenes ...` or `jaxvl prepare folder ...`.
+"""Store images and captions as a data set: Scenes, or a folder of your own.
 
-The result is read by `--config.data.dir=DIR`, and by `tfds.builder_from_directory(DIR)`.
+  jaxvl prepare scenes --out data/scenes
+  jaxvl prepare folder --images photos --captions photos/metadata.jsonl --out data/mine
+
+`--config.data.dir=DIR` reads the result, and so does `tfds.builder_from_directory(DIR)`.
+`jaxvl prepare scenes --help` and `jaxvl prepare folder --help` list the flags.
 """
 
 import argparse
 import signal
 import sys
+from collections.abc import Sequence
+from typing import Any
 
 from jaxvl import files
 from jaxvl.cli import common
@@ -14,82 +20,104 @@ from jaxvl.errors import UserError
 _SCENES_VOCABULARY_SIZE = 2000
 _FOLDER_EPILOG = """
 FILE is one of
-  metadata.jsonl  one JSON object a line: file_name, and text or captions, maybe split
-  *.csv           columns file_name, and text, caption or captions, maybe split; several rows
+  metadata.jsonl  one JSON object a line: file_name, and text or captions, perhaps split
+  *.csv           columns file_name, and text, caption or captions, perhaps split; several rows
                   of one file are merged
   *.tar           webdataset: images with .txt or .json of the same key; also a folder of tars
-                  or a quoted glob; --images is not needed then
+                  or a quoted glob; then --images is not needed
 Records that cannot be used are left out and named, with the reason, in DIR.report.jsonl.
 Images become upright RGB JPEG; RGB JPEG files that are upright and small enough keep their bytes.
 """
 
 
-def main(arguments=None):
+def main(arguments: Sequence[str] | None = None) -> None:
     """Command line. Exits 2 with one line on stderr for what the user can put right."""
     flags = _parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # clean up as for Ctrl-C
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # clean up as after Ctrl-C
     with common.mistakes_in_one_line(interrupted="interrupted: nothing was written"):
         print(flags.run(flags))
 
 
-def _parser():
+def _parser() -> common.Parser:
     parser = common.parser("prepare", __doc__)
     commands = parser.add_subparsers(required=True, metavar="scenes | folder")
 
-    scenes = commands.add_parser("scenes", help="render the embedded data set")
+    scenes = commands.add_parser("scenes", help="render Scenes, the embedded data set")
     scenes.set_defaults(run=_scenes)
     scenes.add_argument("--out", required=True, metavar="DIR", help="must not exist, or be empty")
-    scenes.add_argument("--train", type=common.count, default=20000, help="pictures (20000)")
     scenes.add_argument(
-        "--eval", type=common.count, default=1000, help="of val, test, unseen (1000)"
+        "--train", type=common.count, default=20000, metavar="N", help="images (20000)"
     )
-    scenes.add_argument("--size", type=common.count, default=96, help="pixels of a side (96)")
-    scenes.add_argument("--seed", type=int, default=0)
+    scenes.add_argument(
+        "--eval",
+        type=common.count,
+        default=1000,
+        metavar="N",
+        help="images of each of val, test and unseen (1000)",
+    )
+    scenes.add_argument(
+        "--size",
+        type=common.count,
+        default=96,
+        metavar="N",
+        help="side of an image, in pixels (96)",
+    )
+    scenes.add_argument("--seed", type=int, default=0, metavar="N", help="another data set (0)")
     common.add_workers(scenes)
 
     folder = commands.add_parser(
-        "folder",
-        help="validate and store your own pictures and captions",
-        epilog=_FOLDER_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        "folder", help="validate and store your own images and captions", epilog=_FOLDER_EPILOG
     )
     folder.set_defaults(run=_folder)
     folder.add_argument("--images", metavar="DIR", help="folder the file names are relative to")
     folder.add_argument("--captions", required=True, metavar="FILE", help="see below")
     folder.add_argument("--out", required=True, metavar="DIR", help="must not exist, or be empty")
     folder.add_argument(
-        "--max_bad", type=_share, default=0.01, help="share of bad records to put up with (0.01)"
+        "--max_bad",
+        type=_share,
+        default=0.01,
+        metavar="SHARE",
+        help="share of bad records above which nothing is written (0.01)",
     )
     folder.add_argument(
-        "--val_share", type=_share, default=0.05, help="of val, where no split is given (0.05)"
+        "--val_share",
+        type=_share,
+        default=0.05,
+        metavar="SHARE",
+        help="share of images in split val, where FILE names no splits (0.05)",
     )
     folder.add_argument(
         "--max_side",
         type=_size,
         default=640,
-        help="longest side stored, in pixels; larger pictures are shrunk, since training would "
-        "decode them anew each epoch; 0 keeps them (640)",
+        metavar="N",
+        help="longest side stored, in pixels (640): larger images are shrunk, since training "
+        "decodes them again in each epoch; 0 keeps them",
     )
     folder.add_argument(
-        "--vocabulary_size", type=common.count, default=8000, help="of the tokenizer"
+        "--vocabulary_size",
+        type=common.count,
+        default=8000,
+        metavar="N",
+        help="of the tokenizer that is trained on the captions (8000)",
     )
     common.add_workers(folder)
     return parser
 
 
-def _size(text):
+def _size(text: str) -> int:
     if int(text) < 0:
         raise argparse.ArgumentTypeError(f"{text} is negative")
     return int(text)
 
 
-def _share(text):
+def _share(text: str) -> float:
     if not 0 <= float(text) <= 1:
         raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
     return float(text)
 
 
-def _scenes(flags):
+def _scenes(flags: argparse.Namespace) -> str:
     from jaxvl.data import scenes, store
 
     counts = {split: flags.train if split == "train" else flags.eval for split in scenes.SPLITS}
@@ -117,7 +145,7 @@ def _scenes(flags):
     return f"wrote {written} to {flags.out}"
 
 
-def _is_same(directory, counts, meta):
+def _is_same(directory: str, counts: dict[str, int], meta: dict[str, Any]) -> bool:
     from jaxvl.data import store
 
     try:
@@ -128,10 +156,10 @@ def _is_same(directory, counts, meta):
     return {**stored, **wanted} == stored
 
 
-def _folder(flags):
-    from jaxvl.data.folder.prepare import prepare
+def _folder(flags: argparse.Namespace) -> str:
+    from jaxvl.data.folder.prepare import prepare_folder
 
-    return prepare(
+    return prepare_folder(
         images=flags.images,
         captions=flags.captions,
         out=flags.out,

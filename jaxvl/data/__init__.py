@@ -1,1 +1,1 @@
-"""Data sets, batches and what happens to pictures and captions on the host."""
+"""Data sets, batches, and the preparation of images and captions on the host."""

@@ -23,8 +23,8 @@ def run(*arguments):
 
 
 @pytest.fixture
-def pictures(tmp_path):
-    """--images and --captions of four good pictures."""
+def photos(tmp_path):
+    """--images and --captions of four good images."""
     images = tmp_path / "images"
     images.mkdir()
     lines = []
@@ -37,16 +37,16 @@ def pictures(tmp_path):
 
 def test_importing_it_imports_neither_tensorflow_nor_torch():
     code = (
-        "import sys; from jaxvl import prepare; prepare._parser(); "
+        "import sys; from jaxvl.cli import prepare; prepare._parser(); "
         "print([m for m in ('tensorflow', 'torch', 'jax') if m in sys.modules])"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert found.stdout.strip() == "[]"
 
 
-def test_folder_end_to_end(pictures, tmp_path, capsys):
+def test_folder_end_to_end(photos, tmp_path, capsys):
     out = tmp_path / "out"
-    prepare.main(["folder", *pictures, "--out", str(out), "--val_share", "0.25", "--workers", "1"])
+    prepare.main(["folder", *photos, "--out", str(out), "--val_share", "0.25", "--workers", "1"])
     assert capsys.readouterr().out.startswith("read 4 records, left out 0, wrote train 3, val 1 to")
     assert sources.open_prepared(out, split="val").num_examples == 1
 
@@ -75,16 +75,16 @@ def test_scenes_end_to_end_and_again(tmp_path, capsys):
 def test_an_error_is_one_line_and_exit_code_2(tmp_path):
     found = run("folder", "--images", tmp_path, "--captions", tmp_path / "no\n.csv", "--out", "x")
     assert found.returncode == 2
-    assert found.stderr.startswith("error: --captions") and found.stderr.count("\n") == 1
+    assert found.stderr.startswith("jaxvl: --captions") and found.stderr.count("\n") == 1
 
 
-def test_too_much_bad_is_one_line_and_exit_code_2(pictures, tmp_path, capsys):
+def test_too_much_bad_is_one_line_and_exit_code_2(photos, tmp_path, capsys):
     (tmp_path / "images" / "0.jpg").write_bytes(b"")
     with pytest.raises(SystemExit, match="2"):
-        prepare.main(["folder", *pictures, "--out", str(tmp_path / "out"), "--workers", "1"])
+        prepare.main(["folder", *photos, "--out", str(tmp_path / "out"), "--workers", "1"])
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith(
-        "error: 1 of 4 records (25.0%) are bad, more than --max_bad 1.0% allows"
+        "jaxvl: 1 of 4 records (25.0%) are bad, more than --max_bad 1.0% allows"
     )
     assert not (tmp_path / "out").exists()
 
@@ -93,9 +93,9 @@ def test_too_much_bad_is_one_line_and_exit_code_2(pictures, tmp_path, capsys):
     "arguments",
     [["--max_bad", "2"], ["--val_share", "-1"], ["--workers", "0"], ["--max_side", "-5"]],
 )
-def test_values_out_of_range_are_refused(pictures, tmp_path, arguments, capsys):
+def test_values_out_of_range_are_refused(photos, tmp_path, arguments, capsys):
     with pytest.raises(SystemExit, match="2"):
-        prepare.main(["folder", *pictures, "--out", str(tmp_path / "out"), *arguments])
+        prepare.main(["folder", *photos, "--out", str(tmp_path / "out"), *arguments])
     assert arguments[0] in capsys.readouterr().err
 
 

@@ -1,1 +1,1 @@
-"""A user's folder, table or tars of images and captions, made into a prepared data set."""
+"""Makes a prepared data set of a user's images and captions: a folder with a table, or tars."""

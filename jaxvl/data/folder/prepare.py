@@ -1,19 +1,19 @@
-"""A user's own pictures and captions, validated first, then stored as a prepared data set.
+"""Validates a user's images and captions, then stores them as a prepared data set.
 
-What counts as bad and is left out, each named in the report: a file that is missing, empty, not
-an image, truncated or damaged; no caption, or none with a word in it; a path or a link that
-leads out of the folder; more than 100 megapixels; a file_name that came before; and a picture
-that is in two splits. Of the latter the copy in an evaluation split stays, since that is what
-results are compared on; between two evaluation splits, the first.
+A bad record is left out and named in the report: a file that is missing, empty, not an image,
+truncated or damaged; no caption, or none with a word in it; a path or a link that leads out of the
+folder; more than 100 megapixels; a file_name that came before; an image that is in two splits. Of
+such an image the copy in an evaluation split stays, since results are compared on it; of two
+evaluation splits, the first one's.
 """
 
 import collections
 import functools
 import json
 import math
-import os
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
@@ -25,25 +25,35 @@ from jaxvl.data.images import untrusted
 from jaxvl.data.processes import ordered_map
 from jaxvl.errors import UserError
 
-_NAMED = 3  # paths a reason names on the screen; the report has all
+_NAMED = 3  # paths of a reason that the summary names; the report names all
 
 
 class Checked(NamedTuple):
-    """A row whose picture can be stored."""
+    """A row whose image can be stored, with the digests of its bytes and pixels."""
 
     row: rows.Row
     byte_digest: bytes
     pixel_digest: bytes
 
 
-def prepare(*, images, captions, out, max_bad, val_share, vocabulary_size, max_side, workers):
-    """Validate everything, then write `out`; returns a summary for the user, several lines.
+def prepare_folder(
+    *,
+    images: Path | str | None,
+    captions: Path | str,
+    out: Path | str,
+    max_bad: float,
+    val_share: float,
+    vocabulary_size: int,
+    max_side: int,
+    workers: int,
+) -> str:
+    """Validates every record, then writes `out`; returns a summary for the user, several lines.
 
-    images: folder the file names are relative to; None for tars. captions: metadata.jsonl, CSV,
-    or tar(s). max_bad: share of bad records above which nothing is written. val_share: share of
-    the pictures that become split "val" where the captions file says no splits; by content, so
-    that two copies of a picture never part. vocabulary_size: ids of the tokenizer.
-    max_side: longest side stored, in pixels, 0 = as it is. workers: processes.
+    images: folder that the file names are relative to; None for tars. captions: metadata.jsonl,
+    CSV, or tars. max_bad: share of bad records above which nothing is written. val_share: share of
+    the images that become split "val" where the captions file names no splits, chosen by content,
+    so that the copies of an image are in one split. vocabulary_size: ids of the tokenizer.
+    max_side: longest side stored, in pixels; 0 keeps the size. workers: processes.
     Raises UserError where nothing was written.
     """
     if files.is_filled(out):
@@ -65,7 +75,7 @@ def prepare(*, images, captions, out, max_bad, val_share, vocabulary_size, max_s
     return _summary(out, total, splits, problems, report)
 
 
-def _read_rows(images, captions):
+def _read_rows(images: Path | str | None, captions: Path | str) -> rows.Found:
     found = tars.find(captions)
     if found:
         return tars.read(found)
@@ -80,11 +90,15 @@ def _read_rows(images, captions):
     return readers[path.suffix](path, str(images))
 
 
-def _check_images(rows, *, max_side, workers):
-    checked, problems = [], []
+def _check_images(
+    found_rows: list[rows.Row], *, max_side: int, workers: int
+) -> tuple[list[Checked], list[Problem]]:
+    checked: list[Checked] = []
+    problems: list[Problem] = []
     check = functools.partial(_check, max_side=max_side)
-    results = ordered_map(check, [row.location for row in rows], workers=workers)
-    for row, result in zip(rows, tqdm(results, total=len(rows), desc="checking", unit="image")):
+    results = ordered_map(check, [row.location for row in found_rows], workers=workers)
+    bar = tqdm(results, total=len(found_rows), desc="checking", unit="image")
+    for row, result in zip(found_rows, bar):
         if isinstance(result, str):
             problems.append(Problem(row.record, row.file_name, result))
         else:
@@ -92,15 +106,21 @@ def _check_images(rows, *, max_side, workers):
     return checked, problems
 
 
-def _check(location, *, max_side):
+def _check(location: untrusted.Location, *, max_side: int) -> tuple[bytes, bytes] | str:
+    """Returns the digests of an image, or why it cannot be stored."""
     try:
         return untrusted.check(location, max_side=max_side)
     except untrusted.BadImage as error:
         return str(error)
 
 
-def _with_splits(checked, *, val_share):
-    """Every row with a split: its own, or one drawn by content where no row has any."""
+def _with_splits(
+    checked: list[Checked], *, val_share: float
+) -> tuple[list[Checked], list[Problem]]:
+    """Returns rows with a split, their own or one drawn by content where no row has any.
+
+    Also returns the rows without a split among others that have one, as problems.
+    """
     if any(each.row.split for each in checked):
         good = [each for each in checked if each.row.split]
         reason = "no split, while other records have one"
@@ -119,9 +139,9 @@ def _with_splits(checked, *, val_share):
     return drawn, []
 
 
-def _without_leaks(checked):
-    """Rows without those whose picture is in another split too, and these as problems."""
-    owners = {}
+def _without_leaks(checked: list[Checked]) -> tuple[list[Checked], list[Problem]]:
+    """Returns the rows whose image is in no other split, and the others as problems."""
+    owners: dict[bytes, rows.Row] = {}
     for each in sorted(checked, key=lambda each: each.row.split == "train"):  # stable
         owners.setdefault(each.pixel_digest, each.row)
     good, problems = [], []
@@ -138,7 +158,7 @@ def _without_leaks(checked):
     return good, problems
 
 
-def _by_split(checked):
+def _by_split(checked: list[Checked]) -> dict[str, list[Checked]]:
     splits = collections.defaultdict(list)
     for each in checked:
         splits[each.row.split].append(each)
@@ -147,7 +167,16 @@ def _by_split(checked):
     return {name: splits[name] for name in sorted(splits, key=lambda n: (order.get(n, 2), n))}
 
 
-def _store(out, splits, problems, max_side, *, vocabulary_size, workers):
+def _store(
+    out: Path | str,
+    splits: dict[str, list[Checked]],
+    problems: list[Problem],
+    max_side: int,
+    *,
+    vocabulary_size: int,
+    workers: int,
+) -> None:
+    """Writes the data set; adds to the problems the images that are stored despite damage."""
     counts = {name: len(rows) for name, rows in splits.items()}
     store.write(
         out,
@@ -162,7 +191,9 @@ def _store(out, splits, problems, max_side, *, vocabulary_size, workers):
     )
 
 
-def _records(checked, problems, max_side, *, workers):
+def _records(
+    checked: list[Checked], problems: list[Problem], max_side: int, *, workers: int
+) -> Iterator[dict[str, Any]]:
     from jaxvl.data.host_tf import tf
 
     jpegs = ordered_map(functools.partial(_to_jpeg, max_side=max_side), checked, workers=workers)
@@ -171,51 +202,47 @@ def _records(checked, problems, max_side, *, workers):
         try:
             tf.io.decode_jpeg(jpeg, ratio=8)
         except tf.errors.InvalidArgumentError:
-            # TensorFlow reads these files in training, and is stricter than PIL about damage.
+            # TensorFlow reads these files in training and accepts less damage than PIL.
             jpeg = _to_jpeg(each, max_side=max_side, keep=False)
             reason = "slightly damaged (stored as far as it could be read)"
             problems.append(Problem(row.record, row.file_name, reason, left_out=False))
         yield {"image": jpeg, "file_name": row.file_name, "captions": list(row.captions)}
 
 
-def _to_jpeg(each, *, max_side, keep=True):
+def _to_jpeg(each: Checked, *, max_side: int, keep: bool = True) -> bytes:
     try:
         return untrusted.to_jpeg(each.row.location, each.byte_digest, max_side=max_side, keep=keep)
     except untrusted.BadImage as error:
         raise UserError(f"{each.row.record}: {each.row.file_name}: {error}; run again") from None
 
 
-def _count_left_out(problems):
+def _count_left_out(problems: Iterable[Problem]) -> int:
     return sum(problem.left_out for problem in problems)
 
 
-def _write_report(path, problems):
-    """One JSON object a problem; no file where there are none."""
-    if not problems:
+def _write_report(path: Path, problems: Iterable[Problem]) -> None:
+    """Writes one JSON object a problem; removes the file where there are none."""
+    lines = [
+        json.dumps(
+            {
+                "record": problem.record,
+                "path": problem.file_name,
+                "reason": problem.reason,
+                "left_out": problem.left_out,
+            }
+        )
+        for problem in problems
+    ]
+    if lines:
+        files.make_folder(path.parent)
+        files.write_text(path, "\n".join(lines) + "\n")
+    else:
         path.unlink(missing_ok=True)
-        return
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(partial, "w") as file:
-            for problem in problems:
-                file.write(
-                    json.dumps(
-                        {
-                            "record": problem.record,
-                            "path": problem.file_name,
-                            "reason": problem.reason,
-                            "left_out": problem.left_out,
-                        }
-                    )
-                    + "\n"
-                )
-        os.replace(partial, path)
-    except OSError as error:
-        raise UserError(f"{path}: the report cannot be written ({error.strerror})") from error
 
 
-def _refuse_if_too_bad(problems, total, *, max_bad, report):
+def _refuse_if_too_bad(
+    problems: list[Problem], total: int, *, max_bad: float, report: Path
+) -> None:
     left_out = _count_left_out(problems)
     if left_out == total or left_out > max_bad * total:
         reasons = "; ".join(f"{len(paths)} {reason}" for reason, paths in _reasons(problems, True))
@@ -226,9 +253,9 @@ def _refuse_if_too_bad(problems, total, *, max_bad, report):
         )
 
 
-def _reasons(problems, left_out):
-    """(reason without its details, paths) of the problems, the most frequent first."""
-    paths = collections.defaultdict(list)
+def _reasons(problems: Iterable[Problem], left_out: bool) -> list[tuple[str, list[str]]]:
+    """Returns (reason without its details, paths) of the problems, the most frequent first."""
+    paths: dict[str, list[str]] = collections.defaultdict(list)
     for problem in problems:
         if problem.left_out == left_out:
             reason = problem.reason.split(" (")[0].split(":")[0]
@@ -236,7 +263,13 @@ def _reasons(problems, left_out):
     return sorted(paths.items(), key=lambda item: -len(item[1]))
 
 
-def _summary(out, total, splits, problems, report):
+def _summary(
+    out: Path | str,
+    total: int,
+    splits: dict[str, list[Checked]],
+    problems: Sequence[Problem],
+    report: Path,
+) -> str:
     written = ", ".join(f"{name} {len(rows):,}" for name, rows in splits.items())
     left_out = _count_left_out(problems)
     lines = [f"read {total:,} records, left out {left_out:,}, wrote {written} to {out}"]
@@ -245,8 +278,8 @@ def _summary(out, total, splits, problems, report):
             named = ", ".join(paths[:_NAMED]) + (", ..." if len(paths) > _NAMED else "")
             lines.append(f"  {verb} {len(paths):,}: {reason}: {named}")
     if problems:
-        lines.append(f"  every one of them is named in {report}")
+        lines.append(f"  each of them is named in {report}")
     copies = sum(len(rows) - len({each.pixel_digest for each in rows}) for rows in splits.values())
     if copies:
-        lines.append(f"  kept {copies:,}: copy of another picture in the same split")
+        lines.append(f"  kept {copies:,}: copy of another image in the same split")
     return "\n".join(lines)

@@ -1,7 +1,7 @@
-"""Rows of webdataset tars: pictures with .txt or .json beside them, grouped by key.
+"""Rows of webdataset tars: images with .txt or .json beside them, grouped by key.
 
-Nothing is unpacked: members are found by their headers and read in place, so that a member's
-name never becomes a path on disk.
+Nothing is unpacked. Members are found by their headers and read in place, so a member's name never
+becomes a path on disk.
 """
 
 import glob
@@ -9,21 +9,32 @@ import json
 import re
 import tarfile
 from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
 
-from jaxvl.data.folder.rows import Problem, add_row, without_repeats
+from jaxvl.data.folder.rows import CAPTION_KEYS, Found, Problem, Row, add_row, without_repeats
 from jaxvl.data.images.untrusted import BadImage, Location
 from jaxvl.errors import UserError
 
 MAX_TEXT_BYTES = 2**20
 _IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff")
-_CAPTION_KEYS = ("captions", "text", "caption")
 # webdataset's own rule: the key is everything before the first dot of the last part.
 _KEY = re.compile(r"((?:.*/|)[^./][^./]*)[.]([^/]*)", re.DOTALL)
 _BLOCK = 512
 
 
-def find(captions):
-    """The tar files that --captions names: one, a folder of them, or a glob; sorted."""
+class Member(NamedTuple):
+    """A file in a tar: its name, and where its bytes are."""
+
+    name: str
+    offset: int
+    length: int
+
+
+Groups = dict[str, dict[str, Member]]  # key -> extension -> member
+
+
+def find(captions: Path | str) -> list[Path]:
+    """Returns the tar files that --captions names, sorted: one, a folder of them, or a glob."""
     path = Path(captions)
     if path.is_dir():
         return sorted(path.glob("*.tar"))
@@ -32,11 +43,15 @@ def find(captions):
     return sorted(Path(found) for found in glob.glob(str(captions)) if found.endswith(".tar"))
 
 
-def read(paths):
-    """(rows, problems) of webdataset tars. A file_name is `shard.tar/member`."""
+def read(paths: list[Path]) -> Found:
+    """Returns the rows and problems of webdataset tars. A file_name is `shard.tar/member`.
+
+    Raises UserError where a file is no tar, or two have the same name.
+    """
     if len({path.name for path in paths}) < len(paths):
         raise UserError("--captions: two tar files have the same name")
-    rows, problems = [], []
+    rows: list[Row] = []
+    problems: list[Problem] = []
     for path in paths:
         try:
             _read_tar(path, rows, problems)
@@ -45,24 +60,27 @@ def read(paths):
     return without_repeats(rows, problems)
 
 
-def _read_tar(path, rows, problems):
-    groups = {}
+def _read_tar(path: Path, rows: list[Row], problems: list[Problem]) -> None:
+    groups: Groups = {}
     size = path.stat().st_size
     with tarfile.open(path, "r:") as tar, open(path, "rb") as file:
         for member in tar:
             if not member.isdir():
                 _add_member(groups, problems, path, size, member)
-            tar.members = []  # tarfile remembers every member otherwise
+            # Otherwise tarfile keeps every member in memory.
+            tar.members = []  # pyright: ignore[reportAttributeAccessIssue]
         file.seek(tar.offset)
         ends_well = file.read(_BLOCK) == bytes(_BLOCK)
         for key, parts in groups.items():
             _add_group(rows, problems, path, file, key, parts)
     if not ends_well:
-        reason = "the tar is damaged or cut off here: what follows cannot be read"
+        reason = "the tar is damaged or truncated here: the rest of it cannot be read"
         problems.append(Problem(f"{path.name}:byte {tar.offset}", "", reason))
 
 
-def _add_member(groups, problems, path, size, member):
+def _add_member(
+    groups: Groups, problems: list[Problem], path: Path, size: int, member: tarfile.TarInfo
+) -> None:
     name = member.name
     reason = None
     if name.startswith("/") or ".." in name.replace("\\", "/").split("/"):
@@ -76,7 +94,7 @@ def _add_member(groups, problems, path, size, member):
         return
     last = name.rsplit("/", 1)[-1]
     if last.startswith((".", "__")):
-        return  # file-system droppings and webdataset's own metadata are no records
+        return  # left by a file system, or webdataset's own metadata: no record
     matched = _KEY.fullmatch(name)
     if not matched:
         problems.append(Problem(f"{path.name}/{name}", name, "no extension: of no record"))
@@ -86,10 +104,17 @@ def _add_member(groups, problems, path, size, member):
         reason = f"duplicate .{extension} for one key"
         problems.append(Problem(f"{path.name}/{name}", name, reason))
         return
-    groups[key][extension] = (name, member.offset_data, member.size)
+    groups[key][extension] = Member(name, member.offset_data, member.size)
 
 
-def _add_group(rows, problems, path, file, key, parts):
+def _add_group(
+    rows: list[Row],
+    problems: list[Problem],
+    path: Path,
+    file: BinaryIO,
+    key: str,
+    parts: dict[str, Member],
+) -> None:
     record = f"{path.name}/{key}"
     images = [extension for extension in _IMAGE_EXTENSIONS if extension in parts]
     try:
@@ -99,15 +124,15 @@ def _add_group(rows, problems, path, file, key, parts):
     except BadImage as error:
         problems.append(Problem(record, key, str(error)))
         return
-    name, offset, size = parts[images[0]]
-    fields["file_name"] = f"{path.name}/{name}"
-    location = Location(str(path), offset, size)
+    image = parts[images[0]]
+    fields["file_name"] = f"{path.name}/{image.name}"
+    location = Location(str(path), image.offset, image.length)
     add_row(rows, problems, record=record, fields=fields, location=location)
 
 
-def _fields(file, parts):
-    """Captions and split of a record: from its .json where that has them, else from its .txt."""
-    fields = {}
+def _fields(file: BinaryIO, parts: dict[str, Member]) -> dict[str, Any]:
+    """Returns captions and split of a record, from its .json or, without captions, its .txt."""
+    fields: dict[str, Any] = {}
     if "json" in parts:
         try:
             fields = json.loads(_text(file, parts["json"]))
@@ -115,18 +140,17 @@ def _fields(file, parts):
                 raise ValueError
         except (ValueError, RecursionError):
             raise BadImage("its .json is not a JSON object") from None
-    captioned = any(fields.get(key) is not None for key in _CAPTION_KEYS)
+    captioned = any(fields.get(key) is not None for key in CAPTION_KEYS)
     if not captioned and "txt" in parts:
         fields["captions"] = [_text(file, parts["txt"])]
     return fields
 
 
-def _text(file, part):
-    _, offset, size = part
-    if size > MAX_TEXT_BYTES:
+def _text(file: BinaryIO, part: Member) -> str:
+    if part.length > MAX_TEXT_BYTES:
         raise BadImage(f"its text is larger than {MAX_TEXT_BYTES // 2**20} MiB")
-    file.seek(offset)
+    file.seek(part.offset)
     try:
-        return file.read(size).decode("utf-8-sig").strip()
+        return file.read(part.length).decode("utf-8-sig").strip()
     except UnicodeDecodeError:
         raise BadImage("not valid Unicode text") from None

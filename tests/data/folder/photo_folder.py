@@ -1,4 +1,4 @@
-"""A user's folder of pictures, as the tests of `folder` write and prepare it."""
+"""A user's folder of images, as the tests of this room write and prepare it."""
 
 import io
 import json
@@ -7,11 +7,11 @@ import numpy as np
 from PIL import Image
 
 from jaxvl.data import sources
-from jaxvl.data.folder import prepare as folder
+from jaxvl.data.folder.prepare import prepare_folder
 from jaxvl.data.host_tf import tf
 
 
-def picture(seed, size=(12, 10), mode="RGB"):
+def noise(seed, size=(12, 10), mode="RGB"):
     """A small image of its own."""
     image = Image.fromarray(
         np.random.default_rng(seed).integers(0, 256, (*size[::-1], 3), np.uint8)
@@ -26,11 +26,11 @@ def encoded(image, kind="JPEG", **options):
 
 
 def fill(images, names, first_seed=0):
-    """Good pictures of these names; returns their metadata lines as dicts."""
+    """Good images of these names; returns their metadata lines as dicts."""
     images.mkdir(parents=True, exist_ok=True)
     for seed, name in enumerate(names, start=first_seed):
-        (images / name).write_bytes(encoded(picture(seed)))
-    return [{"file_name": name, "text": f"picture {name[0]}", "split": "train"} for name in names]
+        (images / name).write_bytes(encoded(noise(seed)))
+    return [{"file_name": name, "text": f"image {name[0]}", "split": "train"} for name in names]
 
 
 def write_jsonl(path, lines):
@@ -50,7 +50,7 @@ def prepare(tmp_path, captions, images="images", **changes):
         max_side=0,
         workers=1,
     )
-    return folder.prepare(**{**options, **changes})
+    return prepare_folder(**{**options, **changes})
 
 
 def report(tmp_path):
@@ -68,7 +68,7 @@ def stored(tmp_path, split="train"):
 
 
 def prepare_one_bad(tmp_path, line):
-    """Prepare three good pictures and one bad line; returns the line of the report."""
+    """Prepare three good images and one bad line; returns the line of the report."""
     good = fill(tmp_path / "images", ["a.jpg", "b.jpg", "c.jpg"])
     captions = write_jsonl(tmp_path / "metadata.jsonl", [good[0], line, *good[1:]])
     summary = prepare(tmp_path, captions)

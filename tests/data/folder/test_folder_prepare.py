@@ -8,7 +8,7 @@ import pytest
 from photo_folder import (
     encoded,
     fill,
-    picture,
+    noise,
     prepare,
     prepare_one_bad,
     report,
@@ -39,15 +39,15 @@ def png_header(width, height):
     "content, reason",
     [
         (b"", "empty file"),
-        (b"not a picture at all, but text" * 9, "not an image"),
-        (encoded(picture(9, (64, 64)))[:700], "truncated or damaged"),
-        (encoded(picture(9, (64, 64)), "PNG")[:700], "truncated or damaged"),
+        (b"not an image at all, but text" * 9, "not an image"),
+        (encoded(noise(9, (64, 64)))[:700], "truncated or damaged"),
+        (encoded(noise(9, (64, 64)), "PNG")[:700], "truncated or damaged"),
         (png_header(20_000, 20_000), "decompression bomb: more than 100 megapixels"),
         (png_header(10_001, 10_000), "decompression bomb: more than 100 megapixels"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not an image"),
         (
             encoded(Image.new("F", (4, 4)), "TIFF"),
-            "floating-point pixels: no telling what is white",
+            "floating-point pixels: their range is unknown",
         ),
     ],
     ids="empty text cut-jpeg cut-png bomb just-over eps float".split(),
@@ -76,7 +76,7 @@ def test_files_that_are_no_usable_image(tmp_path, content, reason):
 )
 def test_paths_that_lead_elsewhere_or_nowhere(tmp_path, file_name, reason):
     secret = tmp_path / "secret.jpg"
-    secret.write_bytes(encoded(picture(8)))
+    secret.write_bytes(encoded(noise(8)))
     images = tmp_path / "images"
     (images / "sub").mkdir(parents=True)
     (images / "link.jpg").symlink_to(secret)
@@ -93,7 +93,7 @@ def test_a_link_within_the_folder_is_followed(tmp_path):
     lines.append({**lines[0], "file_name": "c.jpg"})
     summary = prepare(tmp_path, write_jsonl(tmp_path / "m.jsonl", lines))
     assert sorted(stored(tmp_path)) == ["a.jpg", "b.jpg", "c.jpg"]
-    assert "kept 1: copy of another picture in the same split" in summary
+    assert "kept 1: copy of another image in the same split" in summary
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_a_file_name_that_came_before(tmp_path, again):
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP"])
-def test_a_picture_in_two_splits_stays_in_the_evaluation_split(tmp_path, kind):
+def test_an_image_in_two_splits_stays_in_the_evaluation_split(tmp_path, kind):
     """Whatever the file format: the pixels are compared."""
     lines = fill(tmp_path / "images", ["a.jpg", "b.jpg"])
     same = Image.open(tmp_path / "images" / "a.jpg")
@@ -159,7 +159,7 @@ def test_between_two_evaluation_splits_the_first_stays(tmp_path):
     assert report(tmp_path)[0]["path"] == "v.jpg"
 
 
-def test_an_empty_caption_among_others_costs_the_caption_not_the_picture(tmp_path):
+def test_an_empty_caption_among_others_costs_the_caption_not_the_image(tmp_path):
     lines = fill(tmp_path / "images", ["a.jpg"])
     lines[0] = {"file_name": "a.jpg", "captions": ["one", "", "two"], "split": "train"}
     prepare(tmp_path, write_jsonl(tmp_path / "m.jsonl", lines))
@@ -167,7 +167,7 @@ def test_an_empty_caption_among_others_costs_the_caption_not_the_picture(tmp_pat
     assert [problem["left_out"] for problem in report(tmp_path)] == [False]
 
 
-# --- how much bad is put up with
+# --- how many bad records are allowed
 
 
 def test_above_max_bad_nothing_is_written_and_all_is_named(tmp_path):
@@ -205,7 +205,7 @@ def test_a_clean_run_leaves_no_report(tmp_path):
 def test_any_number_of_workers_gives_the_same_data_set(tmp_path):
     lines = fill(tmp_path / "images", [f"{i}.jpg" for i in range(40)])
     for i in range(0, 40, 3):
-        (tmp_path / "images" / f"{i}.jpg").write_bytes(encoded(picture(i, mode="L"), "PNG"))
+        (tmp_path / "images" / f"{i}.jpg").write_bytes(encoded(noise(i, mode="L"), "PNG"))
     (tmp_path / "images" / "7.jpg").write_bytes(b"")
     captions = write_jsonl(tmp_path / "m.jsonl", lines)
     for workers in (1, 2):
@@ -220,10 +220,10 @@ def test_any_number_of_workers_gives_the_same_data_set(tmp_path):
 
 def test_a_file_that_changes_in_between_stops_the_writing(tmp_path, monkeypatch):
     lines = fill(tmp_path / "images", ["a.jpg"])
-    leaks = prepare._without_leaks
+    leaks = folder._without_leaks
 
     def change(checked):
-        (tmp_path / "images" / "a.jpg").write_bytes(encoded(picture(99)))
+        (tmp_path / "images" / "a.jpg").write_bytes(encoded(noise(99)))
         return leaks(checked)
 
     monkeypatch.setattr(folder, "_without_leaks", change)

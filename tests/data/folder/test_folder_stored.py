@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-from photo_folder import encoded, fill, picture, prepare, report, stored, write_jsonl
+from photo_folder import encoded, fill, noise, prepare, report, stored, write_jsonl
 from PIL import Image
 
 from jaxvl.data import sources, store
@@ -53,7 +53,7 @@ def half_transparent():
 def test_every_kind_of_image_becomes_upright_rgb_jpeg(tmp_path, content, size, colour):
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "x").write_bytes(content)
-    line = {"file_name": "x", "text": "picture", "split": "train"}
+    line = {"file_name": "x", "text": "image", "split": "train"}
     prepare(tmp_path, write_jsonl(tmp_path / "m.jsonl", [line]))
     image = Image.open(io.BytesIO(stored(tmp_path)["x"]["image"]))
     assert image.format == "JPEG" and image.mode == "RGB" and image.size == size
@@ -65,31 +65,31 @@ def test_every_kind_of_image_becomes_upright_rgb_jpeg(tmp_path, content, size, c
 @pytest.mark.parametrize("progressive", [False, True])
 def test_an_upright_rgb_jpeg_keeps_its_bytes(tmp_path, progressive):
     (tmp_path / "images").mkdir()
-    content = encoded(picture(0, (64, 48)), quality=70, progressive=progressive)
+    content = encoded(noise(0, (64, 48)), quality=70, progressive=progressive)
     (tmp_path / "images" / "a.jpg").write_bytes(content)
-    line = {"file_name": "a.jpg", "text": "picture", "split": "train"}
+    line = {"file_name": "a.jpg", "text": "image", "split": "train"}
     prepare(tmp_path, write_jsonl(tmp_path / "m.jsonl", [line]), max_side=64)
     assert stored(tmp_path)["a.jpg"]["image"] == content
 
 
 def test_max_side_shrinks_what_is_larger(tmp_path):
     (tmp_path / "images").mkdir()
-    (tmp_path / "images" / "a.jpg").write_bytes(encoded(picture(0, (64, 48))))
-    line = {"file_name": "a.jpg", "text": "picture", "split": "train"}
+    (tmp_path / "images" / "a.jpg").write_bytes(encoded(noise(0, (64, 48))))
+    line = {"file_name": "a.jpg", "text": "image", "split": "train"}
     prepare(tmp_path, write_jsonl(tmp_path / "m.jsonl", [line]), max_side=32)
     assert Image.open(io.BytesIO(stored(tmp_path)["a.jpg"]["image"])).size == (32, 24)
 
 
 def test_a_jpeg_that_only_pil_can_read_is_stored_anew_and_noted(tmp_path):
     """PIL fills in what a comment in the middle swallows; TensorFlow would stop in training."""
-    whole = encoded(picture(3, (160, 160)))
+    whole = encoded(noise(3, (160, 160)))
     middle = len(whole) // 2
     hurt = whole[:middle] + b"\xff\xfe\xff\xff" + whole[middle:]
     with pytest.raises(tf.errors.InvalidArgumentError):
         tf.io.decode_jpeg(hurt)
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "a.jpg").write_bytes(hurt)
-    line = {"file_name": "a.jpg", "text": "picture", "split": "train"}
+    line = {"file_name": "a.jpg", "text": "image", "split": "train"}
     summary = prepare(tmp_path, write_jsonl(tmp_path / "m.jsonl", [line]))
     assert tf.io.decode_jpeg(stored(tmp_path)["a.jpg"]["image"]).shape == (160, 160, 3)
     assert not report(tmp_path)[0]["left_out"] and "kept 1: slightly damaged: a.jpg" in summary
@@ -114,7 +114,7 @@ def test_emoji_and_ten_thousand_words_are_stored_as_written(tmp_path):
 def test_the_tokenizer_is_trained_on_the_captions(tmp_path):
     lines = fill(tmp_path / "images", ["a.jpg"])
     prepare(tmp_path, write_jsonl(tmp_path / "m.jsonl", lines))
-    assert tokenizer.load(tmp_path / "out").token_to_id("picture") is not None
+    assert tokenizer.load(tmp_path / "out").token_to_id("image") is not None
 
 
 # --- splits

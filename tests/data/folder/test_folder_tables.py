@@ -1,4 +1,4 @@
-"""A user's pictures by CSV and by webdataset tars."""
+"""A user's images by CSV and by webdataset tars."""
 
 import csv
 import io
@@ -6,7 +6,7 @@ import json
 import tarfile
 
 import pytest
-from photo_folder import encoded, fill, picture, prepare, report, stored
+from photo_folder import encoded, fill, noise, prepare, report, stored
 
 from jaxvl.data import store
 from jaxvl.errors import UserError
@@ -97,11 +97,11 @@ def write_tar(path, first_seed=0):
     """Two good records, one with .txt and one with .json; returns the tar, still open."""
     path.parent.mkdir(parents=True, exist_ok=True)
     tar = tarfile.open(path, "w")
-    add(tar, "000.jpg", encoded(picture(first_seed)))
-    add(tar, "000.txt", b"picture nought\n")
+    add(tar, "000.jpg", encoded(noise(first_seed)))
+    add(tar, "000.txt", b"image nought\n")
     add(tar, "dir/001.json", json.dumps({"captions": ["one", "uno"]}).encode())
     add(tar, "dir/001.txt", b"not this")
-    add(tar, "dir/001.png", encoded(picture(first_seed + 1), "PNG"))
+    add(tar, "dir/001.png", encoded(noise(first_seed + 1), "PNG"))
     add(tar, "000.cls", b"7")
     add(tar, "._000.jpg", b"a file system's dropping")
     return tar
@@ -123,29 +123,29 @@ def test_tars_alone_together_and_by_pattern(tmp_path):
     prepare(tmp_path, tmp_path / "tars" / "shard-0.tar", images=None, val_share=0)
     found = stored(tmp_path)
     assert sorted(found) == names and report(tmp_path) == []
-    assert found[names[0]]["captions"] == ["picture nought"]
+    assert found[names[0]]["captions"] == ["image nought"]
     assert found[names[1]]["captions"] == ["one", "uno"]
-    assert found[names[0]]["image"] == encoded(picture(0))
+    assert found[names[0]]["image"] == encoded(noise(0))
 
 
 @pytest.mark.parametrize(
     "members, reason",
     [
         ([("x.txt", b"no image")], "no image for a key"),
-        ([("x.jpg", encoded(picture(5)))], "no captions"),
+        ([("x.jpg", encoded(noise(5)))], "no captions"),
         ([("x.jpg", b""), ("x.txt", b"x")], "empty file"),
-        ([("x.jpg", encoded(picture(5))), ("x.png", b"1"), ("x.txt", b"x")], "more than one image"),
-        ([("x.jpg", encoded(picture(5))), ("x.txt", b" \n")], "empty caption"),
-        ([("x.jpg", encoded(picture(5))), ("x.txt", b"\xff\xfe")], "not valid Unicode"),
-        ([("x.jpg", encoded(picture(5))), ("x.json", b"[1]")], "its .json is not a JSON object"),
+        ([("x.jpg", encoded(noise(5))), ("x.png", b"1"), ("x.txt", b"x")], "more than one image"),
+        ([("x.jpg", encoded(noise(5))), ("x.txt", b" \n")], "empty caption"),
+        ([("x.jpg", encoded(noise(5))), ("x.txt", b"\xff\xfe")], "not valid Unicode"),
+        ([("x.jpg", encoded(noise(5))), ("x.json", b"[1]")], "its .json is not a JSON object"),
         (
-            [("x.jpg", encoded(picture(5))), ("x.txt", b"x" * (2**20 + 1))],
+            [("x.jpg", encoded(noise(5))), ("x.txt", b"x" * (2**20 + 1))],
             "its text is larger than",
         ),
         ([("README", b"hello")], "no extension"),
-        ([("../../evil.jpg", encoded(picture(5)))], "the path leaves the folder"),
-        ([("/etc/evil.jpg", encoded(picture(5)))], "the path leaves the folder"),
-        ([("000.jpg", encoded(picture(5)))], "duplicate .jpg for one key"),
+        ([("../../evil.jpg", encoded(noise(5)))], "the path leaves the folder"),
+        ([("/etc/evil.jpg", encoded(noise(5)))], "the path leaves the folder"),
+        ([("000.jpg", encoded(noise(5)))], "duplicate .jpg for one key"),
     ],
 )
 def test_tar_members_that_are_no_record(tmp_path, members, reason):
@@ -166,7 +166,7 @@ def test_links_and_pipes_in_a_tar_are_not_followed(tmp_path, kind):
     assert report(tmp_path)[0]["reason"] == "not a regular file (links are not followed)"
 
 
-def test_a_tar_that_is_cut_off_is_never_silently_smaller(tmp_path):
+def test_a_truncated_tar_is_never_silently_smaller(tmp_path):
     write_tar(tmp_path / "x.tar").close()
     content = (tmp_path / "x.tar").read_bytes()
     second = content.index(b"dir/001.json")
@@ -174,7 +174,7 @@ def test_a_tar_that_is_cut_off_is_never_silently_smaller(tmp_path):
         (tmp_path / "x.tar").write_bytes(content[:cut])
         prepare(tmp_path, tmp_path / "x.tar", images=None, val_share=0, out=tmp_path / f"out{cut}")
         problems = (tmp_path / f"out{cut}.report.jsonl").read_text()
-        assert "the tar is damaged or cut off here" in problems
+        assert "the tar is damaged or truncated here" in problems
 
 
 def test_a_damaged_header_in_the_middle_of_a_tar_is_noticed(tmp_path):
@@ -183,7 +183,7 @@ def test_a_damaged_header_in_the_middle_of_a_tar_is_noticed(tmp_path):
     content[content.index(b"dir/001.json") + 5] ^= 1  # the header's checksum is wrong now
     (tmp_path / "x.tar").write_bytes(content)
     prepare(tmp_path, tmp_path / "x.tar", images=None, val_share=0)
-    assert "the tar is damaged or cut off here" in report(tmp_path)[0]["reason"]
+    assert "the tar is damaged or truncated here" in report(tmp_path)[0]["reason"]
 
 
 def test_a_compressed_or_foreign_tar_is_refused(tmp_path):
