@@ -1,11 +1,11 @@
-"""Augmented crops a second: jaxvl's input pipeline and a torch DataLoader, side by side.
+"""Measures augmented crops a second: jaxvl's input pipeline and a torch DataLoader in turn.
 
     python benchmarks/data.py --images DIR
 
 Both do the same work on the same JPEGs: random resized crop, flip and RandAugment ("albef"), and
-with colour jitter, greyscale and blur on top ("softmask"), and a caption tokenised for each. jaxvl
-reads ArrayRecord from disk, the DataLoader (PIL, NumPy) has its bytes in memory. The two take
-turns, so that other load on the machine falls on both; `cpu_ms` is the processor time of a crop
+with colour jitter, greyscale and blur on top ("softmask"), and one tokenised caption an image.
+jaxvl reads ArrayRecord from disk, the DataLoader (PIL, NumPy) has its bytes in memory. The two take
+turns, so that other load on the machine affects both. `cpu_ms` is the processor time of a crop
 (workers and main process), which other load distorts least. The last line is a JSON object.
 """
 
@@ -38,7 +38,7 @@ def main():
     paths = sorted(Path(flags.images).rglob("*.jpg"))[: flags.count] if flags.images else []
     encoded = [path.read_bytes() for path in paths] or synthetic_jpegs(flags.count, size=160)
     results = {
-        "pictures": f"{len(encoded)} from {flags.images}" if paths else "synthetic",
+        "images": f"{len(encoded)} from {flags.images}" if paths else "synthetic",
         "image_size": flags.image_size,
         "workers": flags.workers,
         "cores": len(os.sched_getaffinity(0)),
@@ -47,9 +47,9 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         source, tokenizer = prepare(encoded, Path(folder) / "prepared")
         for name, keys in (("albef", PLAIN), ("softmask", DISTORTED)):
-            cfg = base().data
-            cfg.update(image_size=flags.image_size, loader_threads=flags.workers, **keys)
-            results[name] = compare(source, tokenizer, encoded, cfg, flags)
+            data = base().data
+            data.update(image_size=flags.image_size, loader_threads=flags.workers, **keys)
+            results[name] = compare(source, tokenizer, encoded, data, flags)
     results["load_average_after"] = round(os.getloadavg()[0], 2)
     print(json.dumps(results))
 
@@ -57,7 +57,7 @@ def main():
 def parse_flags():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", default="", help="folder of JPEGs; synthetic ones without it")
-    parser.add_argument("--count", type=int, default=2048, help="pictures used")
+    parser.add_argument("--count", type=int, default=2048, help="images used")
     parser.add_argument("--image_size", type=int, default=128)
     parser.add_argument("--batch_size", type=int, default=128)
     parser.add_argument("--batches", type=int, default=24, help="batches of one turn")
@@ -66,11 +66,11 @@ def parse_flags():
     return parser.parse_args()
 
 
-def compare(source, tokenizer, encoded, cfg, flags):
-    """Turns of both sides: medians of the rates and of the ratios of neighbouring turns."""
+def compare(source, tokenizer, encoded, data, flags):
+    """Returns medians over the turns of both sides: rates, ratios of neighbouring turns, CPU."""
     sides = {
-        "jaxvl": jaxvl_batches(source, tokenizer, cfg, flags),
-        "torch": torch_batches(encoded, tokenizer, cfg, flags),
+        "jaxvl": jaxvl_batches(source, tokenizer, data, flags),
+        "torch": torch_batches(encoded, tokenizer, data, flags),
     }
     turns = {name: [] for name in sides}
     for _ in range(flags.turns):
@@ -88,7 +88,10 @@ def compare(source, tokenizer, encoded, cfg, flags):
 
 
 def take_turn(batches, flags):
-    """Pictures a second, the first batches, which fill the queues, not counted; CPU ms of each."""
+    """Returns images a second and CPU ms an image.
+
+    The first batches, which fill the queues, do not count for the rate.
+    """
     cpu_before = cpu_seconds()
     with batches() as ready:
         for _ in range(WARM_UP):
@@ -103,12 +106,13 @@ def take_turn(batches, flags):
 
 
 def cpu_seconds():
-    """Processor time of this process and of its workers that have ended."""
+    """Returns the processor time of this process and of its workers that have ended."""
     times = os.times()
     return times.user + times.system + times.children_user + times.children_system
 
 
 def prepare(encoded, directory):
+    """Writes the images as a prepared data set; returns its source and its tokenizer."""
     from jaxvl.data import store
     from jaxvl.data.sources import open_prepared
     from jaxvl.data.text import tokenizer
@@ -129,15 +133,15 @@ def prepare(encoded, directory):
     return source, tokenizer.load(directory)
 
 
-def jaxvl_batches(source, tokenizer, cfg, flags):
-    """A function that starts a fresh run of our pipeline, as a context manager."""
+def jaxvl_batches(source, tokenizer, data, flags):
+    """Returns a function that starts a new run of jaxvl's pipeline, as a context manager."""
     from jaxvl.data.batches import make_batches
     from jaxvl.data.prefetch import Prefetch
 
     made = make_batches(
         [(source, 1.0)],
         tokenizer,
-        cfg,
+        data,
         seed=0,
         batch_size=flags.batch_size,
         process_index=0,
@@ -154,8 +158,8 @@ def jaxvl_batches(source, tokenizer, cfg, flags):
     return start
 
 
-def torch_batches(encoded, tokenizer, cfg, flags):
-    """A function that starts a fresh epoch of a torch DataLoader, as a context manager."""
+def torch_batches(encoded, tokenizer, data, flags):
+    """Returns a function that starts a new epoch of a torch DataLoader, as a context manager."""
     import torch
     from torch.utils.data import DataLoader
 
@@ -168,14 +172,14 @@ def torch_batches(encoded, tokenizer, cfg, flags):
         tokens = encode(
             tokenizer,
             [CAPTION] * len(images),
-            max_tokens=cfg.max_tokens,
-            max_words=cfg.max_words,
-            add_sep=cfg.add_sep,
+            max_tokens=data.max_tokens,
+            max_words=data.max_words,
+            add_sep=data.add_sep,
         )
         return torch.from_numpy(np.stack(images)), torch.from_numpy(tokens.ids)
 
     loader = DataLoader(
-        Crops(encoded, cfg),
+        Crops(encoded, data),
         batch_size=flags.batch_size,
         sampler=indices.tolist(),
         num_workers=flags.workers,

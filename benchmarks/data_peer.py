@@ -1,6 +1,6 @@
-"""The same augmentation with PIL and NumPy, as torch users write it (no torchvision needed).
+"""The same augmentation with PIL and NumPy, as torch users write it, without torchvision.
 
-What benchmarks/data.py measures against: a map-style data set for a torch DataLoader.
+benchmarks/data.py measures against it: a map-style data set for a torch DataLoader.
 """
 
 import io
@@ -12,31 +12,31 @@ from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
 
 class Crops:
-    """Encoded pictures -> uint8 arrays [size, size, 3], augmented as `cfg` (the data keys) says."""
+    """Encoded images -> uint8 arrays [size, size, 3], augmented as config.data says."""
 
-    def __init__(self, encoded, cfg):
-        self.encoded, self.cfg = encoded, cfg
+    def __init__(self, encoded, data):
+        self.encoded, self.data = encoded, data
 
     def __len__(self):
         return len(self.encoded)
 
     def __getitem__(self, index):
-        cfg = self.cfg
+        data = self.data
         image = Image.open(io.BytesIO(self.encoded[index])).convert("RGB")
-        size = (cfg.image_size, cfg.image_size)
-        box = crop_box(*image.size, scale=cfg.crop_scale)
+        size = (data.image_size, data.image_size)
+        box = crop_box(*image.size, scale=data.crop_scale)
         image = image.crop(box).resize(size, Image.Resampling.BICUBIC)
-        if random.random() < cfg.flip_probability:
+        if random.random() < data.flip_probability:
             image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        for operation in random.choices(OPERATIONS, k=cfg.rand_augment_operations):
-            if random.random() < cfg.rand_augment_probability:
-                image = operation(image, cfg.rand_augment_magnitude / 10)
-        if random.random() < cfg.color_jitter_probability:
-            image = color_jitter(image, cfg.color_jitter)
-        if random.random() < cfg.greyscale_probability:
+        for operation in random.choices(OPERATIONS, k=data.rand_augment_operations):
+            if random.random() < data.rand_augment_probability:
+                image = operation(image, data.rand_augment_magnitude / 10)
+        if random.random() < data.color_jitter_probability:
+            image = color_jitter(image, data.color_jitter)
+        if random.random() < data.greyscale_probability:
             image = image.convert("L").convert("RGB")
-        if random.random() < cfg.blur_probability:
-            image = image.filter(ImageFilter.GaussianBlur(random.uniform(*cfg.blur_sigma)))
+        if random.random() < data.blur_probability:
+            image = image.filter(ImageFilter.GaussianBlur(random.uniform(*data.blur_sigma)))
         return np.asarray(image)
 
 
@@ -89,7 +89,7 @@ OPERATIONS = [
 
 
 def synthetic_jpegs(count, *, size):
-    """Pictures with smooth shapes and some noise, about as long as photographs, as JPEG bytes."""
+    """Returns JPEGs of smooth shapes with some noise, about as many bytes as photographs."""
     rng = np.random.default_rng(0)
     jpegs = []
     for _ in range(count):
