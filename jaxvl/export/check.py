@@ -1,91 +1,85 @@
-"""Is what was exported the same model? The same pictures and texts through JAX and PyTorch.
+"""Is the exported model the same one? The same images and texts in JAX and in PyTorch.
 
-Everything starts from pictures and strings: JAX takes a picture as evaluation does, PyTorch takes
-it with what was written into the folder.
+JAX takes the images as evaluation does; PyTorch takes them with what the folder contains.
 """
 
-import io
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+import jax
 import numpy as np
+from ml_collections import ConfigDict
 
 from jaxvl import preprocessing
-from jaxvl.data.images.whole import whole
+from jaxvl.data.text import tokenizer
 from jaxvl.errors import UserError
+from jaxvl.export import examples
+from jaxvl.export.types import Run
+from jaxvl.models import MODELS
+from jaxvl.ops import gradcam
+from jaxvl.types import Model, Params
 
 TOLERANCE = 1e-4  # of both differences
-CAPTIONS = (
-    "A red circle above a blue square.",
-    "two dogs don't run through the deep, white snow",
-    "Naïve café / 3-4 signs: the man's [MASK]!?",
-    "",
-    " ".join(["the cat that chased the rat"] * 12),
-)
-SIZES = ((200, 150), (90, 240), (30, 20), (64, 64), (333, 111))  # width, height
+# Scalars that weigh similarities, by their name here and their path in the parameters.
+SCALARS = {
+    "temperature": "temperature",
+    "logit scale": "logit_scale",
+    "logit bias": "contrastive/bias",
+}
 
 
 class Difference(NamedTuple):
-    """Largest |a - b|, and that over the largest |a| of the quantity."""
+    """Largest |a - b|, and the same divided by the largest |a| of the quantity."""
 
     absolute: float
     relative: float
 
-    def passes(self):
-        """Whether both are small, and numbers."""
+    def passes(self) -> bool:
+        """Returns whether both are numbers and at most TOLERANCE."""
         return self.absolute <= TOLERANCE and self.relative <= TOLERANCE
 
 
-def pictures():
-    """Returns the fixed pictures (PIL): landscape, tall, small, square; soft and hard edges."""
-    from PIL import Image, ImageDraw, ImageFilter
-
-    made = []
-    for number, size in enumerate(SIZES):
-        noise = np.random.default_rng(number).integers(0, 256, (size[1], size[0], 3), np.uint8)
-        picture = Image.fromarray(noise).filter(ImageFilter.GaussianBlur(1 + number % 3))
-        draw = ImageDraw.Draw(picture)
-        w, h = size
-        draw.ellipse((w // 8, h // 8, w // 2, h // 2), fill=(220, 20 * number, 30))
-        draw.rectangle((w // 2, h // 2, w - 3, h - 2), fill=(10, 60, 255 - 40 * number))
-        made.append(picture)
-    return made
+Report = dict[str, Difference]
 
 
-def in_jax(exported):
-    """Returns {quantity: array} of the fixed pictures and texts as jaxvl computes it, in float32.
+def in_jax(run: Run, params: Params) -> dict[str, np.ndarray]:
+    """Returns {quantity: array} of the fixed images and texts in JAX, as pairs, in float32.
 
-    The towers' numbers do not depend on what the run multiplied in.
+    The precision of the products in the run does not matter: here all of them are in float32.
     """
-    import jax
+    from jaxvl.interop.names import flatten
 
-    from jaxvl.evals.examples import make_tokenize
-    from jaxvl.models import MODELS
-
-    config = exported.config.copy_and_resolve_references().unlock()
+    config = run.config.copy_and_resolve_references().unlock()
     config.model.update(product_dtype="float32", activation_dtype="float32")
     model = MODELS[config.model.name].make(config)
-    images = np.stack([_as_evaluated(picture, config) for picture in pictures()])
-    tokens = make_tokenize(config, exported.tokenizer)(list(CAPTIONS))
-    compute = _fused if model.fuse else _dual
+    data, numbers = config.data, run.preprocessing
+    images = np.stack(
+        [
+            preprocessing.resized(image, data.image_size, crop=data.eval_crop)
+            for image in examples.images()
+        ]
+    )
+    tokens = tokenizer.encode(
+        run.tokenizer,
+        list(examples.CAPTIONS),
+        max_tokens=data.max_tokens,
+        max_words=data.max_words,
+        add_sep=data.add_sep,
+    )
+    compute = _fused(config, model) if model.fuse else _dual(model)
     with jax.default_matmul_precision("highest"):
-        found = jax.jit(compute(config, model))(exported.params, images, tokens)
-    mean, std = (np.asarray(preprocessing.numbers_of(config)[name]) for name in ("mean", "std"))
+        found = jax.jit(compute)(params, images, tokens)
+    arrays = flatten(params)
     return {
         "token ids": tokens.ids,
         "pixels": images / 255,
-        "normalised pixels": (images / 255 - mean) / std,
+        "normalised pixels": (images / 255 - np.asarray(numbers["mean"])) / numbers["std"],
+        **{name: arrays[path] for name, path in SCALARS.items() if path in arrays},
         **{name: np.asarray(value, np.float32) for name, value in found.items()},
     }
 
 
-def _as_evaluated(picture, config):
-    stored = io.BytesIO()
-    picture.save(stored, "PNG")
-    data = config.data
-    return whole(stored.getvalue(), data.image_size, crop=data.eval_crop)
-
-
-def _dual(config, model):
+def _dual(model: Model) -> Callable:
     def compute(params, images, tokens):
         v = model.encode_image(params, images)
         t = model.encode_text(params, tokens.ids, tokens.mask, key=None)
@@ -97,9 +91,7 @@ def _dual(config, model):
     return compute
 
 
-def _fused(config, model):
-    from jaxvl.ops import gradcam
-
+def _fused(config: ConfigDict, model: Model) -> Callable:
     def compute(params, images, tokens):
         v = model.encode_image(params, images)
         t = model.encode_text(params, tokens.ids, tokens.mask, key=None)
@@ -114,7 +106,7 @@ def _fused(config, model):
             key=None,
         )
         return {
-            **_dual(config, model)(params, images, tokens),
+            **_dual(model)(params, images, tokens),
             "image states": v,
             "text states": t,
             "fused states": matched.states_GxLxD,
@@ -126,10 +118,11 @@ def _fused(config, model):
     return compute
 
 
-def compare(jax_values, torch_values):
-    """Returns {quantity: Difference}, of all that PyTorch ("onnx ...": onnxruntime) computed.
+def compare(jax_values: Mapping[str, np.ndarray], torch_values: Mapping[str, np.ndarray]) -> Report:
+    """Returns {quantity: Difference} of all quantities that PyTorch computed.
 
-    Raises UserError where a quantity has another shape there.
+    Quantities called "onnx ..." come from onnxruntime. Raises UserError where a quantity has
+    another shape than in JAX.
     """
     report = {}
     for name, theirs in torch_values.items():
@@ -143,7 +136,7 @@ def compare(jax_values, torch_values):
     return report
 
 
-def table(report):
+def table(report: Report) -> str:
     """Returns the report as lines for the terminal."""
     width = max(map(len, report))
     lines = [f"{'':<{width}}  {'absolute':>9}  {'relative':>9}   JAX against PyTorch"]
@@ -154,6 +147,6 @@ def table(report):
     return "\n".join(lines)
 
 
-def failed(report):
-    """Returns the names of the quantities that differ by more than TOLERANCE."""
+def failed(report: Report) -> list[str]:
+    """Returns the quantities that differ by more than TOLERANCE."""
     return [name for name, difference in report.items() if not difference.passes()]

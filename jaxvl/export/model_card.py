@@ -1,155 +1,179 @@
-"""The README.md of an exported folder: what the weights are, how they were made, what they can do.
+"""README.md of an exported folder: a model card that people and the Hugging Face Hub can read.
 
-Every number in it is read from the run; what nobody but the user can say is left to be filled in.
+All numbers come from the run; only the user can tell the licence, so that is left to be filled in.
 """
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from jaxvl import preprocessing
+from huggingface_hub import EvalResult, ModelCardData
+from ml_collections import ConfigDict
+
 from jaxvl.data import store
 from jaxvl.errors import UserError
-
-USE = {
-    "torch": """import sys; sys.path.insert(0, "FOLDER")
-from modeling_jaxvl import load
-from PIL import Image
-
-model, prepare = load("FOLDER")
-image = model.encode_image(prepare.images([Image.open("photo.jpg")]))
-text = model.encode_text(prepare.texts(["a dog in the snow"]))
-print(image.embedding @ text.embedding.T, model.match(image, text))
-print(model.word_heatmaps(image, text)[0])""",
-    "albef": """import torch
-from models.model_retrieval import ALBEF    # ALBEF's own code
-
-model.load_state_dict(torch.load("FOLDER/ALBEF.pth", weights_only=True)["model"], strict=False)""",
-    "hf": """from PIL import Image
-from transformers import CLIPModel, CLIPProcessor
-
-model = CLIPModel.from_pretrained("FOLDER")
-processor = CLIPProcessor.from_pretrained("FOLDER", backend="pil")  # torchvision resizes otherwise
-inputs = processor(text=["a dog in the snow"], images=Image.open("photo.jpg"), padding=True,
-                   truncation=True, return_tensors="pt")
-print(model(**inputs).logits_per_image)""",
-    "open_clip": """import open_clip
-
-model, _, prepare = open_clip.create_model_and_transforms("local-dir:FOLDER")
-tokenizer = open_clip.get_tokenizer("local-dir:FOLDER")""",
-}
+from jaxvl.export.check import Report
+from jaxvl.export.types import Format, Run
 
 
-def card(exported, *, name, report):
-    """Returns the text. name: the format. report: {quantity: export_check.Difference}."""
-    config = exported.config
+def card(run: Run, *, form: Format, report: Report, left_out: Sequence[str] = ()) -> str:
+    """Returns the text. left_out: our paths of parameters that the folder does not contain."""
     sections = [
-        f"# {_title(config)}",
-        "Licence: **to be filled in by whoever publishes these weights** (that of the pictures "
-        "and captions they were trained on may bind it).",
-        f"## How to use it\n\n```python\n{USE[name]}\n```",
-        f"## What it was trained on\n\n{_training(exported)}",
-        f"## Scores\n\n{_scores(exported)}",
-        f"## What it does with pictures and texts\n\n{_inputs(exported)}",
-        f"## Limits\n\n{_limits(exported, name)}",
-        "## Same as in training\n\nLoaded in PyTorch, the files of this folder gave these largest "
-        f"differences from JAX (`export_report.json`):\n\n{_differences(report)}",
+        f"---\n{_metadata(run, form).to_yaml()}\n---",
+        f"# {_title(run.config, form)}",
+        "Licence: **to be filled in by whoever publishes these weights**, here and in the first "
+        "lines of this file. The licences of the images and captions that the model was trained on "
+        "may restrict the choice.",
+        f"## How to use it\n\n```python\n{form.card.use}\n```",
+        f"## Training\n\n{_training(run)}",
+        f"## Scores\n\n{_scores(run)}",
+        f"## Inputs\n\n{_inputs(run, form)}",
+        f"## Limits\n\n{_limits(run, form, left_out)}",
+        "## Equality with the trained model\n\nThe files of this folder were loaded in PyTorch. "
+        "These are the largest differences from the model in JAX (`export_report.json`):\n\n"
+        f"{_differences(report)}",
     ]
     return "\n\n".join(sections) + "\n"
 
 
-def _title(config):
-    model = config.model
-    kind = {"albef": "ALBEF", "clip": "CLIP"}[model.name]
-    tower = f"ViT {model.image.layers} x {model.image.width}, patch {model.image.patch_size}"
-    return f"{kind} ({tower}), trained by jaxvl with {config.method}"
+def _metadata(run: Run, form: Format) -> ModelCardData:
+    results = _results(run)
+    return ModelCardData(
+        language="en",
+        license="unknown",
+        library_name=form.card.library,
+        pipeline_tag=form.card.pipeline or None,
+        tags=["jaxvl", run.config.method, *form.card.tags],
+        model_name=_title(run.config, form) if results else None,
+        eval_results=results or None,
+    )
 
 
-def _training(exported):
-    config = exported.config
+def _results(run: Run) -> list[EvalResult]:
+    """Returns the scores as the Hub lists them; those that are not numbers are left out."""
+    names = [Path(directory).name for directory in _directories(run.config.data)]
+    return [
+        EvalResult(
+            task_type="image-text-retrieval",
+            dataset_type=re.sub(r"\W+", "-", "-".join(names).lower()).strip("-") or "unknown",
+            dataset_name=", ".join(names) or "unknown",
+            dataset_split=_split(run),
+            metric_type=name,
+            metric_name=name,
+            metric_value=value,
+        )
+        for name, value in _named_scores(run).items()
+        if isinstance(value, (int, float))
+    ]
+
+
+def _title(config: ConfigDict, form: Format) -> str:
+    image = config.model.image
+    tower = f"ViT {image.layers} x {image.width}, patch {image.patch_size}"
+    return f"{form.card.title} ({tower}), trained by jaxvl with {config.method}"
+
+
+def _training(run: Run) -> str:
+    config = run.config
     start = Path(config.model.init).name if config.model.init else "random"
     weights = {
         "ema": "running mean of the parameters (EMA)",
-        "online": "the parameters as they were at this step",
-    }[exported.weights]
+        "online": "parameters of this step",
+    }[run.weights]
     lines = [
-        f"- data: {', '.join(map(_data_set, _directories(config.data)))}",
-        f"- steps: {exported.step} of {config.total_steps}, {config.batch_size} pairs each",
-        f"- method: `{config.method}`; weights at the start: {start}; seed {config.seed}",
+        f"- data: {', '.join(map(_data_set, _directories(config.data))) or 'not recorded'}",
+        f"- steps: {run.step} of {config.total_steps}, {config.batch_size} pairs each",
+        f"- method: `{config.method}`; starting weights: {start}; seed {config.seed}",
         f"- these weights: {weights}",
     ]
     return "\n".join(lines)
 
 
-def _directories(data):
+def _directories(data: ConfigDict) -> list[str]:
     if data.mixture:
         return [directory for directory, _ in data.mixture]
-    return [data.name if data.source == "tfds" else data.dir]
+    directory = data.name if data.source == "tfds" else data.dir
+    return [directory] if directory else []
 
 
-def _data_set(directory):
+def _data_set(directory: str) -> str:
     name = Path(directory).name
     try:
         meta = store.read_meta(directory)
     except UserError:
         return f"`{name}`"
     counts = ", ".join(f"{split} {count:,}" for split, count in meta["splits"].items())
-    return f"`{name}` ({meta['kind']}; pictures: {counts})"
+    return f"`{name}` ({meta['kind']}; images: {counts})"
 
 
-def _scores(exported):
-    scores = dict(exported.scores)
+def _scores(run: Run) -> str:
+    scores = _named_scores(run)
     if not scores:
         return "This run was not evaluated."
-    step, split = scores.pop("step", "?"), exported.config.eval.split
-    scored = {name: value for name, value in scores.items() if "/" in name}
-    rows = [f"| `{name}` | {_number(value)} |" for name, value in scored.items()]
-    note = "" if step == exported.step else f" These weights are of step {exported.step}."
-    head = f"On the split `{split}` after step {step}, as fractions of 1.{note}"
-    return "\n".join([head, "", "| score | value |", "|---|---|", *rows])
+    step = run.scores.get("step", "?")
+    note = "" if step == run.step else f" These weights are of step {run.step}."
+    head = f"On the split `{_split(run)}` after step {step}, as fractions of 1.{note}"
+    return _table(
+        [head, "", "| score | value |", "|---|---|"],
+        [(f"`{name}`", _number(value)) for name, value in scores.items()],
+    )
 
 
-def _number(value):
+def _named_scores(run: Run) -> dict[str, Any]:
+    """Returns the scores of results.json; the names of its other entries have no slash."""
+    return {name: value for name, value in run.scores.items() if "/" in name}
+
+
+def _split(run: Run) -> str:
+    return run.scores.get("split", run.config.eval.split)
+
+
+def _number(value: Any) -> str:
     return f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
-def _inputs(exported):
-    config = exported.config
-    numbers = preprocessing.numbers_of(config)
+def _table(head: list[str], rows: Sequence[Sequence[str]]) -> str:
+    return "\n".join([*head, *(f"| {' | '.join(row)} |" for row in rows)])
+
+
+def _inputs(run: Run, form: Format) -> str:
+    config, numbers = run.config, run.preprocessing
     size, how = numbers["size"], f"{numbers['interpolation']}, antialiased as by Pillow"
     seen = {
-        "none": f"all of the picture resized to {size} x {size} pixels ({how})",
-        "center": f"resized until the shorter side has {size} pixels ({how}), of which the square "
-        "in the middle is seen",
+        "none": f"the whole image resized to {size} x {size} pixels ({how})",
+        "center": f"resized until the shorter side has {size} pixels ({how}); the model sees the "
+        "square in the middle",
     }[numbers["crop"]]
     lines = [
-        f"- pictures: `{numbers['name']}`: {seen}, values divided by 255, mean {numbers['mean']}, "
+        f"- images: `{numbers['name']}`: {seen}, values divided by 255, mean {numbers['mean']}, "
         f"deviation {numbers['std']}",
-        f"- texts: at most {config.data.max_tokens} tokens of {config.model.text.vocabulary_size}; "
-        "what does not fit is cut",
+        f"- texts: truncated to {config.data.max_tokens} tokens; the vocabulary has "
+        f"{config.model.text.vocabulary_size}",
+        *form.card.inputs(config),
     ]
-    if config.model.name == "albef":
+    return "\n".join(lines)
+
+
+def _limits(run: Run, form: Format, left_out: Sequence[str]) -> str:
+    lost = "aspect ratio" if run.config.data.eval_crop == "none" else "borders"
+    lines = [
+        "- The model has the errors and biases of its training images and captions; it was not "
+        "checked for these.",
+        f"- Images are seen at {run.config.data.image_size} pixels and lose their {lost}.",
+        "- A similarity or a match probability ranks candidates; it is not a calibrated "
+        "probability.",
+        "- Not for identifying people, and not for decisions about them.",
+        *form.card.limits(run.config),
+    ]
+    if left_out:
         lines.append(
-            f"- heat-maps: Grad-CAM of the match score ({config.softmask.score}) through fusion "
-            f"layer {config.softmask.layer} of {config.model.text.fusion_layers}, counted from 0"
+            f"- Not in this folder: {', '.join(f'`{path}`' for path in left_out)}, which the "
+            "contrastive loss learned. Embeddings do not depend on it."
         )
     return "\n".join(lines)
 
 
-def _limits(exported, name):
-    shape = "their proportions lost" if exported.config.data.eval_crop == "none" else "cropped"
-    if shape == "cropped" and name == "open_clip":
-        shape += ", by open_clip one pixel further on where 3, 7, 11, ... pixels are cut off"
-    return "\n".join(
-        [
-            "- It knows what its training pictures and captions showed, with their mistakes and "
-            "prejudices; it was not checked for these.",
-            f"- Pictures are seen at {exported.config.data.image_size} pixels, {shape}.",
-            "- A similarity or a match probability ranks candidates; it is not a calibrated "
-            "probability.",
-            "- Not for identifying people, and not for decisions about them.",
-        ]
-    )
-
-
-def _differences(report):
-    rows = [f"| {name} | {d.absolute:.1e} | {d.relative:.1e} |" for name, d in report.items()]
-    return "\n".join(["| quantity | absolute | relative |", "|---|---|---|", *rows])
+def _differences(report: Report) -> str:
+    rows = [(name, f"{d.absolute:.1e}", f"{d.relative:.1e}") for name, d in report.items()]
+    return _table(["| quantity | absolute | relative |", "|---|---|---|"], rows)

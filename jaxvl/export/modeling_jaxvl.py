@@ -1,66 +1,70 @@
-"""A model that joins pictures and texts, in plain PyTorch: ALBEF (Li et al. 2021), as trained with
-soft masks (Park & Han 2023). Needs torch, safetensors, tokenizers and Pillow, nothing else.
+"""ALBEF (Li et al. 2021) in plain PyTorch, for weights that jaxvl trained.
+
+Needs torch, safetensors, tokenizers, numpy and Pillow.
 
     model, prepare = load("FOLDER")
     image = model.encode_image(prepare.images([Image.open("photo.jpg")]))
     text = model.encode_text(prepare.texts(["a dog in the snow"]))
-    image.embedding @ text.embedding.T      # similarity of any pictures with any texts
-    model.match(image, text)                # probability that the two belong together
-    model.word_heatmaps(image, text)        # what each word of the text looks at
+    image.embedding @ text.embedding.T    # similarity of every image with every text
+    model.match(image, text)              # probability that image i and text i belong together
+    model.word_heatmaps(image, text)      # which region of image i each word of text i refers to
 
-Tensors are named as in ALBEF's own checkpoints. Letters: G batch, N picture tokens (class token
-first), P = N - 1 patches, L text tokens, D width, h heads, E embedding.
+Modules have the names of ALBEF's own code, so that its checkpoints fit. Shapes are in names or
+comments: G batch, L text tokens, N image tokens (class token first), P = N - 1 patches, D width,
+h heads, E embedding, V vocabulary, S image size.
 """
 
 import json
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 import safetensors.torch
 import tokenizers
 import torch
 from PIL import Image, ImageOps
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
-MATCH = 1  # index of "these belong together" in the match logits
+MATCH = 1  # index of "they belong together" in the match logits
 
 
 class Texts(NamedTuple):
-    """Tokens of texts. `words`: the word a token belongs to, -1 at special tokens and padding."""
+    """Tokenized texts."""
 
-    ids: torch.Tensor  # int64 [G, L]
-    mask: torch.Tensor  # bool [G, L]
-    words: torch.Tensor  # int64 [G, L]
-    spelt: list  # of each text, the words that the model sees
+    ids: Tensor  # int64 [G, L]
+    mask: Tensor  # bool [G, L]: False at padding
+    words: Tensor  # int64 [G, L]: index of a token's word; -1 at special tokens and padding
+    spelt: list[list[str]]  # of each text, the words that fit
 
 
 class EncodedImage(NamedTuple):
-    """`states` [G, N, D] of the tokens; `embedding` [G, E] of unit length."""
+    """Output of the image encoder."""
 
-    states: torch.Tensor
-    embedding: torch.Tensor
+    states: Tensor  # [G, N, D]
+    embedding: Tensor  # [G, E], of unit length
 
 
 class EncodedText(NamedTuple):
-    """As EncodedImage, [G, L, D] and [G, E], with the Texts it was made of."""
+    """Output of the text encoder."""
 
-    states: torch.Tensor
-    embedding: torch.Tensor
+    states: Tensor  # [G, L, D]
+    embedding: Tensor  # [G, E], of unit length
     texts: Texts
 
 
 class Heatmap(NamedTuple):
-    """A word and how relevant each patch was to it when it was read, [side, side], >= 0."""
+    """How relevant each patch is to one word."""
 
     word: str
-    relevance: torch.Tensor
+    relevance: Tensor  # [side, side], at least 0
 
 
-def load(folder):
-    """Returns (Model, Prepare) of an exported folder, to be used, not trained."""
+def load(folder: Path | str) -> tuple["Model", "Prepare"]:
+    """Returns the model of an exported folder, ready for use, and its preprocessing."""
     folder = Path(folder)
     config = json.loads((folder / "config.json").read_text())
     model = Model(config)
@@ -70,64 +74,83 @@ def load(folder):
     return model.eval().requires_grad_(False), Prepare(config["tokens"], preprocessing, tokenizer)
 
 
+# Preprocessing
+
+
 class Prepare:
-    """Pictures to pixels and texts to tokens, as in training."""
+    """Turns images into pixels and texts into tokens, as in training."""
 
-    def __init__(self, tokens, preprocessing, tokenizer):
-        self._tokens, self._preprocessing, self._tokenizer = tokens, preprocessing, tokenizer
+    def __init__(
+        self,
+        tokens: dict[str, Any],
+        preprocessing: dict[str, Any],
+        tokenizer: tokenizers.Tokenizer,
+    ):
+        """tokens: of config.json. preprocessing: the object in preprocessing.json."""
+        self.tokens, self.preprocessing, self.tokenizer = tokens, preprocessing, tokenizer
 
-    def images(self, pictures):
-        """Returns pixels, float32 [G, 3, S, S], of pictures (PIL) of any size and mode."""
+    def images(self, images: Sequence[Image.Image]) -> Tensor:
+        """Returns float32 [G, 3, S, S]: normalised pixels of images of any size and mode."""
         mean, std = (
-            torch.tensor(self._preprocessing[name]).reshape(1, 3, 1, 1) for name in ("mean", "std")
+            torch.tensor(self.preprocessing[name]).reshape(1, 3, 1, 1) for name in ("mean", "std")
         )
-        bytes_GxSxSx3 = torch.from_numpy(np.stack([self.resized(one) for one in pictures]))
+        bytes_GxSxSx3 = torch.from_numpy(np.stack([self.resized(image) for image in images]))
         return (bytes_GxSxSx3.permute(0, 3, 1, 2) / 255 - mean) / std
 
-    def resized(self, picture):
-        """Returns uint8 [S, S, 3]: upright, on white where transparent, resized."""
-        picture = ImageOps.exif_transpose(picture)
-        if picture.has_transparency_data:
-            picture = picture.convert("RGBA")
-            white = Image.new("RGBA", picture.size, "white")
-            picture = Image.alpha_composite(white, picture)
-        size = width = height = self._preprocessing["size"]
-        if self._preprocessing["crop"] == "center":  # the shorter side is `size`
-            width, height = (size * side // min(picture.size) for side in picture.size)
-        picture = picture.convert("RGB").resize((width, height), Image.Resampling.BICUBIC)
+    def resized(self, image: Image.Image) -> np.ndarray:
+        """Returns uint8 [S, S, 3]: upright, on white where it is transparent, resized."""
+        image = ImageOps.exif_transpose(image)
+        if image.has_transparency_data:
+            image = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        size = width = height = self.preprocessing["size"]
+        if self.preprocessing["crop"] == "center":  # the shorter side becomes `size`
+            width, height = (size * side // min(image.size) for side in image.size)
+        image = image.convert("RGB").resize((width, height), Image.Resampling.BICUBIC)
         left, top = (width - size) // 2, (height - size) // 2
-        return np.array(picture.crop((left, top, left + size, top + size)))
+        return np.array(image.crop((left, top, left + size, top + size)))
 
-    def texts(self, captions):
-        """Returns the Texts of strings; what does not fit is cut."""
-        t = self._tokens
-        cleaned = [self._cleaned(caption) for caption in captions]
-        self._tokenizer.encode_special_tokens = True  # "[SEP]" in a caption is five signs
-        ids = torch.full((len(captions), t["max_tokens"]), t["pad"])
-        words, mask = torch.full_like(ids, -1), torch.zeros_like(ids, dtype=torch.bool)
-        room = t["max_tokens"] - 1 - int(t["add_sep"])
+    def texts(self, captions: Sequence[str]) -> Texts:
+        """Returns the tokens of texts: [CLS], the words, and [SEP] if the model was trained so.
+
+        A text that does not fit is truncated.
+        """
+        length, pad = self.tokens["max_tokens"], self.tokens["pad"]
+        first = [self.tokens["cls"]]
+        last = [self.tokens["sep"]] if self.tokens["add_sep"] else []
+        room = length - len(first) - len(last)
+        cleaned = [self.cleaned(caption) for caption in captions]
+        self.tokenizer.encode_special_tokens = True  # "[SEP]" in a caption is not a special token
+        ids = torch.full((len(captions), length), pad)
+        words = torch.full_like(ids, -1)
+        mask = torch.zeros_like(ids, dtype=torch.bool)
         for row, text in enumerate(cleaned):
-            encoding = self._tokenizer.encode(text, add_special_tokens=False)
-            pieces = [t["cls"], *encoding.ids[:room], *([t["sep"]] if t["add_sep"] else [])]
+            encoding = self.tokenizer.encode(text, add_special_tokens=False)
+            pieces = first + encoding.ids[:room] + last
             ids[row, : len(pieces)] = torch.tensor(pieces)
             mask[row, : len(pieces)] = True
-            for place, (_, end) in enumerate(encoding.offsets[:room]):
-                words[row, 1 + place] = text.count(" ", 0, end)
+            for place, (_, end) in enumerate(encoding.offsets[:room], start=len(first)):
+                words[row, place] = text.count(" ", 0, end)
         spelt = [text.split()[: words[row].max() + 1] for row, text in enumerate(cleaned)]
         return Texts(ids, mask, words, spelt)
 
-    def _cleaned(self, caption):
-        if not self._tokens["cleans"]:
+    def cleaned(self, caption: str) -> str:
+        """Returns a caption as the tokenizer is given it: words with single spaces between."""
+        if not self.tokens["cleans"]:
             return " ".join(caption.split())
         text = re.sub(r"[,.'!?\"()*#:;~]", "", caption.lower())
         text = text.replace("-", " ").replace("/", " ").replace("<person>", "person")
-        return " ".join(text.split()[: self._tokens["max_words"]])
+        return " ".join(text.split()[: self.tokens["max_words"]])
+
+
+# The model
 
 
 class Model(nn.Module):
-    """Two towers, a fusion encoder, and heads for matching and masked words."""
+    """An image encoder, a text encoder and a fusion encoder, with heads for matching and words."""
 
-    def __init__(self, config):
+    def __init__(self, config: dict[str, Any]):
+        """config: the object in config.json."""
         super().__init__()
         image, text, size = config["image"], config["text"], config["embed_size"]
         self.heatmap = config["heatmap"]
@@ -136,54 +159,36 @@ class Model(nn.Module):
         self.vision_proj = nn.Linear(image["width"], size)
         self.text_proj = nn.Linear(text["width"], size)
         self.itm_head = nn.Linear(text["width"], 2)
-        self.temp = nn.Parameter(torch.zeros(()))  # divides similarities in training
+        self.temp = nn.Parameter(torch.zeros(()))  # in training it divides similarities
 
-    def encode_image(self, pixels):
-        """Returns the EncodedImage of pixels, float32 [G, 3, S, S]."""
+    def encode_image(self, pixels: Tensor) -> EncodedImage:
+        """Returns states and embeddings of pixels, float32 [G, 3, S, S]."""
         states = self.visual_encoder(pixels)
         return EncodedImage(states, functional.normalize(self.vision_proj(states[:, 0]), dim=-1))
 
-    def encode_text(self, texts):
-        """Returns the EncodedText of Texts."""
+    def encode_text(self, texts: Texts) -> EncodedText:
+        """Returns states and embeddings of texts."""
         states = self.text_encoder.bert.encode(texts.ids, texts.mask)
         embedding = functional.normalize(self.text_proj(states[:, 0]), dim=-1)
         return EncodedText(states, embedding, texts)
 
-    def fuse(self, image, text):
-        """Returns (states [G, L, D], match logits [G, 2]) of pairs."""
+    def fuse(self, image: EncodedImage, text: EncodedText) -> tuple[Tensor, Tensor]:
+        """Returns the fused states [G, L, D] and the match logits [G, 2] of pairs."""
         states, _ = self.text_encoder.bert.fuse(text.states, text.texts.mask, image.states)
         return states, self.itm_head(states[:, 0])
 
-    def match(self, image, text):
-        """Returns the probability that the picture and the text of each pair belong together."""
-        return self.fuse(image, text)[1].softmax(-1)[:, MATCH]
+    def match(self, image: EncodedImage, text: EncodedText) -> Tensor:
+        """Returns [G]: the probability that image and text of each pair belong together."""
+        _, logits = self.fuse(image, text)
+        return logits.softmax(-1)[:, MATCH]
 
-    def relevance(self, image, text):
-        """Returns [G, L, P]: how relevant each patch is to a token's word; 0 for special tokens.
+    def word_logits(self, states: Tensor) -> Tensor:
+        """Returns [G, L, V]: logits of the word at each place, from fused states [G, L, D]."""
+        vocabulary = self.text_encoder.bert.embeddings.word_embeddings.weight
+        return self.text_encoder.cls["predictions"](states, vocabulary)
 
-        Grad-CAM: the attention to the patches times the positive part of the match score's
-        gradient by it, mean over heads, and then over the pieces of a word.
-        """
-        layer = self.heatmap["layer"]
-        with torch.enable_grad():
-            pairs, length = text.texts.ids.shape
-            shape = (pairs, self.text_encoder.bert.heads, length, image.states.shape[1])
-            probe = image.states.new_zeros(shape, requires_grad=True)
-            states, attention = self.text_encoder.bert.fuse(
-                text.states, text.texts.mask, image.states, probe=probe, layer=layer
-            )
-            scores = self.itm_head(states[:, 0])
-            if self.heatmap["score"] == "probability":
-                scores = scores.softmax(-1)
-            (gradient,) = torch.autograd.grad(scores[:, MATCH].sum(), probe)
-        relevance = (attention * gradient.relu()).mean(1)[..., 1:].detach()
-        words = text.texts.words
-        same = (words[:, :, None] == words[:, None]) & (words >= 0)[:, :, None]
-        share = same / same.sum(-1, keepdim=True).clamp(min=1)
-        return share @ relevance
-
-    def word_heatmaps(self, image, text):
-        """Returns for each pair a list of Heatmaps, one a word."""
+    def word_heatmaps(self, image: EncodedImage, text: EncodedText) -> list[list[Heatmap]]:
+        """Returns for each pair a list with the heat-map of every word."""
         relevance = self.relevance(image, text)
         side = round(relevance.shape[-1] ** 0.5)
         maps = []
@@ -192,39 +197,83 @@ class Model(nn.Module):
             maps.append([Heatmap(w, rows[at].reshape(side, side)) for w, at in zip(spelt, first)])
         return maps
 
-    def word_logits(self, states):
-        """Returns [G, L, vocabulary]: what may stand in place of each token."""
-        return self.text_encoder.cls.predictions(states, self.text_encoder.bert.words())
+    def relevance(self, image: EncodedImage, text: EncodedText) -> Tensor:
+        """Returns [G, L, P]: the relevance of each patch to a token's word; 0 at special tokens.
+
+        This is Grad-CAM on the cross-attention of one fusion layer: attention times the positive
+        part of the gradient of the match score, mean over the heads. All tokens of a word get the
+        mean over the word.
+        """
+        attention, gradient = self._attention_and_gradient(image, text)
+        relevance = (attention * gradient.relu()).mean(1)[..., 1:]  # without the class token
+        words = text.texts.words
+        same_GxLxL = (words[:, :, None] == words[:, None]) & (words >= 0)[:, :, None]
+        share_GxLxL = same_GxLxL / same_GxLxL.sum(-1, keepdim=True).clamp(min=1)
+        return share_GxLxL @ relevance
+
+    def _attention_and_gradient(
+        self, image: EncodedImage, text: EncodedText
+    ) -> tuple[Tensor, Tensor]:
+        """Returns [G, h, L, N] twice: cross-attention, and the match score's gradient by it.
+
+        The gradient is that of zeros which are added to the attention.
+        """
+        bert, layer = self.text_encoder.bert, self.heatmap["layer"]
+        pairs, length = text.texts.ids.shape
+        with torch.enable_grad():
+            shape = (pairs, bert.heads, length, image.states.shape[1])
+            zeros = image.states.new_zeros(shape, requires_grad=True)
+            states, attention = bert.fuse(
+                text.states, text.texts.mask, image.states, added={layer: zeros}
+            )
+            scores = self.itm_head(states[:, 0])
+            if self.heatmap["score"] == "probability":
+                scores = scores.softmax(-1)
+            (gradient,) = torch.autograd.grad(scores[:, MATCH].sum(), zeros)
+        return attention[layer].detach(), gradient
 
 
-def attend(query, key, value, heads, *, mask=None, probe=None):
-    """Returns (mixed values [G, L, D], attention [G, h, L, M]), `probe` added to the attention."""
-    query, key, value = (
-        x.reshape(*x.shape[:2], heads, -1).transpose(1, 2) for x in (query, key, value)
-    )
+def attend(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    heads: int,
+    *,
+    mask: Tensor | None = None,
+    added: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Returns multi-head attention of L queries to M keys, [G, L, D], and its weights [G, h, L, M].
+
+    mask: bool [G, M], False at keys that must not be seen. added: [G, h, L, M], to the weights.
+    """
+    query, key, value = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (query, key, value))
     scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
     if mask is not None:
         scores = scores.masked_fill(~mask[:, None, None], -1e9)
-    attention = scores.softmax(-1)
-    if probe is not None:
-        attention = attention + probe
-    return (attention @ value).transpose(1, 2).flatten(2), attention
+    weights = scores.softmax(-1)
+    if added is not None:
+        weights = weights + added
+    return (weights @ value).transpose(1, 2).flatten(2), weights
+
+
+# The image encoder: a ViT, pre-norm
 
 
 class VisionTransformer(nn.Module):
-    """Pre-norm blocks over patches."""
+    """Patches and a class token through blocks."""
 
-    def __init__(self, sizes, image_size):
+    def __init__(self, sizes: dict[str, Any], image_size: int):
         super().__init__()
         width, patch = sizes["width"], sizes["patch_size"]
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
         self.pos_embed = nn.Parameter(torch.zeros(1, (image_size // patch) ** 2 + 1, width))
-        self.patch_embed = nn.ModuleDict({"proj": nn.Conv2d(3, width, patch, stride=patch)})
+        self.patch_embed = PatchEmbedding(width, patch)
         self.blocks = nn.ModuleList(Block(sizes) for _ in range(sizes["layers"]))
         self.norm = nn.LayerNorm(width, eps=sizes["norm_epsilon"])
 
-    def forward(self, pixels):
-        patches = self.patch_embed["proj"](pixels).flatten(2).transpose(1, 2)
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Returns [G, N, D] of pixels [G, 3, S, S]."""
+        patches = self.patch_embed(pixels)
         v = torch.cat([self.cls_token.expand(patches.shape[0], -1, -1), patches], dim=1)
         v = v + self.pos_embed
         for block in self.blocks:
@@ -232,100 +281,183 @@ class VisionTransformer(nn.Module):
         return self.norm(v)
 
 
-class Block(nn.Module):
-    """One pre-norm block of the image tower."""
+class PatchEmbedding(nn.Module):
+    """A linear map of each patch."""
 
-    def __init__(self, sizes):
+    def __init__(self, width: int, patch: int):
         super().__init__()
-        width, self.heads = sizes["width"], sizes["heads"]
-        self.norm1, self.norm2 = (nn.LayerNorm(width, eps=sizes["norm_epsilon"]) for _ in range(2))
-        self.attn = nn.ModuleDict(
-            {"qkv": nn.Linear(width, 3 * width), "proj": nn.Linear(width, width)}
-        )
-        self.mlp = nn.ModuleDict(
-            {
-                "fc1": nn.Linear(width, sizes["mlp_width"]),
-                "fc2": nn.Linear(sizes["mlp_width"], width),
-            }
-        )
+        self.proj = nn.Conv2d(3, width, patch, stride=patch)
 
-    def forward(self, v):
-        mixed, _ = attend(*self.attn["qkv"](self.norm1(v)).chunk(3, dim=-1), self.heads)
-        v = v + self.attn["proj"](mixed)
-        return v + self.mlp["fc2"](functional.gelu(self.mlp["fc1"](self.norm2(v))))
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Returns [G, P, D] of pixels [G, 3, S, S]."""
+        return self.proj(pixels).flatten(2).transpose(1, 2)
+
+
+class Block(nn.Module):
+    """Self-attention and feed-forward; each normalises first and is then added."""
+
+    def __init__(self, sizes: dict[str, Any]):
+        super().__init__()
+        width, epsilon = sizes["width"], sizes["norm_epsilon"]
+        self.norm1 = nn.LayerNorm(width, eps=epsilon)
+        self.attn = ImageAttention(width, sizes["heads"])
+        self.norm2 = nn.LayerNorm(width, eps=epsilon)
+        self.mlp = ImageMlp(width, sizes["mlp_width"])
+
+    def forward(self, v: Tensor) -> Tensor:
+        """Returns [G, N, D]."""
+        v = v + self.attn(self.norm1(v))
+        return v + self.mlp(self.norm2(v))
+
+
+class ImageAttention(nn.Module):
+    """Self-attention of image tokens."""
+
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.proj = nn.Linear(width, width)
+
+    def forward(self, v: Tensor) -> Tensor:
+        """Returns [G, N, D]."""
+        query, key, value = self.qkv(v).chunk(3, dim=-1)
+        mixed, _ = attend(query, key, value, self.heads)
+        return self.proj(mixed)
+
+
+class ImageMlp(nn.Module):
+    """Feed-forward layers of an image block."""
+
+    def __init__(self, width: int, hidden: int):
+        super().__init__()
+        self.fc1 = nn.Linear(width, hidden)
+        self.fc2 = nn.Linear(hidden, width)
+
+    def forward(self, v: Tensor) -> Tensor:
+        """Returns [G, N, D]."""
+        return self.fc2(functional.gelu(self.fc1(v)))
+
+
+# The text encoder and the fusion encoder: one BERT, post-norm
 
 
 class TextEncoder(nn.Module):
-    """BERT and its head of masked words, named as in ALBEF."""
+    """BERT with its head for masked words."""
 
-    def __init__(self, sizes, image_width):
+    def __init__(self, sizes: dict[str, Any], image_width: int):
         super().__init__()
         self.bert = Bert(sizes, image_width)
         self.cls = nn.ModuleDict({"predictions": WordHead(sizes)})
 
 
 class Bert(nn.Module):
-    """Post-norm layers: the first ones encode text, the others also attend to the picture."""
+    """The first layers encode a text, the last ones fuse it with an image."""
 
-    def __init__(self, sizes, image_width):
+    def __init__(self, sizes: dict[str, Any], image_width: int):
         super().__init__()
         self.heads, self.text_layers = sizes["heads"], sizes["layers"]
-        width = sizes["width"]
-        self.embeddings = nn.ModuleDict(
-            {
-                "word_embeddings": nn.Embedding(sizes["vocabulary_size"], width),
-                "position_embeddings": nn.Embedding(sizes["positions"], width),
-                "token_type_embeddings": nn.Embedding(2, width),
-                "LayerNorm": nn.LayerNorm(width, eps=sizes["norm_epsilon"]),
-            }
-        )
-        layers = [BertLayer(sizes, None) for _ in range(sizes["layers"])]
-        layers += [BertLayer(sizes, image_width) for _ in range(sizes["fusion_layers"])]
-        self.encoder = nn.ModuleDict({"layer": nn.ModuleList(layers)})
+        self.embeddings = Embeddings(sizes)
+        self.encoder = Layers(sizes, image_width)
 
-    def words(self):
-        return self.embeddings["word_embeddings"].weight
-
-    def encode(self, ids, mask):
-        e = self.embeddings
-        t = e["word_embeddings"](ids) + e["position_embeddings"].weight[: ids.shape[1]]
-        t = e["LayerNorm"](t + e["token_type_embeddings"].weight[0])
-        for layer in self.encoder["layer"][: self.text_layers]:
-            t, _ = layer(t, mask)
+    def encode(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Returns the states [G, L, D] of texts."""
+        t = self.embeddings(ids)
+        for layer in self.encoder.layer[: self.text_layers]:
+            t = layer(t, mask)
         return t
 
-    def fuse(self, t, mask, image, *, probe=None, layer=None):
-        """Returns (states, attention of fusion layer `layer`, to which `probe` was added)."""
-        kept = None
-        for place, fusion in enumerate(self.encoder["layer"][self.text_layers :]):
-            t, attention = fusion(t, mask, image, probe if place == layer else None)
-            kept = attention if place == layer else kept
-        return t, kept
+    def fuse(
+        self,
+        t: Tensor,
+        mask: Tensor,
+        image: Tensor,
+        *,
+        added: Mapping[int, Tensor] = MappingProxyType({}),
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Returns the fused states [G, L, D] and each fusion layer's cross-attention [G, h, L, N].
+
+        t: text states. image: image states. added: {fusion layer, from 0: what is added to its
+        cross-attention}.
+        """
+        attention = []
+        for number, layer in enumerate(self.encoder.layer[self.text_layers :]):
+            t, weights = layer(t, mask, image, added.get(number))
+            attention.append(weights)
+        return t, attention
+
+
+class Layers(nn.Module):
+    """Text layers and then fusion layers, in one list."""
+
+    def __init__(self, sizes: dict[str, Any], image_width: int):
+        super().__init__()
+        text = [TextLayer(sizes) for _ in range(sizes["layers"])]
+        fusion = [FusionLayer(sizes, image_width) for _ in range(sizes["fusion_layers"])]
+        self.layer = nn.ModuleList([*text, *fusion])
+
+
+class Embeddings(nn.Module):
+    """Words, positions and the token type (always 0), added and normalised."""
+
+    def __init__(self, sizes: dict[str, Any]):
+        super().__init__()
+        width = sizes["width"]
+        self.word_embeddings = nn.Embedding(sizes["vocabulary_size"], width)
+        self.position_embeddings = nn.Embedding(sizes["positions"], width)
+        self.token_type_embeddings = nn.Embedding(2, width)
+        self.LayerNorm = nn.LayerNorm(width, eps=sizes["norm_epsilon"])
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Returns [G, L, D] of ids [G, L]."""
+        t = self.word_embeddings(ids) + self.position_embeddings.weight[: ids.shape[1]]
+        return self.LayerNorm(t + self.token_type_embeddings.weight[0])
 
 
 class BertLayer(nn.Module):
-    """One post-norm layer; with `image_width`, words also attend to the picture."""
+    """The parts of text layers and fusion layers; each is added and then normalised."""
 
-    def __init__(self, sizes, image_width):
+    def __init__(self, sizes: dict[str, Any]):
         super().__init__()
         width, hidden = sizes["width"], sizes["mlp_width"]
-        self.attention = Attention(sizes, width)
-        if image_width:
-            self.crossattention = Attention(sizes, image_width)
+        self.attention = Attention(sizes, key_width=width)
         self.intermediate = nn.ModuleDict({"dense": nn.Linear(width, hidden)})
-        self.output = Output(sizes, hidden)
+        self.output = AddAndNorm(sizes, hidden)
 
-    def forward(self, t, mask, image=None, probe=None):
-        t, attention = self.attention(t, t, mask=mask)
-        if image is not None:
-            t, attention = self.crossattention(t, image, probe=probe)
-        return self.output(functional.gelu(self.intermediate["dense"](t)), t), attention
+    def feed_forward(self, t: Tensor) -> Tensor:
+        """Returns [G, L, D]."""
+        return self.output(functional.gelu(self.intermediate["dense"](t)), t)
+
+
+class TextLayer(BertLayer):
+    """Self-attention and feed-forward."""
+
+    def forward(self, t: Tensor, mask: Tensor) -> Tensor:
+        """Returns [G, L, D]."""
+        t, _ = self.attention(t, t, mask=mask)
+        return self.feed_forward(t)
+
+
+class FusionLayer(BertLayer):
+    """Self-attention, cross-attention to the image, and feed-forward."""
+
+    def __init__(self, sizes: dict[str, Any], image_width: int):
+        super().__init__(sizes)
+        self.crossattention = Attention(sizes, key_width=image_width)
+
+    def forward(
+        self, t: Tensor, mask: Tensor, image: Tensor, added: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Returns [G, L, D] and the cross-attention [G, h, L, N], with `added` added to it."""
+        t, _ = self.attention(t, t, mask=mask)
+        t, attention = self.crossattention(t, image, added=added)
+        return self.feed_forward(t), attention
 
 
 class Attention(nn.Module):
-    """Multi-head attention of words to themselves or to the picture, added and normalised."""
+    """Attention of a text to itself or to an image, added to the text and normalised."""
 
-    def __init__(self, sizes, key_width):
+    def __init__(self, sizes: dict[str, Any], *, key_width: int):
         super().__init__()
         width, self.heads = sizes["width"], sizes["heads"]
         self.self = nn.ModuleDict(
@@ -335,39 +467,50 @@ class Attention(nn.Module):
                 "value": nn.Linear(key_width, width),
             }
         )
-        self.output = Output(sizes, width)
+        self.output = AddAndNorm(sizes, width)
 
-    def forward(self, t, keys, **given):
-        layers = self.self
-        mixed, attention = attend(
-            layers["query"](t), layers["key"](keys), layers["value"](keys), self.heads, **given
-        )
-        return self.output(mixed, t), attention
+    def forward(
+        self,
+        t: Tensor,
+        keys: Tensor,
+        *,
+        mask: Tensor | None = None,
+        added: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Returns [G, L, D] and the attention weights [G, h, L, M] to M keys; see `attend`."""
+        query, key, value = self.self["query"](t), self.self["key"](keys), self.self["value"](keys)
+        mixed, weights = attend(query, key, value, self.heads, mask=mask, added=added)
+        return self.output(mixed, t), weights
 
 
-class Output(nn.Module):
+class AddAndNorm(nn.Module):
     """A linear map, added to what came before and normalised."""
 
-    def __init__(self, sizes, width_in):
+    def __init__(self, sizes: dict[str, Any], width_in: int):
         super().__init__()
-        width = sizes["width"]
-        self.dense = nn.Linear(width_in, width)
-        self.LayerNorm = nn.LayerNorm(width, eps=sizes["norm_epsilon"])
+        self.dense = nn.Linear(width_in, sizes["width"])
+        self.LayerNorm = nn.LayerNorm(sizes["width"], eps=sizes["norm_epsilon"])
 
-    def forward(self, x, before):
+    def forward(self, x: Tensor, before: Tensor) -> Tensor:
+        """Returns the shape of `before`."""
         return self.LayerNorm(self.dense(x) + before)
 
 
 class WordHead(nn.Module):
-    """Logits of masked words, by the word embeddings themselves."""
+    """Logits of words; the last linear map has the word embeddings as its weights."""
 
-    def __init__(self, sizes):
+    def __init__(self, sizes: dict[str, Any]):
         super().__init__()
         width = sizes["width"]
-        norm = nn.LayerNorm(width, eps=sizes["norm_epsilon"])
-        self.transform = nn.ModuleDict({"dense": nn.Linear(width, width), "LayerNorm": norm})
+        self.transform = nn.ModuleDict(
+            {
+                "dense": nn.Linear(width, width),
+                "LayerNorm": nn.LayerNorm(width, eps=sizes["norm_epsilon"]),
+            }
+        )
         self.bias = nn.Parameter(torch.zeros(sizes["vocabulary_size"]))
 
-    def forward(self, t, words):
+    def forward(self, t: Tensor, vocabulary: Tensor) -> Tensor:
+        """Returns [G, L, V] of states [G, L, D] and word embeddings [V, D]."""
         t = self.transform["LayerNorm"](functional.gelu(self.transform["dense"](t)))
-        return t @ words.T + self.bias
+        return t @ vocabulary.T + self.bias

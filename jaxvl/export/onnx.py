@@ -1,54 +1,75 @@
-"""ONNX beside an exported torch folder: three graphs, and what onnxruntime makes of them.
+"""ONNX graphs beside an exported torch folder, and what onnxruntime computes with them.
 
     image_encoder.onnx  pixels -> image_states, image_embedding
     text_encoder.onnx   ids, mask -> text_states, text_embedding
     match.onnx          image_states, text_states, mask -> fused_states, match_logits
 
-Any number of pictures or texts; heat-maps need a gradient and stay with PyTorch.
+They take any number of images or texts. Heat-maps need a gradient, which ONNX does not have.
 """
 
 import contextlib
 import io
 import logging
 import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from jaxvl.export import check, read
+from jaxvl.export import examples, torch_folder
+
+if TYPE_CHECKING:
+    import onnxruntime  # pyright: ignore[reportMissingImports]
+
+    from jaxvl.export.modeling_jaxvl import Model
 
 
 class ImageEncoder(nn.Module):
-    """Model.encode_image as a graph."""
+    """Model.encode_image as a graph of tensors."""
 
-    def __init__(self, model):
+    def __init__(self, model: "Model"):
         super().__init__()
         self.model = model
 
-    def forward(self, pixels):
+    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """Returns states and embeddings."""
         return tuple(self.model.encode_image(pixels))
 
 
-class TextEncoder(ImageEncoder):
+class TextEncoder(nn.Module):
     """Model.encode_text as a graph of tensors."""
 
-    def forward(self, ids, mask):
-        encoded = self.model.encode_text(SimpleNamespace(ids=ids, mask=mask))
+    def __init__(self, model: "Model"):
+        super().__init__()
+        self.model = model
+
+    def forward(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
+        """Returns states and embeddings."""
+        encoded = self.model.encode_text(SimpleNamespace(ids=ids, mask=mask))  # pyright: ignore
         return encoded.states, encoded.embedding
 
 
-class Match(ImageEncoder):
+class Match(nn.Module):
     """Model.fuse as a graph of tensors."""
 
-    def forward(self, image_states, text_states, mask):
-        bert = self.model.text_encoder.bert
-        states, _ = bert.fuse(text_states, mask, image_states)
+    def __init__(self, model: "Model"):
+        super().__init__()
+        self.model = model
+
+    def forward(
+        self, image_states: Tensor, text_states: Tensor, mask: Tensor
+    ) -> tuple[Tensor, ...]:
+        """Returns the fused states and the match logits of pairs."""
+        states, _ = self.model.text_encoder.bert.fuse(text_states, mask, image_states)
         return states, self.model.itm_head(states[:, 0])
 
 
-GRAPHS = {  # name: (module, inputs, outputs)
+GRAPHS: dict[str, tuple[type[nn.Module], tuple[str, ...], tuple[str, ...]]] = {
+    # name: (module, inputs, outputs)
     "image_encoder": (ImageEncoder, ("pixels",), ("image_states", "image_embedding")),
     "text_encoder": (TextEncoder, ("ids", "mask"), ("text_states", "text_embedding")),
     "match": (
@@ -57,7 +78,7 @@ GRAPHS = {  # name: (module, inputs, outputs)
         ("fused_states", "match_logits"),
     ),
 }
-QUANTITIES = {
+QUANTITIES = {  # output: quantity of jaxvl.export.check
     "image_states": "image states",
     "image_embedding": "image embeddings",
     "text_states": "text states",
@@ -67,14 +88,14 @@ QUANTITIES = {
 }
 
 
-def write_and_read(folder):
-    """Writes the graphs; returns {"onnx " + quantity: array} of export_check by onnxruntime."""
-    import onnxruntime
+def write_and_read(folder: Path) -> dict[str, np.ndarray]:
+    """Writes the graphs; returns {"onnx " + quantity: array}, computed by onnxruntime."""
+    import onnxruntime  # pyright: ignore[reportMissingImports]
 
-    model, prepare = read.modeling().load(folder)
-    texts = prepare.texts(list(check.CAPTIONS))
+    model, prepare = torch_folder.module_in(folder).load(folder)
+    texts = prepare.texts(examples.CAPTIONS)
     known = {
-        "pixels": prepare.images(check.pictures()),
+        "pixels": prepare.images(examples.images()),
         "ids": texts.ids,
         "mask": texts.mask,
     }
@@ -84,11 +105,15 @@ def write_and_read(folder):
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
         found = _in_two(session, outputs, {key: known[key].numpy() for key in inputs})
         known |= {key: torch.from_numpy(value) for key, value in found.items()}
-    return {f"onnx {quantity}": known[name] for name, quantity in QUANTITIES.items()}
+    return {f"onnx {quantity}": known[name].numpy() for name, quantity in QUANTITIES.items()}
 
 
-def _in_two(session, outputs, inputs):
-    """Returns {output: array} of two batches, neither as large as the one that was traced."""
+def _in_two(
+    session: "onnxruntime.InferenceSession",
+    outputs: Sequence[str],
+    inputs: Mapping[str, np.ndarray],
+) -> dict[str, np.ndarray]:
+    """Returns {output: array}, computed in two batches of other sizes than the traced one."""
     first, second = (
         session.run(outputs, {key: array[rows] for key, array in inputs.items()})
         for rows in (slice(0, 3), slice(3, None))
@@ -97,8 +122,8 @@ def _in_two(session, outputs, inputs):
 
 
 @contextlib.contextmanager
-def _quiet():
-    """The exporter tells of its own insides, on every channel there is."""
+def _quiet() -> Iterator[None]:
+    """Silences the exporter, which reports on its internals on stdout, in logs and in warnings."""
     logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
@@ -108,7 +133,9 @@ def _quiet():
         logging.disable(logging.NOTSET)
 
 
-def _write(module, path, inputs, outputs):
+def _write(
+    module: nn.Module, path: Path, inputs: Mapping[str, Tensor], outputs: Sequence[str]
+) -> None:
     rows = torch.export.Dim("rows")
     with _quiet(), torch.no_grad():
         torch.onnx.export(

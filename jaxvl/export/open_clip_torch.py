@@ -1,23 +1,29 @@
-"""An open_clip folder in PyTorch: by open_clip where it is installed, else by a small reading of
-the same files, whose modules have the names of OpenAI's CLIP (Radford et al. 2021).
+"""An open_clip folder in PyTorch.
+
+open_clip opens it where it is installed. Without open_clip a small model of our own reads the same
+files; its modules have the names of OpenAI's CLIP (Radford et al. 2021).
 """
 
+import importlib
 import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import safetensors.torch
 import torch
-from torch import nn
+from PIL import Image
+from torch import Tensor, nn
 
 from jaxvl import preprocessing
 
 
-def open_model(folder):
+def open_model(folder: Path) -> Any:
     """Returns a module with encode_image(pixels) and encode_text(ids), in evaluation mode."""
     try:
-        import open_clip
+        open_clip = importlib.import_module("open_clip")
     except ImportError:
-        import safetensors.torch
-
         model = Clip(_config(folder)["model_cfg"])
         model.load_state_dict(safetensors.torch.load_file(folder / "open_clip_model.safetensors"))
     else:
@@ -25,21 +31,21 @@ def open_model(folder):
     return model.eval()
 
 
-def pixels(folder, pictures):
-    """Returns float32 [G, 3, S, S] of pictures (PIL), as the folder's preprocess_cfg says.
+def pixels(folder: Path, images: Sequence[Image.Image]) -> Tensor:
+    """Returns float32 [G, 3, S, S] of images, as preprocess_cfg in the folder says.
 
-    But for one pixel: of 3, 7, 11, ... pixels beside the square in the middle, open_clip leaves the
-    larger half before it, jaxvl and transformers the smaller.
+    open_clip itself crops one pixel further on where 3, 7, 11, ... pixels are removed: it takes the
+    larger half from the beginning, jaxvl and transformers the smaller one.
     """
     told = _config(folder)["preprocess_cfg"]
     crop = {"shortest": "center", "squash": "none"}[told["resize_mode"]]
-    resized = [preprocessing.resized(one, told["size"], crop=crop) for one in pictures]
+    resized = [preprocessing.resized(image, told["size"], crop=crop) for image in images]
     mean, std = (torch.tensor(told[name]) for name in ("mean", "std"))
     return ((torch.from_numpy(np.stack(resized)) / 255 - mean) / std).permute(0, 3, 1, 2)
 
 
-def token_ids(folder, captions):
-    """Returns int64 [G, context_length], by the tokenizer that lies in the folder."""
+def token_ids(folder: Path, captions: Sequence[str]) -> Tensor:
+    """Returns int64 [G, context_length], by the tokenizer in the folder."""
     from transformers import AutoTokenizer
 
     length = _config(folder)["model_cfg"]["text_cfg"]["context_length"]
@@ -52,14 +58,15 @@ def token_ids(folder, captions):
     )["input_ids"]
 
 
-def _config(folder):
+def _config(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "open_clip_config.json").read_text())
 
 
 class Clip(nn.Module):
-    """Both towers; the text tower's modules stand beside the image tower, as OpenAI's do."""
+    """Both towers; the modules of the text tower are direct parts of the model, as in OpenAI's."""
 
-    def __init__(self, sizes):
+    def __init__(self, sizes: dict[str, Any]):
+        """sizes: model_cfg of open_clip_config.json."""
         super().__init__()
         image, text, size = sizes["vision_cfg"], sizes["text_cfg"], sizes["embed_dim"]
         quick, width = sizes["quick_gelu"], text["width"]
@@ -71,12 +78,16 @@ class Clip(nn.Module):
         self.ln_final = nn.LayerNorm(width)
         self.text_projection = nn.Parameter(torch.zeros(width, size))
         self.logit_scale = nn.Parameter(torch.zeros(()))
+        if "init_logit_bias" in sizes:
+            self.logit_bias = nn.Parameter(torch.zeros(()))
         self.end = text["eos_id"] if text["pool_type"] == "eos" else None
 
-    def encode_image(self, pixels):
+    def encode_image(self, pixels: Tensor) -> Tensor:
+        """Returns embeddings [G, E], not yet of unit length."""
         return self.visual(pixels)
 
-    def encode_text(self, ids):
+    def encode_text(self, ids: Tensor) -> Tensor:
+        """Returns embeddings [G, E], not yet of unit length."""
         t = self.token_embedding(ids) + self.positional_embedding[: ids.shape[1]]
         later = torch.full((ids.shape[1],) * 2, -torch.inf).triu(1)
         t = self.ln_final(self.transformer(t, later))
@@ -85,9 +96,9 @@ class Clip(nn.Module):
 
 
 class ImageTower(nn.Module):
-    """Pre-norm blocks over patches, read at the class token."""
+    """Pre-norm blocks over patches; the output is that of the class token."""
 
-    def __init__(self, sizes, embed_size, quick):
+    def __init__(self, sizes: dict[str, Any], embed_size: int, quick: bool):
         super().__init__()
         width, patch = sizes["width"], sizes["patch_size"]
         tokens = (sizes["image_size"] // patch) ** 2 + 1
@@ -99,7 +110,8 @@ class ImageTower(nn.Module):
         self.transformer = Transformer(sizes["layers"], width, heads, hidden, quick)
         self.proj = nn.Parameter(torch.zeros(width, embed_size))
 
-    def forward(self, pixels):
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Returns [G, E]."""
         patches = self.conv1(pixels).flatten(2).transpose(1, 2)
         first = self.class_embedding.expand(len(patches), 1, -1)
         v = self.ln_pre(torch.cat([first, patches], dim=1) + self.positional_embedding)
@@ -109,20 +121,21 @@ class ImageTower(nn.Module):
 class Transformer(nn.Module):
     """A stack of blocks."""
 
-    def __init__(self, layers, *sizes):
+    def __init__(self, layers: int, width: int, heads: int, hidden: int, quick: bool):
         super().__init__()
-        self.resblocks = nn.ModuleList(Block(*sizes) for _ in range(layers))
+        self.resblocks = nn.ModuleList(Block(width, heads, hidden, quick) for _ in range(layers))
 
-    def forward(self, x, mask):
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """Returns the shape of x; mask: added to the scores of attention."""
         for block in self.resblocks:
             x = block(x, mask)
         return x
 
 
 class Block(nn.Module):
-    """Attention and feed-forward, each normalised first and then added."""
+    """Self-attention and feed-forward; each normalises first and is then added."""
 
-    def __init__(self, width, heads, hidden, quick):
+    def __init__(self, width: int, heads: int, hidden: int, quick: bool):
         super().__init__()
         self.attn = nn.MultiheadAttention(width, heads, batch_first=True)
         self.ln_1, self.ln_2 = nn.LayerNorm(width), nn.LayerNorm(width)
@@ -130,7 +143,8 @@ class Block(nn.Module):
         self.mlp = nn.ModuleDict({"c_fc": up, "c_proj": down})
         self.quick = quick
 
-    def forward(self, x, mask):
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """Returns the shape of x."""
         y = self.ln_1(x)
         x = x + self.attn(y, y, y, attn_mask=mask, need_weights=False)[0]
         y = self.mlp["c_fc"](self.ln_2(x))

@@ -1,1 +1,1 @@
-"""Weights of other projects: how their tensors are named, and reading them."""
+"""Weights in: published weights of other projects, read as starting weights of a run."""

@@ -1,63 +1,61 @@
-"""Starting weights: `model.init` read onto the mesh, each parameter straight to its shards.
+"""Starting weights: `model.init` read onto the mesh, each parameter directly to its shards.
 
-What was loaded, newly made and left over is a Report; what nobody allowed stops the run.
+A Report tells which parameters were loaded or newly drawn and which tensors were left over. What is
+missing or left over stops the run, unless `model.allow_missing` names it.
 """
 
 import re
 from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import numpy as np
+from jax.sharding import Mesh, NamedSharding
+from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from jaxvl import checkpoint, sharding, workdir
 from jaxvl.errors import UserError
 from jaxvl.interop import names
-from jaxvl.interop.weights import open_weights, tokenizer_of
-from jaxvl.models import MODELS, bert, clip, vit
+from jaxvl.interop.kinds import epsilons_of, open_weights, tokenizer_of
+from jaxvl.interop.weights import Settings, Weights
+from jaxvl.models import MODELS, vit
+from jaxvl.types import Model, Params
 
 POSITIONS = "image/embedding/positions"
-EPSILONS = {  # what norm_epsilon = 0 stands for
-    "albef": {"image": vit.EPSILON, "text": bert.EPSILON},
-    "clip": {"image": clip.EPSILON, "text": clip.EPSILON},
-}
 OWN_SETTINGS = ("name", "activation", "embed_size", "image", "text")  # of config.model
-FREE_SETTINGS = (
-    "model.text.dropout",
-    "model.text.mask_token",
-    "data.image_size",
-    "data.eval_crop",
-)
-SHOWN = 6  # names in an error; the rest are counted
+FREE_SETTINGS = ("model.text.dropout", "model.text.mask_token")  # of these a run may have others
 
 
 class Report(NamedTuple):
-    """What became of every tensor: lists of (parameter, source), parameters, (name, source).
+    """What became of every tensor.
 
-    unread: (what, how many tensors, why) of the state of the file's own training.
+    loaded, interpolated: (our path, file). new: our paths that were drawn from the seed. left_over:
+    (their name, file). unread: (what, how many tensors, why) of the state of the file's own
+    training. notes: lines for the user.
     """
 
-    loaded: list
-    interpolated: list
-    new: list
-    left_over: list
-    unread: list
-    notes: list
+    loaded: list[tuple[str, str]]
+    interpolated: list[tuple[str, str]]
+    new: list[str]
+    left_over: list[tuple[str, str]]
+    unread: list[tuple[str, int, str]]
+    notes: list[str]
 
 
-def paths_of(init):
+def paths_of(init: str) -> list[str]:
     """Returns the paths in `model.init`."""
     return [path.strip() for path in init.split(",") if path.strip()]
 
 
-def is_own(path):
-    """Whether it is the working directory of a run of ours, or what `jaxvl convert` wrote."""
+def is_own(path: Path | str) -> bool:
+    """Returns whether it is the working directory of a jaxvl run or of `jaxvl convert`."""
     return (Path(path) / "checkpoints").is_dir()
 
 
-def tokenizer_of_init(init):
+def tokenizer_of_init(init: str) -> str:
     """Returns the path of the tokenizer that comes with `model.init`, "" where none does."""
     for path in paths_of(init):
         if is_own(path):
@@ -68,8 +66,8 @@ def tokenizer_of_init(init):
     return ""
 
 
-def load(config, *, model, mesh):
-    """Returns (params, Report) of config.model.init, for the Model of this configuration.
+def load(config: ConfigDict, *, model: Model, mesh: Mesh) -> tuple[Params, Report]:
+    """Returns the parameters that config.model.init names, for the model of this configuration.
 
     Raises UserError for what cannot be read, for sizes other than the run's, and for tensors that
     are missing or left over and not named in model.allow_missing.
@@ -83,62 +81,93 @@ def load(config, *, model, mesh):
             )
     if any(map(is_own, paths)):
         if len(paths) > 1:
-            raise UserError(f"config: model.init={config.model.init!r}: a jaxvl run stands alone")
+            raise UserError(
+                f"config: model.init={config.model.init!r}: a jaxvl run cannot be one of several"
+            )
         return _load_own(config, paths[0], model=model, mesh=mesh)
     return load_weights(config, [open_weights(path) for path in paths], model=model, mesh=mesh)
 
 
-def _load_own(config, path, *, model, mesh):
+def _load_own(config: ConfigDict, path: str, *, model: Model, mesh: Mesh) -> tuple[Params, Report]:
     stored = workdir.load_config(path)
     settings = workdir.flat({key: stored.model[key] for key in OWN_SETTINGS}, "model.")
     _check_sizes(config, path, settings)
-    params, _ = checkpoint.restore_params(
+    own, _ = checkpoint.restore_params(
         path, model=MODELS[stored.model.name].make(stored), mesh=mesh
     )
-    shapes = jax.eval_shape(model.init, jax.random.key(0))
-    wanted = names.flatten(shapes)
-    placed = names.flatten(sharding.shardings(shapes, model.partition_rules, mesh=mesh))
-    changed = []
-
-    def fit(key_path, leaf):
-        name = sharding.path_name(key_path)
-        if name != POSITIONS or leaf.shape == wanted[name].shape:
-            return leaf
-        changed.append((name, path))
-        return _place(_interpolated(np.asarray(leaf), wanted[name]), placed[name])
-
-    params = jax.tree_util.tree_map_with_path(fit, params)
-    loaded = [(name, path) for name in wanted if (name, path) not in changed]
-    return params, Report(loaded, changed, [], [], [], [])
+    found, target = names.flatten(own), _Target(config, model, mesh)
+    new = [name for name in target.shapes if name not in found]
+    left_over = [(name, path) for name in found if name not in target.shapes]
+    _check_allowed(config, dict.fromkeys(new, ()), left_over)
+    report = Report([], [], new, left_over, [], [])
+    leaves = target.drawn(new)
+    for name in (name for name in target.shapes if name in found):
+        changed = name == POSITIONS and found[name].shape != target.shapes[name].shape
+        (report.interpolated if changed else report.loaded).append((name, path))
+        leaves[name] = target.placed(name, np.asarray(found[name])) if changed else found[name]
+    return target.tree(leaves), report
 
 
-def load_weights(config, sources, *, model, mesh):
-    """Returns (params, Report) of opened Weights; see `load`."""
+def load_weights(
+    config: ConfigDict, sources: Sequence[Weights], *, model: Model, mesh: Mesh
+) -> tuple[Params, Report]:
+    """Returns the parameters in opened Weights; see `load`."""
     for source in sources:
         _check_sizes(config, source.path, source.settings)
-        _check_layers(config, source)
-    tree = jax.eval_shape(model.init, jax.random.key(0))
-    shapes = names.flatten(tree)
-    placed = names.flatten(sharding.shardings(tree, model.partition_rules, mesh=mesh))
-    found, report = _assign(config, sources, shapes)
-    leaves = _draw(model, report.new, placed, seed=config.seed)
+        source.check(config)
+    target = _Target(config, model, mesh)
+    found, report = _assign(config, sources, target.shapes)
+    leaves = target.drawn(report.new)
     for path, (rule, source) in tqdm(found.items(), "reading weights", leave=False, disable=None):
-        array = _read(rule, source, shapes[path])
-        if path == POSITIONS and array.shape != shapes[path].shape:
-            array = _interpolated(array, shapes[path])
-            report.interpolated.append((path, source.path))
-        else:
-            report.loaded.append((path, source.path))
-        leaves[path] = _place(array, placed[path])
-    params = jax.tree_util.tree_map_with_path(
-        lambda path, _: leaves[sharding.path_name(path)], tree
-    )
-    return params, report
+        array = _read(rule, source, target.shapes[path])
+        changed = path == POSITIONS and array.shape != target.shapes[path].shape
+        (report.interpolated if changed else report.loaded).append((path, source.path))
+        leaves[path] = target.placed(path, array)
+    return target.tree(leaves), report
 
 
-def _assign(config, sources, shapes):
-    """Returns ({our path: (Rule, Weights)}, the Report so far); raises where it is not allowed."""
-    found, absent, left_over, unread = {}, {}, [], []
+class _Target:
+    """The parameters of a run: their shapes, and where they lie on the mesh."""
+
+    def __init__(self, config: ConfigDict, model: Model, mesh: Mesh):
+        self._seed, self._model = config.seed, model
+        self._tree = jax.eval_shape(model.init, jax.random.key(0))
+        self.shapes: dict[str, jax.ShapeDtypeStruct] = names.flatten(self._tree)
+        where = sharding.shardings(self._tree, model.partition_rules, mesh=mesh)
+        self._where: dict[str, NamedSharding] = names.flatten(where)
+
+    def placed(self, path: str, array: np.ndarray) -> jax.Array:
+        """Returns the array on its shards; positions of another grid are interpolated."""
+        wanted = self.shapes[path].shape
+        if path == POSITIONS and array.shape != wanted:
+            array = _interpolated(array, wanted)
+        return jax.make_array_from_callback(wanted, self._where[path], lambda index: array[index])
+
+    def drawn(self, paths: Sequence[str]) -> dict[str, jax.Array]:
+        """Returns the parameters as they are drawn from the seed in a run without model.init."""
+        if not paths:
+            return {}
+
+        def draw(key):
+            params = names.flatten(self._model.init(key))
+            return {path: params[path] for path in paths}
+
+        where = {path: self._where[path] for path in paths}
+        return jax.jit(draw, out_shardings=where)(jax.random.key(self._seed))
+
+    def tree(self, leaves: Mapping[str, jax.Array]) -> Params:
+        """Returns the tree of parameters of {path: array}."""
+        return jax.tree_util.tree_map_with_path(
+            lambda path, _: leaves[sharding.path_name(path)], self._tree
+        )
+
+
+def _assign(
+    config: ConfigDict, sources: Sequence[Weights], shapes: Mapping[str, jax.ShapeDtypeStruct]
+) -> tuple[dict[str, tuple[names.Rule, Weights]], Report]:
+    """Returns ({our path: (Rule, Weights)}, a Report that lacks what is read later)."""
+    found: dict[str, tuple[names.Rule, Weights]] = {}
+    absent, left_over, unread = {}, [], []
     for source in sources:
         layout = source.layout(config.model)
         names.check_copies(source.tensors, layout)
@@ -150,7 +179,7 @@ def _assign(config, sources, shapes):
             )
         found |= {path: (rule, source) for path, rule in has.items()}
         absent |= {path: lacked for path, lacked in lacks.items() if lacked}
-        for pattern, (what, why) in source.training.items():
+        for pattern, (what, why) in source.skipped.items():
             state = [name for name in left if re.search(pattern, name)]
             left = [name for name in left if name not in state]
             if state:
@@ -162,14 +191,22 @@ def _assign(config, sources, shapes):
     return found, Report([], [], list(missing), left_over, unread, notes)
 
 
-def _notes(config, source):
-    crop = source.settings.get("data.eval_crop", config.data.eval_crop)
+def _notes(config: ConfigDict, source: Weights) -> Iterable[str]:
+    crop = source.start.get("data.eval_crop", config.data.eval_crop)
     if crop == config.data.eval_crop:
         return source.notes
-    return (*source.notes, f"it was made for data.eval_crop={crop!r}, which is not this run's")
+    return (
+        *source.notes,
+        f"it was made for data.eval_crop={crop!r}; this run has {config.data.eval_crop!r}",
+    )
 
 
-def _check_allowed(config, missing, left_over):
+def _check_allowed(
+    config: ConfigDict,
+    missing: Mapping[str, tuple[str, ...]],
+    left_over: Sequence[tuple[str, str]],
+) -> None:
+    """missing: {our path: their names that are absent}. left_over: (their name, file)."""
     allowed = re.compile("|".join(config.model.allow_missing) or r"(?!)")
     wrong = [
         path + (f" ({lacked[0]} is absent)" if lacked else "")
@@ -178,23 +215,13 @@ def _check_allowed(config, missing, left_over):
     ]
     extra = [name for name, _ in left_over if not allowed.search(name)]
     if wrong or extra:
-        told = [
-            f"{what} {_some(items)}"
-            for what, items in (("missing:", wrong), ("left over:", extra))
-            if items
-        ]
         raise UserError(
-            f"config: model.init={config.model.init!r}: {'; '.join(told)}. Regular expressions in "
-            "model.allow_missing name what may be newly drawn or not used"
+            f"config: model.init={config.model.init!r}: {names.differences(wrong, extra)}. Regular "
+            "expressions in model.allow_missing name what may be newly drawn or left unused"
         )
 
 
-def _some(items):
-    more = f" and {len(items) - SHOWN} more" if len(items) > SHOWN else ""
-    return ", ".join(items[:SHOWN]) + more
-
-
-def _check_sizes(config, path, settings):
+def _check_sizes(config: ConfigDict, path: str, settings: Settings) -> None:
     here = workdir.flat(config)
     differ = {
         key: value
@@ -212,59 +239,35 @@ def _check_sizes(config, path, settings):
         )
 
 
-def _effective(config, key, value):
-    if key.endswith("norm_epsilon") and value == 0 and config.model.name in EPSILONS:
-        return EPSILONS[config.model.name][key.split(".")[1]]
+def _effective(config: ConfigDict, key: str, value: object) -> object:
+    """Returns the epsilon that norm_epsilon=0 stands for, every other value as it is."""
+    if key.endswith("norm_epsilon") and value == 0:
+        tower = key.split(".")[1]
+        return epsilons_of(config.model.name).get(tower, 0)
     return value
 
 
-def _check_layers(config, source):
-    text = config.model.text
-    if source.layers is not None and source.layers < text.layers + text.fusion_layers:
-        raise UserError(
-            f"config: model.init={source.path!r} has {source.layers} layers, model.text.layers="
-            f"{text.layers} and model.text.fusion_layers={text.fusion_layers} need "
-            f"{text.layers + text.fusion_layers}; it fits where they sum to {source.layers} or less"
-        )
-
-
-def _read(rule, source, shape):
-    if rule.ours == POSITIONS:
-        array = np.asarray(source.tensors[rule.theirs[0]])
-        shape = jax.ShapeDtypeStruct((1, *array.shape[-2:]), np.float32)
+def _read(rule: names.Rule, source: Weights, shape: jax.ShapeDtypeStruct) -> np.ndarray:
+    wanted = shape.shape
+    if rule.ours == POSITIONS:  # of whatever grid
+        wanted = (1, *np.asarray(source.tensors[rule.theirs[0]]).shape[-2:])
     try:
-        return names.read(rule, source.tensors, shape=shape.shape)
+        return names.read(rule, source.tensors, shape=wanted)
     except UserError as error:
         raise UserError(f"{source.path}: {error}") from None
 
 
-def _interpolated(array, wanted):
-    if array.shape[-1] != wanted.shape[-1]:
-        raise UserError(f"{POSITIONS} of shape {array.shape} does not fit {wanted.shape}")
+def _interpolated(array: np.ndarray, wanted: Sequence[int]) -> np.ndarray:
+    if array.shape[-1] != wanted[-1]:
+        raise UserError(f"{POSITIONS} of shape {array.shape} does not fit {tuple(wanted)}")
     try:
-        return np.asarray(vit.interpolate_positions(array, wanted.shape[1]))
+        return np.asarray(vit.interpolate_positions(array, wanted[1]))
     except ValueError as error:
         raise UserError(f"{POSITIONS}: {error}") from None
 
 
-def _place(array, where):
-    return jax.make_array_from_callback(array.shape, where, lambda index: array[index])
-
-
-def _draw(model, paths, placed, *, seed):
-    """Returns {path: newly drawn parameter}, as a run from nothing would have it."""
-
-    def draw(key):
-        drawn = names.flatten(model.init(key))
-        return {path: drawn[path] for path in paths}
-
-    if not paths:
-        return {}
-    return jax.jit(draw, out_shardings={p: placed[p] for p in paths})(jax.random.key(seed))
-
-
-def table(report):
-    """Returns the report as lines: groups of what was loaded, each of what was not."""
+def table(report: Report) -> str:
+    """Returns the report as lines: loaded parameters in groups, all others one by one."""
     groups = Counter((path.partition("/")[0], source) for path, source in report.loaded)
     rows = [("loaded", f"{group}: {n} arrays", source) for (group, source), n in groups.items()]
     rows += [("interpolated", path, source) for path, source in report.interpolated]

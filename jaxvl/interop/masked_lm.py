@@ -1,53 +1,56 @@
-"""BertForMaskedLM, BertModel and RobertaForMaskedLM of Hugging Face, read to fill in words."""
+"""BertForMaskedLM, BertModel and RobertaForMaskedLM of Hugging Face as masked language models."""
+
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 
 from jaxvl.errors import UserError
-from jaxvl.interop import layouts, names
-from jaxvl.interop.weights import open_hugging_face, prefix_of, text_settings
+from jaxvl.interop import hugging_face, names
+from jaxvl.interop.kinds import bert
+from jaxvl.interop.weights import Opened
 from jaxvl.models import masked_lm
+from jaxvl.types import Params
 
-UNUSED = r"(^|\.)pooler\.|^cls\.seq_relationship\."  # of BertModel and of next-sentence training
+# Heads that fill in no words: of BertModel, and of the training on pairs of sentences.
+UNUSED = r"(^|\.)pooler\.|^cls\.seq_relationship\."
 
 
-def load_masked_lm(path, *, words):
-    """Returns (MaskedLm, params, Sizes) of a Hugging Face folder.
+def load_masked_lm(
+    path: Path | str, *, words: bool
+) -> tuple[masked_lm.MaskedLm, Params, masked_lm.Sizes]:
+    """Returns the model, its parameters and its sizes, of a Hugging Face folder.
 
-    words: False reads a BertModel, whose params have no word_head. Raises UserError.
+    words: False reads a BertModel, whose parameters have no word_head. Raises UserError naming what
+    cannot be read, is missing or is left over.
     """
-    config, tensors = open_hugging_face(path, ("bert", "roberta"))
+    opened = hugging_face.open_folder(path, bert.BERT.model_types)
     try:
-        sizes = sizes_of(path, config)
+        sizes = sizes_of(opened)
     except KeyError as error:
         raise UserError(f"{path}/config.json lacks the key {error}") from None
-    kind = config["model_type"]
-    layout = layouts.masked_lm(kind, prefix=prefix_of(tensors, kind))
+    kind = opened.config["model_type"]
+    layout = bert.masked_lm_layout(kind, prefix=hugging_face.prefix_of(opened.tensors, kind))
+    layout = layout._replace(ignored=(*layout.ignored, UNUSED))
     model = masked_lm.make(sizes)
     shapes = jax.eval_shape(model.init, jax.random.key(0))
     if not words:
         del shapes["word_head"]
-    layout = layout._replace(ignored=(*layout.ignored, UNUSED))
     try:
-        params, missing, left_over = names.from_torch(tensors, layout, shapes)
+        params, missing, left_over = names.from_torch(opened.tensors, layout, shapes)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     if missing or left_over:
-        told = [
-            f"{what} {', '.join(some[:6])}"
-            for what, some in (("missing:", missing), ("left over:", left_over))
-            if some
-        ]
-        raise UserError(f"{path}: {'; '.join(told)}")
+        raise UserError(f"{path}: {names.differences(missing, left_over)}")
     return model, jax.tree.map(jnp.asarray, params), sizes
 
 
-def sizes_of(path, config):
-    """Returns masked_lm.Sizes from the object in a config.json."""
-    settings = text_settings(path, config)
-    roberta = config["model_type"] == "roberta"
+def sizes_of(opened: Opened) -> masked_lm.Sizes:
+    """Returns the sizes that a config.json tells. Raises KeyError for a key that is absent."""
+    settings, config = bert.text_settings(opened), opened.config
+    is_roberta = config["model_type"] == "roberta"
     return masked_lm.Sizes(
         **{key.removeprefix("model.text."): value for key, value in settings.items()},
         token_types=config["type_vocab_size"],
-        first_position=config["pad_token_id"] + 1 if roberta else 0,
+        first_position=config["pad_token_id"] + 1 if is_roberta else 0,
     )

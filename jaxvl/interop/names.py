@@ -1,42 +1,51 @@
 """Two-way name maps between our parameters and the state dicts of PyTorch models.
 
-A Layout is one table of (our path, their names, transform); both directions follow from it. Our
-paths are '/'-joined, our kernels are [in, out], and a stack of layers is one array with a leading
-axis of layers, which are tensors of their own in PyTorch.
+A Layout is a table of (our path, their names, transform), from which both directions follow. Our
+paths are joined with '/' and our kernels are [in, out]. A stack of layers is one array of ours with
+a leading axis of layers; in PyTorch each layer has tensors of its own.
+
+"ours" is jaxvl, "theirs" is the PyTorch project.
 """
 
 import re
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from jaxvl.errors import UserError
 from jaxvl.sharding import path_name
+from jaxvl.types import Params
+
+SHOWN = 6  # names in an error; the rest are counted
 
 
 class Transform(NamedTuple):
     """How tensors of theirs become an array of ours, and back."""
 
-    to_ours: Callable  # (list of arrays) -> array
-    to_theirs: Callable  # (array, how many) -> list of arrays
+    to_ours: Callable[[list[np.ndarray]], np.ndarray]
+    to_theirs: Callable[[np.ndarray, int], list[np.ndarray]]  # (array, how many tensors)
 
 
 class Rule(NamedTuple):
-    """One parameter of ours and the tensors it is made of."""
+    """One parameter of ours and the tensors that it consists of.
+
+    theirs: `{}` stands for the number of a layer. first: the number of the first layer of a stack;
+    None where the parameter is no stack.
+    """
 
     ours: str
-    theirs: tuple[str, ...]  # `{}` stands for the number of a layer
+    theirs: tuple[str, ...]
     transform: Transform
-    first: int | None  # of a stack: the number of its first layer; None: not a stack
+    first: int | None
 
 
 class Layout(NamedTuple):
     """All rules of a model in one naming.
 
-    copies: (name, name of what it repeats): tied tensors, checked where a file has them.
-    writes_copies: whether files of this layout have them.
+    copies: (name, name of what it repeats) of tied tensors, compared where a file has both.
+    writes_copies: whether files in this layout contain the copies.
     ignored: regular expressions of names that are no weights.
     """
 
@@ -46,12 +55,12 @@ class Layout(NamedTuple):
     ignored: tuple[str, ...] = ()
 
 
-def _patches_to_ours(tensors):
+def _patches_to_ours(tensors: list[np.ndarray]) -> np.ndarray:
     weight_Dx3xpxp = tensors[0]
     return weight_Dx3xpxp.transpose(2, 3, 1, 0).reshape(-1, weight_Dx3xpxp.shape[0])
 
 
-def _patches_to_theirs(kernel, _):
+def _patches_to_theirs(kernel: np.ndarray, _: int) -> list[np.ndarray]:
     side = round((kernel.shape[0] / 3) ** 0.5)
     return [kernel.reshape(side, side, 3, -1).transpose(3, 2, 0, 1)]
 
@@ -67,47 +76,51 @@ PATCHES = Transform(_patches_to_ours, _patches_to_theirs)
 ROW = Transform(lambda tensors: tensors[0][None], lambda array, _: [array[0]])  # [1, N, D]
 TOKEN = Transform(lambda tensors: tensors[0][None, None], lambda array, _: [array[0, 0]])
 SCALAR = Transform(lambda tensors: tensors[0].reshape(()), lambda array, _: [array])
-ONE = Transform(lambda tensors: tensors[0].reshape(()), lambda array, _: [array.reshape(1)])
 
-# What a module of ours and of theirs consist of.
-DENSE = (("kernel", "weight", TRANSPOSED), ("bias", "bias", SAME))
-KERNEL = DENSE[:1]
-JOINED_DENSE = (("kernel", "weight", JOINED_TRANSPOSED), ("bias", "bias", JOINED))
-NORM = (("scale", "weight", SAME), ("bias", "bias", SAME))
-PATCH_DENSE = (("kernel", "weight", PATCHES), ("bias", "bias", SAME))
-TABLE = (("", "weight", SAME),)
+# Parameters of a module: (our name, their name, transform).
+Parts = tuple[tuple[str, str, Transform], ...]
+DENSE: Parts = (("kernel", "weight", TRANSPOSED), ("bias", "bias", SAME))
+KERNEL: Parts = DENSE[:1]
+JOINED_DENSE: Parts = (("kernel", "weight", JOINED_TRANSPOSED), ("bias", "bias", JOINED))
+NORM: Parts = (("scale", "weight", SAME), ("bias", "bias", SAME))
+PATCH_DENSE: Parts = (("kernel", "weight", PATCHES), ("bias", "bias", SAME))
+TABLE: Parts = (("", "weight", SAME),)
 
 
-def rules(table, *, ours="", theirs="", first=None):
-    """Returns the Rules of a table of (our module, their modules, what they consist of).
+Table = Iterable[tuple[str, str | tuple[str, ...], Parts | Transform]]
 
-    ours, theirs: prefixes. first: of a stack, the number of its first layer. Their modules are a
-    name or a tuple of names; in place of what they consist of, a Transform is of single tensors.
+
+def rules(
+    table: Table, *, ours: str = "", theirs: str = "", first: int | None = None
+) -> tuple[Rule, ...]:
+    """Returns the Rules of a table of (our module, their module or modules, parts).
+
+    parts: of a module; a Transform where the names are those of single tensors. ours, theirs:
+    prefixes of all names. first: the number of the first layer where the table is of a stack.
     """
     made = []
     for mine, others, parts in table:
         others = (others,) if isinstance(others, str) else others
-        if isinstance(parts, Transform):
-            parts = (("", "", parts),)
-        for part, their_part, transform in parts:
+        module: Parts = (("", "", parts),) if isinstance(parts, Transform) else parts
+        for part, their_part, transform in module:
             names = tuple(theirs + ".".join(filter(None, (name, their_part))) for name in others)
             path = ours + "/".join(filter(None, (mine, part)))
             made.append(Rule(path, names, transform, first))
     return tuple(made)
 
 
-def names_of(rule, layers):
-    """Returns the names of all tensors of a rule, a tuple a layer (one for what is no stack)."""
+def names_of(rule: Rule, layers: int) -> list[tuple[str, ...]]:
+    """Returns the names of all tensors of a rule: one tuple for each layer, one for no stack."""
     if rule.first is None:
         return [rule.theirs]
     numbers = range(rule.first, rule.first + layers)
     return [tuple(name.format(number) for name in rule.theirs) for number in numbers]
 
 
-def read(rule, tensors, *, shape):
-    """Returns the float32 (or integer) array of a rule, read from a mapping name -> array.
+def read(rule: Rule, tensors: Mapping[str, np.ndarray], *, shape: Sequence[int]) -> np.ndarray:
+    """Returns the parameter of a rule as float32, or int32 where the file has integers.
 
-    shape: what our parameter has. Raises UserError naming the tensor that does not fit it.
+    shape: of our parameter. Raises UserError naming a tensor that does not fit it.
     """
     groups = names_of(rule, shape[0] if shape else 0)
     inner = shape if rule.first is None else shape[1:]
@@ -115,7 +128,7 @@ def read(rule, tensors, *, shape):
     return parts[0] if rule.first is None else np.stack(parts)
 
 
-def _read_one(rule, names, tensors, shape):
+def _read_one(rule, names, tensors, shape) -> np.ndarray:
     arrays = [np.asarray(tensors[name]) for name in names]
     told = f"{' + '.join(names)} of shape {', '.join(str(a.shape) for a in arrays)}"
     try:
@@ -129,14 +142,14 @@ def _read_one(rule, names, tensors, shape):
     return array.astype(np.float32)
 
 
-def to_torch(params, layout):
-    """Returns {their name: array} of a tree of parameters.
+def to_torch(params: Params, layout: Layout) -> dict[str, np.ndarray]:
+    """Returns {their name: array} of a tree of parameters, or of {our path: array}.
 
-    Raises KeyError for a parameter of which the layout says nothing.
+    Raises KeyError for a parameter without a rule.
     """
     arrays = flatten(params)
     named = {rule.ours: rule for rule in layout.rules}
-    tensors = {}
+    tensors: dict[str, np.ndarray] = {}
     for path, array in arrays.items():
         rule, array = named[path], np.asarray(array)
         layers = [array] if rule.first is None else array
@@ -148,30 +161,36 @@ def to_torch(params, layout):
     return tensors
 
 
-def from_torch(tensors, layout, shapes):
-    """Returns (params, missing, left_over) from a mapping name -> array.
+def from_torch(
+    tensors: Mapping[str, np.ndarray], layout: Layout, shapes: Params
+) -> tuple[Params, list[str], list[str]]:
+    """Returns (params, missing, left_over) of the tensors.
 
-    shapes: tree of our parameters' shapes (jax.eval_shape of the model's init). params has None
-    where the tensors are missing; missing: our paths; left_over: their names, sorted.
+    shapes: tree of the shapes of our parameters, jax.eval_shape of the model's init. params: None
+    in place of what is missing. missing: our paths. left_over: their names, sorted. Raises
+    UserError for tensors that do not fit.
     """
     check_copies(tensors, layout)
-    found, missing, left_over = match(tensors.keys(), layout, flatten(shapes))
-    arrays = {
-        path: read(rule, tensors, shape=flatten(shapes)[path].shape) for path, rule in found.items()
-    }
+    wanted = flatten(shapes)
+    found, missing, left_over = match(tensors, layout, wanted)
+    arrays = {path: read(rule, tensors, shape=wanted[path].shape) for path, rule in found.items()}
     params = jax.tree_util.tree_map_with_path(lambda path, _: arrays.get(path_name(path)), shapes)
     return params, list(missing), left_over
 
 
-def match(names, layout, shapes):
-    """Looks which of our parameters the named tensors make.
+def match(
+    names: Iterable[str], layout: Layout, shapes: Mapping[str, Any]
+) -> tuple[dict[str, Rule], dict[str, tuple[str, ...]], list[str]]:
+    """Returns (found, missing, left_over): which of our parameters the named tensors fill.
 
-    shapes: {our path: something with a shape}. Returns (found, missing, left_over): {path: Rule},
-    {path: their names that are absent}, sorted names that no rule, copy or exception speaks of.
+    shapes: {our path: anything with a shape}. found: {our path: its rule}. missing: {our path: the
+    names that are absent}, () where no rule knows the parameter. left_over: sorted names that are
+    in no rule, no copy and not ignored.
     """
     names, used = set(names), {copy for copy, _ in layout.copies}
     named = {rule.ours: rule for rule in layout.rules}
-    found, missing = {}, {}
+    found: dict[str, Rule] = {}
+    missing: dict[str, tuple[str, ...]] = {}
     for path, leaf in shapes.items():
         if path not in named:
             missing[path] = ()
@@ -189,15 +208,25 @@ def match(names, layout, shapes):
     return found, missing, left_over
 
 
-def check_copies(tensors, layout):
-    """Raises UserError where a file's tied tensors differ: ours are one and the same."""
+def check_copies(tensors: Mapping[str, np.ndarray], layout: Layout) -> None:
+    """Raises UserError where tied tensors of a file differ; in jaxvl they are one parameter."""
     for copy, name in layout.copies:
         both = copy in tensors and name in tensors
         if both and not np.array_equal(tensors[copy], tensors[name]):
             raise UserError(f"{copy} differs from {name}; in jaxvl they are one parameter")
 
 
-def flatten(tree):
-    """Returns {'/'-joined path: leaf}."""
+def flatten(tree: Params) -> dict[str, Any]:
+    """Returns {path joined with '/': leaf}."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
     return {path_name(path): leaf for path, leaf in leaves}
+
+
+def differences(missing: Sequence[str], left_over: Sequence[str]) -> str:
+    """Returns "missing: a, b; left over: c" with at most SHOWN names of each, for an error."""
+    parts = []
+    for what, items in (("missing", missing), ("left over", left_over)):
+        more = f" and {len(items) - SHOWN} more" if len(items) > SHOWN else ""
+        if items:
+            parts.append(f"{what}: {', '.join(items[:SHOWN])}{more}")
+    return "; ".join(parts)

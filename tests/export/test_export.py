@@ -3,26 +3,51 @@
 import ast
 import errno
 import functools
-import io
 import json
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+import torch_side
 from finished import make_run
+from huggingface_hub import ModelCard
 from PIL import Image
 
 from jaxvl import preprocessing
-from jaxvl.cli import export
+from jaxvl.cli import export as command
 from jaxvl.data.text import tokenizer
-from jaxvl.export import check, formats, read
-from jaxvl.interop import layouts, names, tensor_files
-from jaxvl.interop.weights import open_weights
+from jaxvl.export import (
+    FORMATS,
+    check,
+    examples,
+    hf,
+    model_card,
+    modeling_jaxvl,
+    pytorch,
+    torch_folder,
+)
+from jaxvl.export import run as run_lib
+from jaxvl.interop import load, names, tensor_files
+from jaxvl.interop.kinds import albef as albef_kind
+from jaxvl.interop.kinds import open_weights
+from jaxvl.models import MODELS
+from jaxvl.sharding import make_mesh
+from jaxvl.training import experiment
 
 torch = pytest.importorskip("torch")
+
+
+@pytest.fixture(autouse=True)
+def no_jax_and_no_tensorflow_beside_pytorch(tmp_path_factory, monkeypatch):
+    """In PyTorch's process an import of either fails, and so does the export."""
+    stubs = tmp_path_factory.mktemp("stubs")
+    for name in ("tensorflow", "jax"):
+        (stubs / f"{name}.py").write_text(f"raise SystemExit('{name} was imported')")
+    monkeypatch.setenv("PYTHONPATH", str(stubs))
 
 
 @pytest.fixture
@@ -32,51 +57,80 @@ def softmask_run(tmp_path_factory, tiny_config):
 
 @pytest.fixture
 def clip_run(tmp_path_factory, tiny_config):
-    tiny_config.model.name = tiny_config.method = "clip"
-    tiny_config.model.activation = "quick_gelu"
-    tiny_config.data.add_sep = True
-    return make_run(tmp_path_factory, tiny_config, name="clip_run")
+    return make_run(tmp_path_factory, as_clip(tiny_config), name="clip_run")
 
 
-OPEN_RUN, IN_JAX = export.open_run, check.in_jax  # before a test replaces them
+@pytest.fixture
+def sigmoid_run(tmp_path_factory, tiny_config):
+    tiny_config.loss.contrastive, tiny_config.loss.sigmoid_bias = "sigmoid", -7.5
+    return make_run(tmp_path_factory, as_clip(tiny_config), name="sigmoid_run")
+
+
+def as_clip(config):
+    config.model.name = config.method = "clip"
+    config.model.activation = "quick_gelu"
+    config.data.add_sep = True
+    return config
+
+
+OPEN_RUN, IN_JAX = run_lib.open_run, check.in_jax  # before a test replaces them
 
 
 @functools.cache
-def opened(run):
-    return OPEN_RUN(run, weights=None)
+def opened(run, weights=None):
+    """Returns (Run, params) of a working directory."""
+    basis = experiment.open_basis(experiment.load_run(run))
+    return OPEN_RUN(
+        run,
+        config=basis.config,
+        model=basis.model,
+        mesh=basis.mesh,
+        tokenizer=basis.tokenizer,
+        weights=weights,
+    )
 
 
 @functools.cache
 def answers(run):
-    return IN_JAX(opened(run))
+    return IN_JAX(*opened(run))
 
 
 @pytest.fixture
 def quick(monkeypatch):
-    """Call with a run: what JAX says of it is computed once for all tests."""
+    """Call with a working directory: what JAX computes for it is shared by all tests."""
 
     def use(run):
-        monkeypatch.setattr(export, "open_run", lambda workdir, *, weights: opened(run))
-        monkeypatch.setattr(check, "in_jax", lambda exported: answers(run))
+        monkeypatch.setattr(run_lib, "open_run", lambda workdir, **_: opened(run))
+        monkeypatch.setattr(check, "in_jax", lambda *_: answers(run))
 
     return use
+
+
+def export(run, out, name, **options):
+    """Returns the report of an export."""
+    return run_lib.export(*opened(run), out, name=name, **options)
 
 
 def refused(capsys, run, out, *flags, form="torch"):
     """Returns the one line on stderr of an export that leaves nothing behind."""
     with pytest.raises(SystemExit) as stop:
-        export.main(["--workdir", str(run), "--format", form, "--out", str(out), *flags])
+        command.main(["--workdir", str(run), "--format", form, "--out", str(out), *flags])
     assert stop.value.code == 2
     error = capsys.readouterr().err.strip()
-    assert error.startswith("error: ") and len(error.splitlines()) == 1
+    assert error.startswith("jaxvl: ") and len(error.splitlines()) == 1
     assert not out.exists() or not any(out.iterdir())
     assert not list(out.parent.glob(".*partial*"))
     return error
 
 
+def with_format(monkeypatch, name, **changes):
+    """Changes fields of a format, in this process and in PyTorch's."""
+    monkeypatch.setitem(FORMATS, name, FORMATS[name]._replace(**changes))
+
+
 def test_a_folder_for_plain_pytorch(softmask_run, tmp_path, capsys):
     out = tmp_path / "exports" / "mine"
-    export.main(["--workdir", str(softmask_run), "--format", "torch", "--out", str(out)])
+    command.main(["--workdir", str(softmask_run), "--format", "torch", "--out", str(out)])
     assert {path.name for path in out.iterdir()} == {
         "model.safetensors",
         "config.json",
@@ -99,12 +153,13 @@ def test_a_folder_for_plain_pytorch(softmask_run, tmp_path, capsys):
         "image embeddings",
         "text embeddings",
         "word logits",
+        "temperature",
     ):
         assert max(differences[quantity].values()) <= 1e-4 and quantity in printed
     assert differences["pixels"]["absolute"] == differences["token ids"]["absolute"] == 0
     card = (out / "README.md").read_text()
     for told in (
-        "scenes; pictures: train 40, val 12",
+        "scenes; images: train 40, val 12",
         "3 of 4",
         "bicubic-antialias-32-clip",
         "to be filled in",
@@ -112,7 +167,7 @@ def test_a_folder_for_plain_pytorch(softmask_run, tmp_path, capsys):
         "heat-maps",
     ):
         assert told in card
-    model, prepare = read.modeling().load(out)
+    model, prepare = torch_folder.module_in(out).load(out)
     image = model.encode_image(prepare.images([Image.new("L", (50, 20))] * 2))
     text = model.encode_text(prepare.texts(["A red cube!", "two"]))
     assert model.match(image, text).shape == (2,)
@@ -122,7 +177,7 @@ def test_a_folder_for_plain_pytorch(softmask_run, tmp_path, capsys):
 
 
 def test_what_serves_needs_neither_jax_nor_jaxvl():
-    tree = ast.parse(formats.MODELING.read_text())
+    tree = ast.parse(torch_folder.MODELING.read_text())
     imported = {
         name.split(".")[0]
         for node in ast.walk(tree)
@@ -137,9 +192,9 @@ def test_what_serves_needs_neither_jax_nor_jaxvl():
     assert libraries == {"numpy", "safetensors", "tokenizers", "torch", "PIL"}
 
 
-def test_albefs_own_layout_with_twins(softmask_run, tmp_path, quick):
+def test_albefs_own_layout_with_momentum_encoders(softmask_run, tmp_path, quick):
     quick(softmask_run)
-    report = export.export(softmask_run, name="albef", out=tmp_path / "out")
+    report = export(softmask_run, tmp_path / "out", "albef")
     assert not check.failed(report) and "heat-maps" in report
     state = torch.load(tmp_path / "out" / "ALBEF.pth", weights_only=True)["model"]
     for name in (
@@ -158,8 +213,15 @@ def test_albefs_own_layout_with_twins(softmask_run, tmp_path, quick):
     ):
         first, _, rest = name.partition(".")
         assert torch.equal(state[name], state[f"{first}_m.{rest}"])
-    params = opened(softmask_run).params
-    layout = layouts.albef(opened(softmask_run).config.model)
+    parts = {name.partition(".")[0] for name in state}
+    assert {part for part in parts if f"{part}_m" in parts} == {
+        "visual_encoder",
+        "text_encoder",
+        "vision_proj",
+        "text_proj",
+    }
+    run, params = opened(softmask_run)
+    layout = albef_kind.layout(run.config.model)
     tensors = tensor_files.open_tensors(tmp_path / "out" / "ALBEF.pth")
     again, missing, left_over = names.from_torch(tensors, layout, params)
     assert not missing and all("_m." in name for name in left_over)
@@ -169,45 +231,46 @@ def test_albefs_own_layout_with_twins(softmask_run, tmp_path, quick):
 @pytest.mark.parametrize("form", ["hf", "open_clip"])
 def test_clip_with_the_tokenizer_of_its_data_set(clip_run, tmp_path, quick, form):
     quick(clip_run)
-    report = export.export(clip_run, name=form, out=tmp_path / "out")
-    assert set(report) == {"token ids", "normalised pixels", "image embeddings", "text embeddings"}
+    report = export(clip_run, tmp_path / "out", form)
+    assert set(report) == {
+        "token ids",
+        "normalised pixels",
+        "image embeddings",
+        "text embeddings",
+        "logit scale",
+    }
     assert not check.failed(report) and report["token ids"].absolute == 0
-    assert open_weights(tmp_path / "out").settings["data.eval_crop"] == "none"
+    assert open_weights(tmp_path / "out").start["data.eval_crop"] == "none"
 
 
 @pytest.mark.parametrize("form", ["hf", "open_clip"])
-def test_clip_that_sees_the_middle_of_pictures(clip_run, tmp_path, monkeypatch, form):
-    exported = opened(clip_run)
-    config = exported.config.copy_and_resolve_references().unlock()
+def test_clip_that_sees_the_middle_of_images(clip_run, tmp_path, form):
+    run, params = opened(clip_run)
+    config = run.config.copy_and_resolve_references().unlock()
     config.data.eval_crop = "center"
-    exported = exported._replace(config=config)
-    monkeypatch.setattr(export, "open_run", lambda workdir, *, weights: exported)
-    report = export.export(clip_run, name=form, out=tmp_path / "out")
-    assert report["normalised pixels"].absolute < 1e-6  # of pictures that are not square
+    run = run._replace(config=config, preprocessing=preprocessing.numbers_of(config))
+    report = run_lib.export(run, params, tmp_path / "out", name=form)
+    assert report["normalised pixels"].absolute < 1e-6  # of images that are not square
     assert not check.failed(report)
-    assert open_weights(tmp_path / "out").settings["data.eval_crop"] == "center"
+    assert open_weights(tmp_path / "out").start["data.eval_crop"] == "center"
     assert "the square in the middle" in (tmp_path / "out" / "README.md").read_text()
 
 
 @pytest.mark.parametrize("crop", ["none", "center"])
-def test_what_serves_takes_pictures_as_evaluation_does(crop):
-    prepare = read.modeling().Prepare({}, {"size": 33, "crop": crop}, None)
-    for picture in check.pictures():
-        assert (prepare.resized(picture) == preprocessing.resized(picture, 33, crop=crop)).all()
+def test_what_serves_resizes_images_as_evaluation_does(crop):
+    prepare = modeling_jaxvl.Prepare({}, {"size": 33, "crop": crop}, None)
+    for image in examples.images():
+        assert (prepare.resized(image) == preprocessing.resized(image, 33, crop=crop)).all()
 
 
 def test_clips_own_tokenizer_goes_out_as_its_files(clip_run, tmp_path):
-    from transformers import CLIPProcessor, CLIPTokenizer
-
-    bpe = small_bpe(tmp_path)
+    bpe, captions = small_bpe(tmp_path), list(examples.CAPTIONS)
     (tmp_path / "out").mkdir()
-    formats.write_hf(tmp_path / "out", opened(clip_run)._replace(tokenizer=bpe))
-    theirs = CLIPProcessor.from_pretrained(tmp_path / "out").tokenizer
-    assert isinstance(theirs, CLIPTokenizer)
-    captions = list(check.CAPTIONS)
-    ids = theirs(captions, padding="max_length", max_length=12, truncation=True)["input_ids"]
+    run = opened(clip_run)[0]._replace(tokenizer=bpe)
+    functions = [hf.write, torch_side.clip_token_ids]
+    found = pytorch.answers(tmp_path / "out", run, {"x": np.zeros(1)}, functions)
     tokens = tokenizer.encode(bpe, captions, max_tokens=12, max_words=99, add_sep=True)
-    assert (np.array(ids) == tokens.ids).all()
+    assert found["is_clip"] and (found["ids"] == tokens.ids).all()
     again = tokenizer.load(tmp_path / "out" / "vocab.json")
     assert again.encode("bad cab").ids == bpe.encode("bad cab").ids
 
@@ -230,7 +293,7 @@ def test_open_clip_finds_the_names_and_shapes_of_its_own(clip_run, tmp_path, qui
     from safetensors import safe_open
 
     quick(clip_run)
-    export.export(clip_run, name="open_clip", out=tmp_path / "out")
+    export(clip_run, tmp_path / "out", "open_clip")
     with safe_open(tmp_path / "out" / "open_clip_model.safetensors", "np") as file:
         shapes = {name: list(file.get_slice(name).get_shape()) for name in file.keys()}
     stored = json.loads((Path(__file__).parents[1] / "golden" / "open_clip_tiny.json").read_text())
@@ -238,17 +301,9 @@ def test_open_clip_finds_the_names_and_shapes_of_its_own(clip_run, tmp_path, qui
 
 
 def test_a_tensor_that_differs_fails_the_export(softmask_run, tmp_path, quick, monkeypatch, capsys):
-    from safetensors.numpy import load_file, save_file
-
-    def write(folder, exported):
-        formats.write_torch(folder, exported)
-        tensors = load_file(folder / "model.safetensors")
-        name = "text_encoder.bert.encoder.layer.1.crossattention.self.query.weight"
-        tensors[name] = 1.5 * tensors[name]
-        save_file(tensors, folder / "model.safetensors")
-
+    larger = names.TRANSPOSED._replace(to_theirs=lambda array, _: [1.5 * array.T])
+    with_format(monkeypatch, "torch", layout=changed_layout(transform=larger))
     quick(softmask_run)
-    monkeypatch.setitem(formats.FORMATS, "torch", formats.Format("albef", write))
     error = refused(capsys, softmask_run, tmp_path / "out")
     assert "heat-maps" in error and "nothing was exported" in error
     assert "image embeddings" not in error
@@ -257,52 +312,51 @@ def test_a_tensor_that_differs_fails_the_export(softmask_run, tmp_path, quick, m
 def test_a_tensor_that_is_missing_fails_the_export(
     softmask_run, tmp_path, quick, monkeypatch, capsys
 ):
-    from safetensors.numpy import load_file, save_file
-
-    def write(folder, exported):
-        formats.write_torch(folder, exported)
-        tensors = load_file(folder / "model.safetensors")
-        tensors["renamed"] = tensors.pop("itm_head.weight")
-        save_file(tensors, folder / "model.safetensors")
-
+    with_format(monkeypatch, "torch", layout=changed_layout(theirs=("renamed.{}",)))
     quick(softmask_run)
-    monkeypatch.setitem(formats.FORMATS, "torch", formats.Format("albef", write))
-    assert "itm_head.weight" in refused(capsys, softmask_run, tmp_path / "out")
+    error = refused(capsys, softmask_run, tmp_path / "out")
+    assert (
+        "PyTorch could not write or load" in error and "crossattention.self.query.weight" in error
+    )
+
+
+def changed_layout(**changes):
+    """The names of --format torch, except for the rule of the cross-attention's queries."""
+
+    def layout(config):
+        made = torch_folder.layout(config)
+        ours = "fusion/layers/cross_attention/query/kernel"
+        rules = (r._replace(**changes) if r.ours == ours else r for r in made.rules)
+        return made._replace(rules=tuple(rules))
+
+    return layout
+
+
+def test_a_process_that_dies_is_one_line(softmask_run, tmp_path, quick, monkeypatch, capsys):
+    with_format(monkeypatch, "torch", write=torch_side.die)
+    quick(softmask_run)
+    error = refused(capsys, softmask_run, tmp_path / "out")
+    assert "the process that has PyTorch died (Segmentation fault)" in error
 
 
 def test_a_full_disk_leaves_nothing(softmask_run, tmp_path, quick, monkeypatch, capsys):
-    def write(folder, exported):
-        (folder / "model.safetensors").write_bytes(b"half")
+    def save(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     quick(softmask_run)
-    monkeypatch.setitem(formats.FORMATS, "torch", formats.Format("albef", write))
+    monkeypatch.setattr("safetensors.numpy.save_file", save)
     assert "the disk is full" in refused(capsys, softmask_run, tmp_path / "out")
 
 
 def test_a_disk_that_fills_up_under_torch_leaves_nothing(
     softmask_run, tmp_path, quick, monkeypatch, capsys
 ):
-    """Torch closes its archive after the failed write, fails again, and tells of that alone."""
-    import builtins
-
-    class Full(io.RawIOBase):
-        def writable(self):
-            return True
-
-        def write(self, data):
-            raise OSError(errno.ENOSPC, "No space left on device")
-
-    def opened(path, *arguments, **keys):
-        return Full() if str(path).endswith(".pth") else open_file(path, *arguments, **keys)
-
+    with_format(monkeypatch, "albef", write=torch_side.write_albef_on_a_full_disk)
     quick(softmask_run)
-    open_file = builtins.open
-    monkeypatch.setattr(builtins, "open", opened)
     assert "the disk is full" in refused(capsys, softmask_run, tmp_path / "out", form="albef")
 
 
-def test_a_checkpoint_that_is_cut_off_is_named(softmask_run, tmp_path, capsys):
+def test_a_truncated_checkpoint_is_named(softmask_run, tmp_path, capsys):
     run = shutil.copytree(softmask_run, tmp_path / "run")
     for file in (run / "checkpoints" / "3" / "params").rglob("d/*"):
         file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
@@ -319,19 +373,18 @@ def test_what_is_there_is_not_overwritten(softmask_run, tmp_path, quick, capsys)
     quick(softmask_run)
     (tmp_path / "mine").write_text("precious")
     with pytest.raises(SystemExit):
-        export.main(["--workdir", str(softmask_run), "--format", "torch", "--out", str(tmp_path)])
+        command.main(["--workdir", str(softmask_run), "--format", "torch", "--out", str(tmp_path)])
     assert "not empty" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
 def test_wrong_wishes_are_named(softmask_run, clip_run, tmp_path, quick, capsys, monkeypatch):
     out = tmp_path / "out"
-    assert tuple(formats.FORMATS) == export.FORMATS  # said twice: --help imports little
     assert "no running mean" in refused(capsys, softmask_run, out, "--weights", "ema")
     assert "no config.json" in refused(capsys, tmp_path, out)
     quick(softmask_run)
     assert "torch, albef" in refused(capsys, softmask_run, out, form="hf")
-    assert "--format torch" in refused(capsys, softmask_run, out, "--onnx", form="albef")
+    assert "goes with --format torch" in refused(capsys, softmask_run, out, "--onnx", form="albef")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert "pip install 'jaxvl[onnx]'" in refused(capsys, softmask_run, out, "--onnx")
 
@@ -340,7 +393,7 @@ def test_onnx_beside_it(softmask_run, tmp_path, quick):
     for library in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(library)
     quick(softmask_run)
-    report = export.export(softmask_run, name="torch", out=tmp_path / "out", onnx=True)
+    report = export(softmask_run, tmp_path / "out", "torch", options=["onnx"])
     assert not check.failed(report) and "onnx match logits" in report
     graphs = {path.name for path in (tmp_path / "out").glob("*.onnx")}
     assert graphs == {"image_encoder.onnx", "text_encoder.onnx", "match.onnx"}
@@ -348,10 +401,78 @@ def test_onnx_beside_it(softmask_run, tmp_path, quick):
 
 def test_running_mean_or_last_step(tmp_path_factory, tiny_config):
     run = make_run(tmp_path_factory, tiny_config, name="run_with_ema", with_ema=True)
-    found = {weights: export.open_run(run, weights=weights) for weights in ("ema", "online", None)}
-    assert [one.weights for one in found.values()] == ["ema", "online", "ema"]
-    sizes = [float(np.abs(one.params["match_head"]["kernel"]).sum()) for one in found.values()]
+    found = [opened(run, weights) for weights in ("ema", "online", None)]
+    assert [run.weights for run, _ in found] == ["ema", "online", "ema"]
+    sizes = [float(np.abs(params["match_head"]["kernel"]).sum()) for _, params in found]
     assert sizes[0] == sizes[2] == 0 < sizes[1]
+
+
+def test_the_bias_of_a_sigmoid_loss_goes_out_and_in_with_open_clip(
+    sigmoid_run, tmp_path, tiny_config
+):
+    out = tmp_path / "out"
+    report = export(sigmoid_run, out, "open_clip")
+    assert report["logit bias"].absolute == 0
+    told = json.loads((out / "open_clip_config.json").read_text())
+    assert told["model_cfg"]["init_logit_bias"] == -7.5
+    assert json.loads((out / "export_report.json").read_text())["left_out"] == []
+
+    weights = open_weights(out)
+    assert weights.start["loss.contrastive"] == "sigmoid"
+    config = as_clip(tiny_config)
+    config.model.text.vocabulary_size = opened(sigmoid_run)[0].config.model.text.vocabulary_size
+    config.model.text.positions = config.data.max_tokens
+    config.loss.contrastive = "sigmoid"
+    params, report = loaded(config, out)
+    assert params["contrastive"]["bias"] == -7.5 and not report.new
+
+
+def loaded(config, path):
+    config.model.init = str(path)
+    model = MODELS["clip"].make(config)
+    return load.load(config, model=model, mesh=make_mesh(config.mesh))
+
+
+def test_a_format_that_knows_no_bias_leaves_it_out_and_says_so(sigmoid_run, tmp_path, capsys):
+    out = tmp_path / "out"
+    report = export(sigmoid_run, out, "hf")
+    assert "hf has no place for contrastive/bias" in capsys.readouterr().out
+    assert not check.failed(report) and "logit bias" not in report
+    assert json.loads((out / "export_report.json").read_text())["left_out"] == ["contrastive/bias"]
+    assert "Not in this folder: `contrastive/bias`" in (out / "README.md").read_text()
+    assert "loss.contrastive" not in open_weights(out).start
+
+
+def test_the_hub_can_index_the_model_card(clip_run):
+    scores = {"step": 3, "retrieval/i2t_r1": 0.25, "false_match/rate": "nan"}
+    run = opened(clip_run)[0]._replace(scores=scores)
+    card = ModelCard(model_card.card(run, form=FORMATS["hf"], report={}))
+    assert (card.data.library_name, card.data.license) == ("transformers", "unknown")
+    assert card.data.pipeline_tag == "zero-shot-image-classification"
+    assert {"jaxvl", "clip"} <= set(card.data.tags)
+    (result,) = card.data.eval_results
+    assert (result.dataset_name, result.dataset_split) == ("scenes", "val")
+    assert (result.metric_name, result.metric_value) == ("retrieval/i2t_r1", 0.25)
+    assert "| `retrieval/i2t_r1` | 0.2500 |" in card.text
+
+
+def test_a_format_can_come_from_outside_the_package(clip_run, tmp_path, quick, monkeypatch):
+    quick(clip_run)
+    mine = FORMATS["hf"]._replace(write=torch_side.write_mine, read=torch_side.read_mine)
+    monkeypatch.setitem(FORMATS, "mine", mine)
+    export(clip_run, tmp_path / "out", "mine")
+    assert (tmp_path / "out" / "mine.safetensors").exists()
+
+
+def test_help_lists_every_format_and_imports_nothing_heavy():
+    code = (
+        "import sys; from jaxvl.cli import export\n"
+        "try: export.main(['--help'])\n"
+        "finally: print({'jax', 'tensorflow', 'torch', 'transformers'} & set(sys.modules))"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
+    assert all(form.about in told for form in FORMATS.values()) and "--onnx" in told
+    assert told.endswith("set()\n")
 
 
 def test_differences_are_absolute_and_relative():

@@ -59,5 +59,5 @@ def words(rows=3, seed=0):
     return np.where(mask, rng.integers(3, WORDS - 2, mask.shape), 1).astype(np.int32), mask
 
 
-def pictures(side, rows=2, seed=0):
+def images(side, rows=2, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (rows, side, side, 3), dtype=np.uint8)

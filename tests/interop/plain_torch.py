@@ -80,7 +80,7 @@ def albef_words(tensors, states):
 
 
 def clip_image(tensors, x_Gx3xHxW, heads, layers):
-    """OpenAI's visual tower: the embedding of a picture, not yet of unit length."""
+    """OpenAI's visual tower: the embedding of an image, not yet of unit length."""
     weight = tensors["visual.conv1.weight"]
     x = F.conv2d(x_Gx3xHxW, weight, stride=weight.shape[-1]).flatten(2).transpose(1, 2)
     first = tensors["visual.class_embedding"].expand(len(x), 1, -1)

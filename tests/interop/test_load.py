@@ -1,4 +1,4 @@
-"""Starting weights: sizes follow from the file, parts make a whole, nothing is lost unsaid."""
+"""Starting weights: sizes are read from the file, and what becomes of every tensor is reported."""
 
 import errno
 import json
@@ -16,12 +16,13 @@ transformers = pytest.importorskip("transformers")
 import hugging_face as hf  # noqa: E402  needs torch
 from safetensors.numpy import load_file, save_file  # noqa: E402
 
-from jaxvl import workdir  # noqa: E402
+from jaxvl import checkpoint, workdir  # noqa: E402
 from jaxvl.cli import convert  # noqa: E402
 from jaxvl.errors import UserError  # noqa: E402
 from jaxvl.interop import load, names  # noqa: E402
+from jaxvl.interop.kinds import clip as clip_kind  # noqa: E402
+from jaxvl.interop.kinds import open_weights  # noqa: E402
 from jaxvl.interop.tensor_files import open_tensors  # noqa: E402
-from jaxvl.interop.weights import open_weights  # noqa: E402
 from jaxvl.models import MODELS, vit  # noqa: E402
 from jaxvl.sharding import make_mesh  # noqa: E402
 
@@ -119,8 +120,51 @@ def test_bert_of_other_sizes_is_refused_and_told_what_fits(parts):
         loaded(config)
     config = albef_config(parts / "bert")
     config.model.text.layers = 2
-    with pytest.raises(UserError, match="has 4 layers, .* need 5; it fits where they sum to 4"):
+    with pytest.raises(UserError, match="has 4 layers, .* need 5; their sum can be 4 at most"):
         loaded(config)
+
+
+def clip_config(path, contrastive="softmax"):
+    """A configuration that the CLIP folder fits."""
+    config = small_config()
+    for key, value in open_weights(path).settings.items():
+        config.update_from_flattened_dict({key: value})
+    config.model.init, config.loss.contrastive = str(path), contrastive
+    config.loss.sigmoid_bias = -6.5
+    return config
+
+
+def test_weights_without_the_bias_of_the_loss_begin_at_its_first_value(clip_folder):
+    config = clip_config(clip_folder, "sigmoid")
+    with pytest.raises(UserError, match="missing: contrastive/bias.*allow_missing"):
+        loaded(config)
+    config.model.allow_missing = ("^contrastive/",)
+    params, report = loaded(config)
+    assert params["contrastive"]["bias"] == -6.5 and report.new == ["contrastive/bias"]
+
+
+def test_a_run_of_another_loss_is_a_start_where_the_bias_may_be_missing(clip_folder, tmp_path):
+    runs = {}
+    for contrastive in ("softmax", "sigmoid"):
+        config = clip_config(clip_folder, contrastive)
+        config.model.allow_missing = ("^contrastive/",)
+        params, _ = loaded(config)
+        runs[contrastive] = tmp_path / contrastive
+        runs[contrastive].mkdir()
+        workdir.save_config(config, runs[contrastive])
+        checkpoint.save_params(runs[contrastive], params)
+    for stored, wanted in (("softmax", "sigmoid"), ("sigmoid", "softmax")):
+        config = clip_config(clip_folder, wanted)
+        config.model.init = str(runs[stored])
+        with pytest.raises(UserError, match="(missing|left over): contrastive/bias"):
+            loaded(config)
+        config.model.allow_missing = ("^contrastive/",)
+        params, report = loaded(config)
+        if wanted == "sigmoid":
+            assert params["contrastive"]["bias"] == -6.5 and report.new == ["contrastive/bias"]
+        else:
+            assert "contrastive" not in params
+            assert report.left_over == [("contrastive/bias", str(runs[stored]))]
 
 
 @pytest.mark.parametrize("have,want", [(2, 4), (5, 3), (14, 24)])
@@ -138,7 +182,7 @@ def test_positions_are_interpolated_as_torch_does(have, want):
     np.testing.assert_allclose(ours[:, 1:], expected, atol=1e-5)
 
 
-def test_converted_folder_is_a_start_that_says_all_by_itself(clip_folder, tmp_path, capsys):
+def test_converted_folder_is_a_start_that_needs_nothing_else(clip_folder, tmp_path, capsys):
     out = tmp_path / "run"
     convert.main(["--from", str(clip_folder), "--out", str(out)])
     assert "loaded        image: " in capsys.readouterr().out
@@ -146,7 +190,7 @@ def test_converted_folder_is_a_start_that_says_all_by_itself(clip_folder, tmp_pa
     assert (config.method, config.model.activation) == ("clip", "quick_gelu")
     assert config.model.image.norm_epsilon == 1e-3 and config.data.image_size == 16
     assert config.data.tokenizer == str(out / "tokenizer.json") and config.model.init == ""
-    assert config.data.token_lengths == convert.TOKEN_LENGTHS
+    assert config.data.token_lengths == clip_kind.TOKEN_LENGTHS
     assert config.model.text.end_token == hf.WORDS - 1
     assert len(json.loads((out / "init.json").read_text())["loaded"]) > 20
     assert sorted(os.listdir(tmp_path)) == ["run"]
@@ -168,9 +212,9 @@ def test_converted_folder_is_a_start_that_says_all_by_itself(clip_folder, tmp_pa
     assert "run: exists and is not empty; name another --out" in capsys.readouterr().err
 
 
-def test_pictures_are_cropped_as_the_file_says(clip_folder, tmp_path):
+def test_images_are_cropped_as_the_file_says(clip_folder, tmp_path):
     folder = shutil.copytree(clip_folder, tmp_path / "in")
-    assert "data.eval_crop" not in open_weights(folder).settings
+    assert "data.eval_crop" not in open_weights(folder).start
     told = folder / "preprocessor_config.json"
     for size, crop in (
         (224, "center"),
@@ -178,17 +222,17 @@ def test_pictures_are_cropped_as_the_file_says(clip_folder, tmp_path):
         ({"height": 16, "width": 16}, "none"),
     ):
         told.write_text(json.dumps({"do_center_crop": True, "size": size}))
-        assert open_weights(folder).settings["data.eval_crop"] == crop
+        assert open_weights(folder).start["data.eval_crop"] == crop
     told.write_text('{"do_center_crop": true, "size": {"shortest_edge": 20}}')
-    assert "resized to 20 pixels before 16 were cropped" in open_weights(folder).notes[0]
+    assert "resized to 20 pixels and then cropped to 16" in open_weights(folder).notes[0]
     told.write_text('{"do_center_crop": true, "size": 16}')
     assert not open_weights(folder).notes
     told.rename(folder / "processor_config.json")
-    assert "data.eval_crop" not in open_weights(folder).settings
+    assert "data.eval_crop" not in open_weights(folder).start
     (folder / "processor_config.json").write_text('{"image_processor": {"do_center_crop": true}}')
-    assert open_weights(folder).settings["data.eval_crop"] == "center"
+    assert open_weights(folder).start["data.eval_crop"] == "center"
     (folder / "preprocessor_config.json").write_text('{"image_mean": [0.5, 0.5, 0.5]}')
-    with pytest.raises(UserError, match="preprocessor_config.json normalises pictures with mean"):
+    with pytest.raises(UserError, match="preprocessor_config.json normalises images with mean"):
         open_weights(folder)
 
 
@@ -297,16 +341,24 @@ def spoil_by_shapes(folder):
     (folder / "open_clip_config.json").write_text("{}")
 
 
+def spoil_by_omitting(folder):
+    """A state dict with few of the names of open_clip."""
+    spoil_by_shapes(folder)
+    tensors = {"visual.class_embedding": torch.ones(5), "ln_final.weight": torch.ones(5)}
+    torch.save(tensors, folder / "open_clip_pytorch_model.bin")
+
+
 SPOILT = {
-    "truncated": (spoil_bytes, "model.safetensors is not a whole safetensors file"),
-    "truncated pickle": (spoil_by_cutting, "pytorch_model.bin is not a whole file of tensors"),
+    "truncated": (spoil_bytes, "model.safetensors is not a complete safetensors file"),
+    "truncated pickle": (spoil_by_cutting, "pytorch_model.bin is not a complete file of tensors"),
     "half of it": (spoil_by_halving, "has 1 of 2 files model-00001-of-00002.safetensors"),
+    "incomplete": (spoil_by_omitting, "lacks the tensor 'positional_embedding'"),
     "wrong shape": (spoil_tensors(reshaped), "layers.1.mlp.fc1.weight of shape (32, 7)"),
-    "other shapes": (spoil_by_shapes, "names a known model, but has not its shapes"),
+    "other shapes": (spoil_by_shapes, "has the names of a known model, but not its shapes"),
     "renamed": (spoil_tensors(renamed), "k_proj.bias is absent); left over: k_projection"),
     "architecture": (spoil_config(model_type="flava"), "model_type 'flava' is not known, only"),
     "no sizes": (spoil_config(text_config={}), "config.json lacks the key"),
-    "null sizes": (spoil_config(text_config=None), "config.json has a value of another kind"),
+    "null sizes": (spoil_config(text_config=None), "config.json has a value of the wrong type"),
     "zero size": (
         spoil_config(vision_config=hf.IMAGE | {"num_attention_heads": 0}),
         "model.image.heads cannot be 0",
@@ -316,10 +368,10 @@ SPOILT = {
             text_config=hf.TOWER
             | {"vocab_size": hf.WORDS, "eos_token_id": 9999, "max_position_embeddings": hf.LENGTH}
         ),
-        "no word has the number 9999",
+        "the vocabulary has no end token 9999",
     ),
     "pickle": (spoil_pickle, "pytorch_model.bin would run code (posix.system) and is refused"),
-    "program": (spoil_by_program, "is a TorchScript program, which would run code, and is refused"),
+    "program": (spoil_by_program, "is a TorchScript archive, which can run code, and is refused"),
     "no config": (spoil_by_removing("config.json"), "has no config.json"),
     "no JSON": (spoil_by_writing("config.json", "{"), "config.json cannot be read as JSON"),
     "no tokens": (spoil_by_writing("tokenizer.json", "{"), "tokenizer.json: not a tokenizer file"),
@@ -328,7 +380,7 @@ SPOILT = {
     "path": (spoil_index, "names ../clip0/model.safetensors, which is not in its folder"),
     "index": (
         spoil_by_writing("model.safetensors.index.json", '{"weight_map": []}'),
-        "does not say which tensor is in which file",
+        "does not tell which tensor is in which file",
     ),
 }
 
@@ -337,7 +389,7 @@ def refused(arguments, capsys, message):
     with pytest.raises(SystemExit) as exit:
         convert.main(arguments)
     error = capsys.readouterr().err
-    assert exit.value.code == 2 and error.startswith("error: ") and error.count("\n") == 1
+    assert exit.value.code == 2 and error.startswith("jaxvl: ") and error.count("\n") == 1
     assert message in error
 
 
@@ -390,7 +442,7 @@ def test_a_disk_that_fills_up_leaves_nothing(clip_folder, tmp_path, capsys, monk
     assert os.listdir(tmp_path) == []
 
 
-def test_what_a_killed_one_left_is_swept_away(clip_folder, tmp_path):
+def test_what_a_killed_conversion_left_is_removed(clip_folder, tmp_path):
     (tmp_path / ".run.partial" / "checkpoints").mkdir(parents=True)
     convert.main(["--from", str(clip_folder), "--out", str(tmp_path / "run")])
     assert os.listdir(tmp_path) == ["run"] and load.is_own(tmp_path / "run")
@@ -400,7 +452,7 @@ def test_other_activation_than_the_file_says_is_an_error(clip_folder, tmp_path, 
     arguments = ["--from", str(clip_folder), "--out", str(tmp_path / "out")]
     for change, message in {
         "model.activation=gelu": "model.activation is 'quick_gelu' there and 'gelu' here",
-        "model.widht=3": "--set model.widht: there is no such key",
+        "model.text.widht=3": "--set model.text.widht: there is no such key; did you mean",
     }.items():
         with pytest.raises(SystemExit):
             convert.main([*arguments, "--set", change])

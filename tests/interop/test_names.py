@@ -1,4 +1,4 @@
-"""Name maps: every parameter has its counterpart, both directions undo each other bit for bit."""
+"""Name maps: every parameter has a counterpart, and there and back again is bit-identical."""
 
 import jax
 import numpy as np
@@ -6,13 +6,15 @@ import pytest
 from small import small_config
 
 from jaxvl.errors import UserError
-from jaxvl.interop import layouts, names
+from jaxvl.interop import names
+from jaxvl.interop.kinds import KINDS, albef
 from jaxvl.models import MODELS
 
 
-def shapes_of(model_name):
+def shapes_of(model_name, *, contrastive="softmax"):
+    """Returns (config.model, shapes of the parameters) of a small model."""
     config = small_config()
-    config.model.name = model_name
+    config.model.name, config.loss.contrastive = model_name, contrastive
     return config.model, jax.eval_shape(MODELS[model_name].make(config).init, jax.random.key(0))
 
 
@@ -21,16 +23,17 @@ def random_tree(shapes, seed=0):
     return jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32), shapes)
 
 
-EVERY = [(model, name) for model, made in layouts.LAYOUTS.items() for name in made]
+WHOLE = {name: kind for name, kind in KINDS.items() if kind.model}  # others are parts of a model
 
 
-@pytest.mark.parametrize("model,layout_name", EVERY)
-def test_every_parameter_has_its_counterpart_and_comes_back_bit_for_bit(model, layout_name):
-    sizes, shapes = shapes_of(model)
-    layout = layouts.LAYOUTS[model][layout_name](sizes)
+@pytest.mark.parametrize("name", WHOLE)
+def test_every_parameter_has_its_counterpart_and_comes_back_bit_identical(name):
+    kind = WHOLE[name]
+    sizes, shapes = shapes_of(kind.model)
+    layout = kind.layout(sizes)
     params = random_tree(shapes)
     tensors = names.to_torch(params, layout)
-    copies = sum(tensors[name].size for name, _ in layout.copies)
+    copies = sum(tensors[copy].size for copy, _ in layout.copies)
     assert sum(t.size for t in tensors.values()) - copies == sum(
         leaf.size for leaf in jax.tree.leaves(params)
     )
@@ -39,17 +42,26 @@ def test_every_parameter_has_its_counterpart_and_comes_back_bit_for_bit(model, l
     jax.tree.map(np.testing.assert_array_equal, back, params)
 
 
-def test_every_model_has_a_layout_and_no_layout_speaks_of_more_than_the_model_has():
-    assert set(layouts.LAYOUTS) >= set(MODELS) - {"toy"}
-    for model, layout_name in EVERY:
-        sizes, shapes = shapes_of(model)
-        rules = layouts.LAYOUTS[model][layout_name](sizes).rules
-        assert sorted(rule.ours for rule in rules) == sorted(names.flatten(shapes))
+@pytest.mark.parametrize("name", WHOLE)
+def test_a_layout_has_no_rule_for_what_the_model_does_not_have(name):
+    kind = WHOLE[name]
+    _, shapes = shapes_of(kind.model)
+    _, with_bias = shapes_of(kind.model, contrastive="sigmoid")
+    known = names.flatten(shapes) | names.flatten(with_bias)
+    sizes, _ = shapes_of(kind.model)
+    ours = [rule.ours for rule in kind.layout(sizes).rules]
+    assert set(ours) <= set(known) and len(set(ours)) == len(ours)
+
+
+def test_a_parameter_without_a_rule_is_an_error():
+    sizes, shapes = shapes_of("albef", contrastive="sigmoid")
+    with pytest.raises(KeyError, match="contrastive/bias"):
+        names.to_torch(random_tree(shapes), albef.layout(sizes))
 
 
 def test_layout_of_albef_has_the_names_and_shapes_of_its_published_checkpoint():
     sizes, shapes = shapes_of("albef")  # one text layer, then fusion layers
-    tensors = names.to_torch(random_tree(shapes), layouts.albef(sizes))
+    tensors = names.to_torch(random_tree(shapes), albef.layout(sizes))
     width, patch = sizes.image.width, sizes.image.patch_size
     expected = {
         "visual_encoder.cls_token": (1, 1, width),
@@ -73,28 +85,9 @@ def test_layout_of_albef_has_the_names_and_shapes_of_its_published_checkpoint():
     assert "text_encoder.bert.encoder.layer.4.output.dense.weight" not in tensors
 
 
-def test_training_state_of_albef_goes_both_ways():
-    sizes, shapes = shapes_of("albef")
-    from jaxvl.methods.albef import TWINS
-
-    slots = {"twins": {name: random_tree(shapes)[name] for name in TWINS}}
-    slots["queue"] = {
-        "image": np.arange(32.0, dtype=np.float32).reshape(4, 8),
-        "text": np.ones((4, 8), np.float32),
-        "position": np.int32(2),
-    }
-    layout = layouts.albef_slots(sizes)
-    tensors = names.to_torch(slots, layout)
-    assert tensors["image_queue"].shape == (8, 4) and tensors["queue_ptr"].shape == (1,)
-    assert "visual_encoder_m.pos_embed" in tensors and "temp" not in tensors
-    back, missing, left_over = names.from_torch(tensors, layout, jax.eval_shape(lambda: slots))
-    assert (missing, left_over) == ([], [])
-    jax.tree.map(np.testing.assert_array_equal, back, slots)
-
-
 def test_renamed_key_is_missing_and_left_over_and_a_wrong_shape_is_named():
     sizes, shapes = shapes_of("albef")
-    layout = layouts.albef(sizes)
+    layout = albef.layout(sizes)
     tensors = names.to_torch(random_tree(shapes), layout)
     name = "text_encoder.bert.encoder.layer.2.attention.self.key.bias"
     tensors["key_bias_of_two"] = tensors.pop(name)

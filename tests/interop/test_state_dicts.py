@@ -9,8 +9,9 @@ torch = pytest.importorskip("torch", reason="jaxvl[torch] is not installed")
 import plain_torch  # noqa: E402  needs torch
 
 from jaxvl.errors import UserError  # noqa: E402
-from jaxvl.interop import layouts, load, names  # noqa: E402
-from jaxvl.interop.weights import open_weights  # noqa: E402
+from jaxvl.interop import load, names  # noqa: E402
+from jaxvl.interop.kinds import albef as albef_kind  # noqa: E402
+from jaxvl.interop.kinds import open_clip, open_weights  # noqa: E402
 from jaxvl.models import MODELS, vit  # noqa: E402
 from jaxvl.sharding import make_mesh  # noqa: E402
 
@@ -19,7 +20,7 @@ def drawn(config):
     """Random tensors in the layout of the model's own checkpoint, no bias zero, no scale one."""
     rng = np.random.default_rng(0)
     shapes = jax.eval_shape(MODELS[config.model.name].make(config).init, jax.random.key(0))
-    layout = {"albef": layouts.albef, "clip": lambda _: layouts.open_clip()}[config.model.name]
+    layout = {"albef": albef_kind.layout, "clip": open_clip.layout}[config.model.name]
     params = jax.tree.map(lambda x: 0.3 * rng.normal(size=x.shape).astype(np.float32), shapes)
     tensors = names.to_torch(params, layout(config.model))
     return {name: torch.from_numpy(np.array(tensor)) for name, tensor in tensors.items()}
@@ -48,7 +49,7 @@ def albef(tmp_path_factory):
     """(state dict, path of a checkpoint as ALBEF's training leaves it)."""
     tensors = drawn(albef_config())
     path = tmp_path_factory.mktemp("albef") / "ALBEF.pth"
-    state = tensors | twins_of(tensors) | queues() | position_ids("bert.")
+    state = tensors | momentum_of(tensors) | queues() | position_ids("bert.")
     torch.save({"model": state, "epoch": 29, "config": {"a": 1}}, path)
     return tensors, path
 
@@ -61,8 +62,8 @@ def expected(albef, tmp_path_factory):
     return loaded(albef_config(), path)[1]
 
 
-def twins_of(tensors):
-    """Momentum twins, which are not the weights."""
+def momentum_of(tensors):
+    """Tensors of the momentum encoders, which are not the weights."""
     parts = {name: name.partition(".") for name in tensors if "." in name and "itm_" not in name}
     return {f"{tower}_m.{rest}": 7 * tensors[name] for name, (tower, _, rest) in parts.items()}
 
@@ -90,8 +91,11 @@ def test_checkpoint_of_albef_gives_the_same_states_embeddings_and_logits(albef):
     assert not (report.new or report.left_over)
     lines = " ".join(load.table(report).split())
     count = sum("itm_" not in name and name != "temp" for name in tensors)
-    assert f"not read momentum twins: {count} tensors a run's twins begin as copies" in lines
-    assert "not read queues: 3 tensors a run's queue fills with" in lines
+    assert (
+        f"not read momentum encoders: {count} tensors a run's momentum encoders start as copies"
+        in lines
+    )
+    assert "not read queues: 3 tensors a run fills its queues with its own" in lines
     batch = small_batch(2)
 
     @jax.jit
@@ -142,7 +146,7 @@ def test_checkpoint_of_albef_gives_the_same_states_embeddings_and_logits(albef):
 
 @pytest.mark.parametrize(
     "what",
-    ["published", "wrapped", "twins", "queues", "parallel", "downstream", "downstream queues"],
+    ["published", "wrapped", "momentum", "queues", "parallel", "downstream", "downstream queues"],
 )
 def test_every_variant_of_a_checkpoint_reads_to_the_same_parameters(
     albef, expected, tmp_path, what
@@ -151,10 +155,10 @@ def test_every_variant_of_a_checkpoint_reads_to_the_same_parameters(
     variants = {
         "published": torch.load(published, weights_only=True),
         "wrapped": {"model": tensors},
-        "twins": {"model": tensors | twins_of(tensors)},
+        "momentum": {"model": tensors | momentum_of(tensors)},
         "queues": tensors | queues(),
         "parallel": {"model": {f"module.{name}": tensor for name, tensor in tensors.items()}},
-        "downstream": {"model": downstream(tensors | twins_of(tensors) | position_ids("bert."))},
+        "downstream": {"model": downstream(tensors | momentum_of(tensors) | position_ids("bert."))},
         "downstream queues": downstream(tensors)
         | queues()
         | {"idx_queue": torch.full((1, 4), -100), "ptr_queue": torch.zeros(1)},
@@ -170,10 +174,10 @@ def test_every_variant_of_a_checkpoint_reads_to_the_same_parameters(
     jax.tree.map(np.testing.assert_array_equal, params, expected)
     unread = {what for what, _, _ in report.unread}
     assert unread == {
-        "published": {"momentum twins", "queues"},
-        "twins": {"momentum twins"},
+        "published": {"momentum encoders", "queues"},
+        "momentum": {"momentum encoders"},
         "queues": {"queues"},
-        "downstream": {"momentum twins"},
+        "downstream": {"momentum encoders"},
         "downstream queues": {"queues"},
     }.get(what, set())
     assert not report.left_over
@@ -257,7 +261,7 @@ def test_open_clip_says_its_activation_only_beside_its_config(tmp_path):
         tmp_path / "open_clip_pytorch_model.bin",
     )
     bare = open_weights(tmp_path / "open_clip_pytorch_model.bin")
-    assert "model.activation" not in bare.settings and bare.settings["data.image_size"] == 16
+    assert "model.activation" not in bare.settings and bare.start["data.image_size"] == 16
     told = '{"model_cfg": {"quick_gelu": true, "text_cfg": {"heads": 2}}}'
     (tmp_path / "open_clip_config.json").write_text(told)
     assert open_weights(tmp_path).settings["model.activation"] == "quick_gelu"

@@ -61,7 +61,7 @@ def _features() -> dict[str, Any]:
 
 def _check(config: ConfigDict) -> None:
     require(
-        config.data.dir or config.data.mixture,
+        config.data.dir or config.data.mixture or config.data.tokenizer or config.model.init,
         "data.dir is empty; give a prepared data set with --config.data.dir=DIR "
         "(`jaxvl prepare` makes one)",
     )
