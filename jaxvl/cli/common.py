@@ -181,12 +181,21 @@ def add_processes(parser: argparse.ArgumentParser) -> None:
 
 
 def connect(flags: argparse.Namespace) -> None:
-    """Connects this process with the others, where the flags say that there are others."""
-    if flags.coordinator or flags.distributed:
-        import jax
+    """Connects this process with the others, where the flags say that there are others.
 
-        jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    Raises UserError where the flags are incomplete or the others cannot be found.
+    """
+    if not (flags.coordinator or flags.distributed):
+        return
+    if flags.coordinator and None in (flags.num_processes, flags.process_id):
+        raise UserError("--coordinator needs --num_processes and --process_id")
+    import jax
+
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    try:
         jax.distributed.initialize(flags.coordinator, flags.num_processes, flags.process_id)
+    except (ValueError, RuntimeError) as error:
+        raise UserError(f"the other processes cannot be found: {error}") from error
 
 
 def check_file(flag: str, path: Path | str) -> None:

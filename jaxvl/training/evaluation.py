@@ -130,13 +130,19 @@ def false_match_folder(out: Path) -> Path:
     return out.parent / "_".join(filter(None, ["false_match", name]))
 
 
-def read_scores(path: Path) -> Scores:
-    """Returns the scores of a result file. Raises UserError where it is not one."""
+def read_results(path: Path) -> tuple[dict[str, Any], Scores]:
+    """Returns (everything, the scores) of a result file. Raises UserError where it is not one."""
     try:
-        stored = json.loads(path.read_text())
-        return {name: value for name, value in stored.items() if "/" in name}
-    except (OSError, ValueError, AttributeError):
+        found = json.loads(path.read_text())
+        return found, _scores(found)
+    except (OSError, ValueError, TypeError, AttributeError):
         raise UserError(f"{path} is not a JSON file of scores") from None
+
+
+def _scores(found):
+    """Returns the scores among the values of a result file, where nan is a string."""
+    scores = {name: value for name, value in found.items() if "/" in name}
+    return {name: value if type(value) is int else float(value) for name, value in scores.items()}
 
 
 def show(out: Path) -> None:
@@ -146,14 +152,15 @@ def show(out: Path) -> None:
     """
     if not is_chief() or not out.exists():
         return
-    found, scores = json.loads(out.read_text()), read_scores(out)
-    print(f"\nscores on {found['split']} of {found['data']} after step {found['step']}\n")
+    found, scores = read_results(out)
+    split, data, step = (found.get(name, "?") for name in ("split", "data", "step"))
+    print(f"\nscores on {split} of {data} after step {step}\n")
     start = out.parent / START
     if "against" in found:
         before = found["against"]
-        print(change_table(scores, before, title=_title(before["what"])))
+        print(change_table(scores, _scores(before), title=_title(before["what"])))
     elif out.name == RESULTS and start.exists():
-        print(change_table(scores, read_scores(start), title="start"))
+        print(change_table(scores, read_results(start)[1], title="start"))
     else:
         print(table(scores))
     panels = sorted((out.parent / "panels").glob("*.png")) if out.name == RESULTS else []

@@ -73,7 +73,7 @@ def scores_of(against: str, opened: Evaluation, directory: Path) -> Scores:
         other = open_evaluation(experiment.open_basis(config))
         return other.scores(_restore(against, other)[0])
     try:
-        return evaluation.read_scores(Path(against))
+        return evaluation.read_results(Path(against))[1]
     except UserError:
         raise UserError(
             f"--against {against} is not init, a step, a run's working directory or a result file"

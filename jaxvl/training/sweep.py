@@ -110,7 +110,7 @@ def is_done(run: Run, splits: Sequence[str]) -> bool:
     Raises UserError for a run made with other flags.
     """
     command = run.directory / "command.json"
-    if command.exists() and json.loads(command.read_text()) != run.flags:
+    if command.exists() and _read(command) != run.flags:
         raise UserError(
             f"{run.directory} was made with other flags (its command.json); give another --out or "
             "delete it"
@@ -118,8 +118,15 @@ def is_done(run: Run, splits: Sequence[str]) -> bool:
     results = [_result_file(run, split) for split in splits]
     if not all(file.exists() for file in results):
         return False
-    last = json.loads((run.directory / "config.json").read_text())["total_steps"]
-    return all(json.loads(file.read_text())["step"] == last for file in results)
+    last = _read(run.directory / "config.json")["total_steps"]
+    return all(_read(file)["step"] == last for file in results)
+
+
+def _read(path):
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read: {error}") from None
 
 
 def make(run: Run, splits: Sequence[str], *, quiet: bool = False) -> Run:
@@ -170,7 +177,7 @@ def write(table: Table, runs: Sequence[Run], out: Path) -> None:
 def scores_of_rows(table: Table, runs: Sequence[Run], split: str) -> dict[str, list[dict]]:
     """Returns {row: [scores of a run, ...]}."""
     return {
-        name: [json.loads(_result_file(run, split).read_text()) for run in runs if run.row == name]
+        name: [_read(_result_file(run, split)) for run in runs if run.row == name]
         for name in table.rows
     }
 

@@ -46,7 +46,7 @@ def _keep_lines_until(path, step):
         try:
             if json.loads(line)["step"] <= step:
                 kept.append(line + "\n")
-        except json.JSONDecodeError:
+        except (ValueError, KeyError, TypeError):
             continue  # the line that a killed run was writing
     files.write_text(path, "".join(kept))
 
