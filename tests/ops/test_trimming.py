@@ -7,6 +7,7 @@ import pytest
 from small_clip import LENGTH, small_clip_batch, small_clip_config
 
 from jaxvl import sharding, state
+from jaxvl.data import schema
 from jaxvl.methods import METHODS, clip
 from jaxvl.models import MODELS
 from jaxvl.ops import trimming
@@ -105,5 +106,5 @@ def test_a_training_step_makes_the_choice(toy_config, lengths):
         abstract=abstract,
         schedule=optim.make_schedule(toy_config.optim, total_steps=9),
     )
-    jax.eval_shape(train_step, abstract, small_clip_batch())
+    jax.eval_shape(train_step, abstract, schema.empty_batch(toy_config))
     assert set(seen) == {*lengths, LENGTH}
