@@ -32,7 +32,7 @@ def world(index: int, *, split: str, seed: int) -> World:
 
 
 def record(index: int, *, split: str, size: int, seed: int) -> dict[str, Any]:
-    """Returns record `index` of a split as described in `data/store.py`.
+    """Returns record `index` of a split as described in `jaxvl.data.schema`.
 
     It depends on the arguments alone. size: pixels of a side of the image.
     """
