@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 from jaxvl.keys import KeyTree
 
+MATCH = 1  # index of "this image and this text belong together" in the match logits
+
 Params = Any
 Metrics = dict[str, Any]
 
@@ -88,12 +90,15 @@ class EvaluatorComponent(NamedTuple):
     make: (config, *, scorer, examples) -> Evaluator.
     keys, check: as in Component; the keys stand under evals.NAME.
     missing: (records, scorer) -> what the data set or the model lacks for it, in words, or "".
+    benchmark: the jaxvl.evals.compositional.benchmark.Benchmark of one that reads published files
+      and no held-out split; else None.
     """
 
     make: Callable
     keys: KeyTree = {}
     check: Callable = lambda config: None
     missing: Callable = lambda records, scorer: ""
+    benchmark: Any = None
 
 
 class Evaluator(NamedTuple):

@@ -1,25 +1,35 @@
-"""Draws what a model looks at: a picture once a word, lit where the word's relevance lies.
+"""Draws heat-maps: the image once for each word, lit where the word's relevance is high.
 
-Letters: W words, g patches along a side, H W pixels.
+Letters: g patches along a side, H W pixels.
 """
 
 import functools
 import io
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from jaxvl.files import write_bytes
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from jaxvl.evals.trained import Heatmap
+
+Rgb = tuple[int, int, int]
 BACKGROUND, INK, FAINT = (255, 255, 255), (25, 25, 30), (120, 120, 128)
 EMBER, GLOW = np.array([190.0, 35.0, 10.0]), np.array([255.0, 232.0, 110.0])  # weak, strong light
 GAP, MARGIN = 10, 24
-UNLIT = 0.4  # brightness where the model did not look
+UNLIT = 0.4  # brightness where the relevance is low
 
 
-def heat(map_gxg, size):
-    """Returns float32 [H, W] in [0, 1]: the map between its least and its greatest value.
+def heat(map_gxg: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Returns float32 [H, W] in [0, 1]: the map, scaled from its least to its greatest value.
 
-    size: (W, H). An even map has no bright place: all zeros.
+    size: (W, H). A map of one value everywhere gives zeros.
     """
     low, high = float(map_gxg.min()), float(map_gxg.max())
     if not high > low:
@@ -28,13 +38,13 @@ def heat(map_gxg, size):
     return np.clip(np.asarray(scaled.resize(size, Image.Resampling.BICUBIC)), 0, 1)
 
 
-def overlay(picture, map_gxg):
-    """Returns the picture (PIL, RGB) dimmed to grey, glowing where the map is high.
+def overlay(image: Image.Image, map_gxg: np.ndarray) -> Image.Image:
+    """Returns the RGB image dimmed to grey, glowing where the map is high.
 
-    The glow has a colour of its own, so that it shows on dark pictures too.
+    The glow has a colour of its own, so that it shows on dark images too.
     """
-    lit_HxWx1 = heat(map_gxg, picture.size)[..., None]
-    color_HxWx3 = np.asarray(picture, np.float32)
+    lit_HxWx1 = heat(map_gxg, image.size)[..., None]
+    color_HxWx3 = np.asarray(image, np.float32)
     grey_HxWx3 = color_HxWx3.mean(axis=-1, keepdims=True) * UNLIT
     glow_HxWx3 = EMBER + (GLOW - EMBER) * lit_HxWx1
     seen_HxWx3 = color_HxWx3 * 0.55 + glow_HxWx3 * 0.45
@@ -42,86 +52,89 @@ def overlay(picture, map_gxg):
     return Image.fromarray(mixed.clip(0, 255).astype(np.uint8))
 
 
-def word_row(picture, reading, *, side, columns, sentence):
-    """Returns one image: the picture, one lit copy a word with the word above, row below row.
+def word_row(
+    image: Image.Image,
+    heatmaps: Sequence["Heatmap"],
+    *,
+    side: int,
+    columns: int,
+    sentence: bool,
+) -> Image.Image:
+    """Returns the image and one lit copy of it for each word, under the word, in lines.
 
-    picture: PIL, RGB, of any size. reading: jaxvl.evals.reading.Reading. side: pixels of the longer
-    side of a cell. columns: cells a line. sentence: whether the whole caption has a cell, too.
+    side: pixels of the longer side of a cell. columns: cells in a line. sentence: whether the mean
+    of all words has a cell too.
     """
-    small = _fit(picture, side)
-    cells = [("the picture", small, False)]
-    if sentence and len(reading.words) > 0:
-        cells.append(("whole sentence", overlay(small, reading.maps_Wxgxg.mean(axis=0)), False))
-    for word, map_gxg in zip(reading.words, reading.maps_Wxgxg):
-        cells.append((word, overlay(small, map_gxg), True))
+    small = _fit(image, side)
+    cells = [("the image", small, False)]
+    if sentence and heatmaps:
+        mean_gxg = np.mean([one.relevance for one in heatmaps], axis=0)
+        cells.append(("whole sentence", overlay(small, mean_gxg), False))
+    cells += [(one.word, overlay(small, one.relevance), True) for one in heatmaps]
     lines = [cells[k : k + columns] for k in range(0, len(cells), columns)]
     label = _line_height(_size_of_label(side)) + 4
     width = columns * small.width + (columns - 1) * GAP
     sheet = Image.new("RGB", (width, len(lines) * (label + small.height + GAP) - GAP), BACKGROUND)
     draw = ImageDraw.Draw(sheet)
     for row, line in enumerate(lines):
-        for column, (text, image, is_word) in enumerate(line):
+        for column, (text, cell, is_word) in enumerate(line):
             x, y = column * (small.width + GAP), row * (label + small.height + GAP)
             font = _font(_size_of_label(side), bold=is_word)
             ink = INK if is_word else FAINT
             draw.text((x, y), _shorten(text, font, small.width), font=font, fill=ink)
-            sheet.paste(image, (x, y + label))
+            sheet.paste(cell, (x, y + label))
     return sheet
 
 
-def page(title, sections, *, legend):
-    """Returns a page (PIL): a title, (heading, image) sections, a legend in plain words."""
-    width = max(max(image.width for _, image in sections), 480)
-    rows = [("text", line, 22, True, INK) for line in _wrap(title, 22, True, width)]
-    rows += [("gap", 8)]
-    for heading, image in sections:
-        rows += [("text", line, 16, False, INK) for line in _wrap(heading, 16, False, width)]
-        rows += [("gap", 6), ("image", image), ("gap", 20)]
-    rows += [("text", line, 14, False, FAINT) for line in _wrap(legend, 14, False, width)]
-    sheet = Image.new("RGB", (width + 2 * MARGIN, _height(rows) + 2 * MARGIN), BACKGROUND)
-    draw, y = ImageDraw.Draw(sheet), MARGIN
-    for row in rows:
-        if row[0] == "text":
-            _, line, size, bold, ink = row
-            draw.text((MARGIN, y), line, font=_font(size, bold=bold), fill=ink)
-        elif row[0] == "image":
-            sheet.paste(row[1], (MARGIN, y))
-        y += _height([row])
+def page(title: str, sections: Sequence[tuple[str, Image.Image]], *, legend: str) -> Image.Image:
+    """Returns a page: a title, (heading, drawing) sections, and a legend in plain words."""
+    width = max(max(drawing.width for _, drawing in sections), 480)
+    pieces = [*_text(title, 22, True, INK, width), 8]
+    for heading, drawing in sections:
+        pieces += [*_text(heading, 16, False, INK, width), 6, drawing, 20]
+    pieces += _text(legend, 14, False, FAINT, width)
+    height = sum(piece if isinstance(piece, int) else piece.height for piece in pieces)
+    sheet = Image.new("RGB", (width + 2 * MARGIN, height + 2 * MARGIN), BACKGROUND)
+    y = MARGIN
+    for piece in pieces:
+        if isinstance(piece, int):  # pixels of empty space
+            y += piece
+        else:
+            sheet.paste(piece, (MARGIN, y))
+            y += piece.height
     return sheet
 
 
-def save(image, path):
+def _text(text: str, size: int, bold: bool, ink: Rgb, width: int) -> list[Image.Image]:
+    """Returns the lines of a text, drawn."""
+    lines = []
+    for line in _wrap(text, size, bold, width):
+        drawn = Image.new("RGB", (width, _line_height(size)), BACKGROUND)
+        ImageDraw.Draw(drawn).text((0, 0), line, font=_font(size, bold=bold), fill=ink)
+        lines.append(drawn)
+    return lines
+
+
+def save(image: Image.Image, path: Path | str) -> Path:
     """Writes a PNG so that a reader sees the old file or the new one, never half. Returns path."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        image.save(temporary, "PNG")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
+    drawn = io.BytesIO()
+    image.save(drawn, "PNG")
+    write_bytes(path, drawn.getvalue())
+    return Path(path)
 
 
-def save_figure(figure, path):
+def save_figure(figure: "Figure", path: Path | str) -> Path:
     """Writes a matplotlib Figure as PNG, as `save` does. Returns path."""
     drawn = io.BytesIO()
     figure.savefig(drawn, format="png", dpi=110)
-    return save(Image.open(drawn), path)
+    write_bytes(path, drawn.getvalue())
+    return Path(path)
 
 
-def _fit(picture, side):
-    factor = side / max(picture.size)
-    size = tuple(max(1, round(length * factor)) for length in picture.size)
-    return picture.convert("RGB").resize(size, Image.Resampling.LANCZOS)
-
-
-def _height(rows):
-    heights = {
-        "text": lambda row: _line_height(row[2]),
-        "image": lambda row: row[1].height,
-        "gap": lambda row: row[1],
-    }
-    return sum(heights[row[0]](row) for row in rows)
+def _fit(image: Image.Image, side: int) -> Image.Image:
+    factor = side / max(image.size)
+    width, height = (max(1, round(length * factor)) for length in image.size)
+    return image.convert("RGB").resize((width, height), Image.Resampling.LANCZOS)
 
 
 def _size_of_label(side):

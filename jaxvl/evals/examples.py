@@ -1,29 +1,38 @@
 """The held-out examples that the evaluators share."""
 
 import sys
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from ml_collections import ConfigDict
 
+from jaxvl.data.text.tokenizer import Tokens
 from jaxvl.errors import UserError
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+    from jaxvl.data.sources import Source
 
 
 class Examples(NamedTuple):
     """What is evaluated.
 
-    records: one dict a picture, as `jaxvl.data.sources.annotations` gives them.
-    pictures: () -> iterator of batches, as `jaxvl.data.batches.eval_images`.
-    tokenize: (list of str) -> jaxvl.data.text.tokenizer.Tokens.
+    records: one dict an image, as `jaxvl.data.sources.annotations` gives them.
+    images: () -> iterator of batches, as `jaxvl.evals.feeding.image_batches` yields them.
+    tokenize: (texts) -> jaxvl.data.text.tokenizer.Tokens.
     """
 
-    records: list
-    pictures: Callable
-    tokenize: Callable
+    records: list[dict[str, Any]]
+    images: Callable[[], Iterator[dict[str, np.ndarray]]]
+    tokenize: Callable[[Sequence[str]], Tokens]
 
 
-def make_examples(config, *, source, tokenizer):
-    """Returns the Examples of a Source: its first eval.max_examples pictures, or all of them.
+def make_examples(
+    config: ConfigDict, *, source: "Source | None", tokenizer: "Tokenizer"
+) -> Examples:
+    """Returns the Examples of a Source: its first eval.max_examples images, or all of them.
 
     source: None for no examples, only the tokenizer.
     """
@@ -36,7 +45,7 @@ def make_examples(config, *, source, tokenizer):
     limit = config.eval.max_examples or source.num_examples
     source = source._replace(num_examples=min(limit, source.num_examples))
 
-    def pictures():
+    def images():
         return batches.eval_images(
             source,
             config.data,
@@ -48,22 +57,24 @@ def make_examples(config, *, source, tokenizer):
     records = sources.annotations(source)
     if config.evals.hard_negatives is not None:
         records = with_negatives(records, config.data, source=source)
-    return Examples(records, pictures, make_tokenize(config, tokenizer))
+    return Examples(records, images, make_tokenize(config, tokenizer))
 
 
-def with_negatives(records, data_config, *, source):
+def with_negatives(
+    records: list[dict[str, Any]], data: ConfigDict, *, source: "Source"
+) -> list[dict[str, Any]]:
     """Returns the records with the negatives of the folder data.negatives, where they have none.
 
-    A folder for another data set, or without this split, changes nothing, and a line says so.
+    A folder for another data set, or without this split, changes nothing; a line on stderr says so.
     """
     from jaxvl.data.negatives import open_negatives
 
-    folder = data_config.negatives
+    folder = data.negatives
     if folder in ("", "own") or any(len(record["negatives"]) for record in records):
         return records
     try:
         negatives = open_negatives(
-            folder, fingerprint=source.fingerprint, kinds=data_config.negative_kinds
+            folder, fingerprint=source.fingerprint, kinds=data.negative_kinds
         )
     except UserError as error:
         print(f"evals.hard_negatives: {error}", file=sys.stderr)
@@ -87,14 +98,14 @@ def _made(negatives, example, captions):
     return {"negatives": texts, "negative_kinds": kinds, "negative_captions": np.array(of, int)}
 
 
-def make_tokenize(config, tokenizer):
-    """Returns (list of str) -> Tokens, as config.data says."""
+def make_tokenize(config: ConfigDict, tokenizer: "Tokenizer") -> Callable[[Sequence[str]], Tokens]:
+    """Returns (texts) -> Tokens, with the lengths that config.data gives."""
     from jaxvl.data.text import tokenizer as tokenizers
 
-    def tokenize(captions):
+    def tokenize(texts):
         return tokenizers.encode(
             tokenizer,
-            captions,
+            texts,
             max_tokens=config.data.max_tokens,
             max_words=config.data.max_words,
             add_sep=config.data.add_sep,
@@ -103,12 +114,12 @@ def make_tokenize(config, tokenizer):
     return tokenize
 
 
-def distinct(tokens):
-    """Returns (Tokens without repetition, where each row went).
+def distinct(tokens: Tokens) -> tuple[Tokens, np.ndarray]:
+    """Returns (Tokens without repetition, the row that each text became, int [T]).
 
-    Texts that the model cannot tell apart then have one score, not several that differ in the
-    last bit with their place in a batch. Ordered by content, not by place in the data set.
+    Texts that the model cannot distinguish then have one score, instead of several that differ by
+    rounding with their place in a batch. Ordered by content, not by place in the data set.
     """
     rows = np.concatenate([tokens.ids, tokens.mask], axis=1)
     _, first, place = np.unique(rows, axis=0, return_index=True, return_inverse=True)
-    return type(tokens)(*(field[first] for field in tokens)), place.reshape(-1)
+    return Tokens(*(field[first] for field in tokens)), place.reshape(-1)

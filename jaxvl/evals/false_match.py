@@ -1,11 +1,12 @@
-"""False matches: how often a false caption is preferred, by how alike it is to the true one.
+"""False matches: how often a false caption is preferred, by its similarity to the true one.
 
-For someone who must tell look-alike products apart this says more than an accuracy: quintile 5 is
+To someone who must discriminate look-alike products this says more than an accuracy: quintile 5 is
 the fifth of the rows whose two captions differ least.
-Letters: R rows (a picture, a true and a false caption of it), K kinds of negatives, Q quintiles.
+Letters: R rows (an image, a true and a false caption of it), K kinds of negatives, Q quintiles.
 """
 
 import collections
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,34 +20,34 @@ QUINTILES = 5
 
 
 class Contrasts(NamedTuple):
-    """True and false captions, how each false one was made, whether the model took it."""
+    """True and false captions, the kind of each false one, and whether the model preferred it."""
 
-    true: list
-    false: list
+    true: Sequence[str]
+    false: Sequence[str]
     kind_R: np.ndarray
     wrong_R: np.ndarray  # the true caption did not score above the false one
 
 
 class Findings(NamedTuple):
-    """What an evaluation found beside its figures; left_out: {picture: why it was not used}."""
+    """What an evaluation reports beside its scores; left_out: {image: why it was not used}."""
 
     contrasts: Contrasts
-    left_out: dict
+    left_out: Mapping[str, str]
 
 
-class Table(NamedTuple):
+class Rates(NamedTuple):
     """Rates and numbers of rows, by kind and quintile; the last column and row 0 are of all."""
 
-    names: list
+    names: list[str]
     rate_KxQ: np.ndarray  # nan where there are no rows
     rows_KxQ: np.ndarray
     edges: np.ndarray  # similarities between which the quintiles lie
 
 
-def similarity(first, second):
-    """Returns the cosine of two texts' counts of letter triples, 0..1; 1: the same ones.
+def similarity(first: str, second: str) -> float:
+    """Returns the cosine of two texts' counts of letter triples, 0 to 1; 1: the same triples.
 
-    It depends on no model, so figures of different models and steps are of the same rows.
+    It depends on no model, so the rates of different models and steps are of the same rows.
     """
     a, b = _triples(first), _triples(second)
     product = sum(count * b[triple] for triple, count in a.items())
@@ -59,8 +60,8 @@ def _triples(text):
     return collections.Counter(text[i : i + 3] for i in range(len(text) - 2))
 
 
-def tabulate(contrasts):
-    """Returns the Table. Rows of one similarity share a quintile, so that these differ in size."""
+def tabulate(contrasts: Contrasts) -> Rates:
+    """Returns the Rates. Rows of one similarity share a quintile, so quintiles differ in size."""
     alike_R = np.array([similarity(*pair) for pair in zip(contrasts.true, contrasts.false)])
     alike_R = alike_R.round(9)  # sums in another order are not another similarity
     edges = np.quantile(alike_R, np.arange(1, QUINTILES) / QUINTILES)
@@ -74,47 +75,47 @@ def tabulate(contrasts):
     rows_KxQ = cells_KxQxR.sum(axis=-1)
     wrong_KxQ = (cells_KxQxR & contrasts.wrong_R[None, None]).sum(axis=-1)
     rate_KxQ = np.where(rows_KxQ > 0, wrong_KxQ / np.maximum(rows_KxQ, 1), np.nan)
-    return Table(["all", *names], rate_KxQ, rows_KxQ, edges)
+    return Rates(["all", *names], rate_KxQ, rows_KxQ, edges)
 
 
-def by_quintile(contrasts):
-    """Returns {"false_match_q1": rate, ...} of the quintiles that have rows; 5 is most alike."""
-    table = tabulate(contrasts)
+def by_quintile(contrasts: Contrasts) -> dict[str, float]:
+    """Returns {"false_match_q1": rate, ...} of the quintiles that have rows."""
+    rates = tabulate(contrasts)
     return {
-        f"false_match_q{q + 1}": float(table.rate_KxQ[0, q])
+        f"false_match_q{q + 1}": float(rates.rate_KxQ[0, q])
         for q in range(QUINTILES)
-        if table.rows_KxQ[0, q]
+        if rates.rows_KxQ[0, q]
     }
 
 
-def write(findings, directory, name):
+def write(findings: Findings, directory: Path | str, name: str) -> Path:
     """Writes DIRECTORY/NAME.md and NAME.png. Returns the path of the plot."""
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    table = tabulate(findings.contrasts)
-    write_text(directory / f"{name}.md", markdown(table, findings.left_out, name))
-    return _plot(table, name, directory / f"{name}.png")
+    rates = tabulate(findings.contrasts)
+    write_text(directory / f"{name}.md", markdown(rates, findings.left_out, name))
+    return _plot(rates, name, directory / f"{name}.png")
 
 
-def markdown(table, left_out, name):
-    """Returns the table as Markdown, and what was left out."""
+def markdown(rates: Rates, left_out: Mapping[str, str], name: str) -> str:
+    """Returns the rates as a Markdown table, and a list of the images that were left out."""
     columns = [*(f"quintile {q + 1}" for q in range(QUINTILES)), "all"]
     lines = [
         f"# False matches: {name}",
         "",
-        "Share of false captions that score at least as high as the true one (rows). Quintiles by",
-        "how alike the two captions are, 5 the most: similarities divide at "
-        f"{', '.join(f'{edge:.3f}' for edge in table.edges)}.",
+        "Share of false captions that score at least as high as the true one (number of rows).",
+        "Quintile 5 has the pairs of captions that are most similar; the quintiles end at a "
+        f"similarity of {', '.join(f'{edge:.3f}' for edge in rates.edges)}.",
         "",
         f"| negatives | {' | '.join(columns)} |",
         f"|---|{'---|' * len(columns)}",
     ]
-    for kind, rate_Q, rows_Q in zip(table.names, table.rate_KxQ, table.rows_KxQ):
+    for kind, rate_Q, rows_Q in zip(rates.names, rates.rate_KxQ, rates.rows_KxQ):
         cells = [_cell(rate, rows) for rate, rows in zip(rate_Q, rows_Q)]
         lines.append(f"| {kind} | {' | '.join(cells)} |")
     if left_out:
         lines += ["", "## Left out", ""]
-        lines += [f"- `{picture}`: {reason}" for picture, reason in left_out.items()]
+        lines += [f"- `{image}`: {reason}" for image, reason in left_out.items()]
     return "\n".join(lines) + "\n"
 
 
@@ -122,26 +123,26 @@ def _cell(rate, rows):
     return f"{100 * rate:.1f} % ({rows})" if rows else "–"
 
 
-def _plot(table, name, path):
-    """Draws a line over the quintiles and a map with a row for each kind. Returns path."""
+def _plot(rates, name, path):
+    """Draws a line over the quintiles and a grid with a row for each kind. Returns path."""
     from matplotlib.figure import Figure
 
-    kinds = len(table.names)
+    kinds = len(rates.names)
     figure = Figure(figsize=(11, max(3.6, 1.6 + 0.34 * kinds)), layout="constrained")
     line, cells = figure.subplots(1, 2, width_ratios=(2, 3))
     labels = [str(q + 1) for q in range(QUINTILES)]
-    line.plot(labels, 100 * table.rate_KxQ[0, :QUINTILES], marker="o", color="#be230a")
+    line.plot(labels, 100 * rates.rate_KxQ[0, :QUINTILES], marker="o", color="#be230a")
     line.axhline(50, color="#888888", linestyle=":")
     line.annotate("chance", (0, 50), textcoords="offset points", xytext=(0, 4), color="#666666")
     line.set(ylim=(0, 100), ylabel="false matches, %")
-    line.set_xlabel("quintile of similarity (5: most alike)")
-    cells.imshow(100 * table.rate_KxQ, vmin=0, vmax=100, cmap="YlOrRd", aspect="auto")
+    line.set_xlabel("quintile of similarity (5: most similar)")
+    cells.imshow(100 * rates.rate_KxQ, vmin=0, vmax=100, cmap="YlOrRd", aspect="auto")
     cells.set_xticks(range(QUINTILES + 1), [*labels, "all"])
-    cells.set_yticks(range(kinds), table.names)
-    for k, q in np.argwhere(table.rows_KxQ > 0):
-        rate = 100 * table.rate_KxQ[k, q]
+    cells.set_yticks(range(kinds), rates.names)
+    for k, q in np.argwhere(rates.rows_KxQ > 0):
+        rate = 100 * rates.rate_KxQ[k, q]
         color = "white" if rate > 65 else "black"
-        text = f"{rate:.0f} ({table.rows_KxQ[k, q]})"
+        text = f"{rate:.0f} ({rates.rows_KxQ[k, q]})"
         cells.text(q, k, text, ha="center", va="center", fontsize=8, color=color)
     cells.set_xlabel("quintile: % (rows)")
     figure.suptitle(f"False matches: {name}")

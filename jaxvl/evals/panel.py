@@ -1,25 +1,42 @@
-"""A fixed panel of held-out pictures and what each word of a caption looks at."""
+"""A fixed panel of held-out images, with a heat-map for each word of a caption."""
+
+from collections.abc import Sequence
+from pathlib import Path
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
 from PIL import Image
+from tokenizers import Tokenizer
 
+from jaxvl.data.sources import Source
 from jaxvl.evals import draw
-from jaxvl.evals.examples import make_examples
-from jaxvl.evals.reading import read
+from jaxvl.evals.examples import Examples, make_examples
+from jaxvl.evals.trained import Explanation, TrainedModel
+from jaxvl.types import Model, Params
 
-SIDE = 150  # pixels of a picture
+SIDE = 150  # pixels of an image
 LEGEND = (
-    "Bright = what the model looked at when it read this word. "
-    "The percentage is how sure the model is that picture and sentence belong together."
+    "Bright: the regions that were relevant to this word. "
+    "The percentage is the probability that image and sentence belong together, by the model."
 )
 
 
-def draw_panel(config, *, model, params, source, tokenizer, mesh, path):
-    """Draws the first log.panel_images held-out pictures, one row each, as a PNG. Returns path.
+def draw_panel(
+    config: ConfigDict,
+    *,
+    model: Model,
+    params: Params,
+    source: Source,
+    tokenizer: Tokenizer,
+    mesh: Mesh,
+    path: Path,
+) -> Path:
+    """Draws the first log.panel_images held-out images, one row each, as a PNG. Returns path.
 
-    Each with the longest of its captions, which does not depend on the model: panels of different
-    steps can be laid side by side. Raises nothing of its own.
+    Each has the longest of its captions, which does not depend on the model, so that panels of
+    different steps can be compared.
     """
     count = min(config.log.panel_images, source.num_examples)
     source = source._replace(num_examples=count)
@@ -27,45 +44,48 @@ def draw_panel(config, *, model, params, source, tokenizer, mesh, path):
     config.eval.batch_size = mesh.size
     examples = make_examples(config, source=source, tokenizer=tokenizer)
     captions = [max(record["captions"], key=len) for record in examples.records]
-    images = _pictures(examples, count)
-    readings = read(
+    images = _images(examples, count)
+    trained = TrainedModel(
         config,
         model=model,
         params=params,
+        tokenizer=tokenizer,
         mesh=mesh,
-        images=images,
-        captions=captions,
-        tokenize=examples.tokenize,
+        batch_size=mesh.size,
     )
+    image, text = trained.encode_image(images), trained.encode_text(captions)
+    explanations = trained.explain(image, text)
     if jax.process_index() == 0:
-        draw.save(draw_readings(images, captions, readings), path)
+        draw.save(page_of(images, captions, explanations), path)
     return path
 
 
-def draw_readings(images, captions, readings):
-    """Returns the page (PIL) of pictures uint8 [H, W, 3], their captions and Readings."""
-    columns = max(1, min(8, max(len(reading.words) for reading in readings) + 1))
+def page_of(
+    images: Sequence[np.ndarray], captions: Sequence[str], explanations: Sequence[Explanation]
+) -> Image.Image:
+    """Returns the page of images uint8 [H, W, 3], their captions and Explanations."""
+    columns = max(1, min(8, max(len(one.heatmaps) for one in explanations) + 1))
     sections = [
         (
-            f"“{caption}” — {reading.probability:.0%}",
+            f"“{caption}” — {one.probability:.0%}",
             draw.word_row(
-                Image.fromarray(image), reading, side=SIDE, columns=columns, sentence=False
+                Image.fromarray(image), one.heatmaps, side=SIDE, columns=columns, sentence=False
             ),
         )
-        for image, caption, reading in zip(images, captions, readings)
+        for image, caption, one in zip(images, captions, explanations)
     ]
-    return draw.page("What each word looks at", sections, legend=LEGEND)
+    return draw.page("The image regions that each word refers to", sections, legend=LEGEND)
 
 
-def _pictures(examples, count):
-    """Returns the pictures uint8 [H, W, 3] in order, on every process."""
+def _images(examples: Examples, count: int) -> list[np.ndarray]:
+    """Returns the images uint8 [H, W, 3] in order, on every process."""
     from jax.experimental.multihost_utils import process_allgather
 
-    pictures = [None] * count
-    for batch in examples.pictures():
+    images = [np.zeros(0, np.uint8)] * count
+    for batch in examples.images():
         if jax.process_count() > 1:
             batch = process_allgather(batch, tiled=True)
         for image, index, real in zip(batch["image"], batch["index"], batch["mask"]):
             if real:
-                pictures[index] = np.asarray(image)
-    return pictures
+                images[index] = np.asarray(image)
+    return images

@@ -1,26 +1,31 @@
-"""Retrieval both ways: R@1, R@5, R@10 by contrastive similarity, re-ranked by the match logit.
+"""Retrieval in both directions: R@1, R@5 and R@10 by cosine similarity, re-ranked by match logit.
 
-Letters: I pictures, T distinct texts, Q queries, M what is ranked, C captions.
+Letters: I images, T distinct texts, P pairs of an image and a text, C captions (an image each),
+Q queries, M candidates that a query ranks.
 """
 
-import numpy as np
+from collections.abc import Iterable
 
-from jaxvl.evals.examples import distinct
+import numpy as np
+from ml_collections import ConfigDict
+
+from jaxvl.evals.examples import Examples, distinct
 from jaxvl.keys import Key
-from jaxvl.types import Evaluator, EvaluatorComponent
+from jaxvl.types import MATCH, Evaluator, EvaluatorComponent
 
 CUTS = (1, 5, 10)
 
 
-def make(config, *, scorer, examples):
-    """Returns the Evaluator. evals.retrieval.rerank: candidates a query, ranked again by matching.
+def make(config: ConfigDict, *, scorer, examples: Examples) -> Evaluator:
+    """Returns the Evaluator: i2t_r1 ... t2i_r10, their mean, and the level of chance.
 
-    Re-ranked candidates precede all others and are ordered by the match logit alone, the others
-    keep their order. A picture's rank is that of the best of its captions. The chance is that of a
-    caption's picture being among k of all, and about that of a picture's captions.
+    The evals.retrieval.rerank best candidates of a query are ranked again by the match logit alone;
+    the others follow in the order of their similarity. An image's rank is that of the best of its
+    captions. Chance is that of one caption's image among k of all images, which is close to the
+    chance of an image's captions.
     """
     captions = [caption for record in examples.records for caption in record["captions"]]
-    picture_C = np.repeat(
+    image_C = np.repeat(
         np.arange(len(examples.records)), [len(record["captions"]) for record in examples.records]
     )
     tokens, text_C = distinct(examples.tokenize(captions))
@@ -28,22 +33,22 @@ def make(config, *, scorer, examples):
 
     def run(params, progress=False):
         count = len(examples.records)
-        pictures = scorer.pictures(params, examples.pictures(), count=count, progress=progress)
+        images = scorer.images(params, examples.images(), count=count, progress=progress)
         texts = scorer.texts(params, tokens, progress=progress)
-        itc_IxT = pictures.embeddings_IxE @ texts.embeddings_TxE.T
+        itc_IxT = images.embeddings_IxE @ texts.embeddings_TxE.T
         itc_IxT = np.nan_to_num(itc_IxT, nan=-2.0)  # below every cosine
-        to_text_IxT, to_picture_TxI = itc_IxT, itc_IxT.T
+        to_text_IxT, to_image_TxI = itc_IxT, itc_IxT.T
         if rerank:
             chosen_IxT, chosen_TxI = top(itc_IxT, rerank), top(itc_IxT.T, rerank)
             pairs_Px2 = np.argwhere(chosen_IxT | chosen_TxI.T)
             match_IxT = np.zeros(itc_IxT.shape, np.float32)
-            logits_P = scorer.match(params, pictures, texts, pairs_Px2, progress=progress)
-            match_IxT[*pairs_Px2.T] = np.nan_to_num(logits_P, nan=-1e9)
+            logits_Px2 = scorer.match(params, images, texts, pairs_Px2, progress=progress)
+            match_IxT[*pairs_Px2.T] = np.nan_to_num(logits_Px2[:, MATCH], nan=-1e9)
             to_text_IxT = put_first(itc_IxT, match_IxT, chosen_IxT)
-            to_picture_TxI = put_first(itc_IxT.T, match_IxT.T, chosen_TxI)
+            to_image_TxI = put_first(itc_IxT.T, match_IxT.T, chosen_TxI)
         recalls = {
-            **text_recalls(to_text_IxT, picture_C, text_C),
-            **picture_recalls(to_picture_TxI, picture_C, text_C),
+            **text_recalls(to_text_IxT, image_C, text_C),
+            **image_recalls(to_image_TxI, image_C, text_C),
         }
         chance = {f"r{k}_chance": min(1.0, k / count) for k in CUTS}
         return {**recalls, "mean_recall": float(np.mean(list(recalls.values()))), **chance}
@@ -51,7 +56,7 @@ def make(config, *, scorer, examples):
     return Evaluator(run)
 
 
-def top(scores_QxM, count):
+def top(scores_QxM: np.ndarray, count: int) -> np.ndarray:
     """Returns bool [Q, M], True at the `count` highest of each row; of equals, the first ones."""
     if count >= scores_QxM.shape[1]:
         return np.ones(scores_QxM.shape, bool)
@@ -61,7 +66,7 @@ def top(scores_QxM, count):
     return above_QxM | (equal_QxM & (np.cumsum(equal_QxM, axis=1) <= room_Qx1))
 
 
-def put_first(itc_QxM, match_QxM, chosen_QxM):
+def put_first(itc_QxM: np.ndarray, match_QxM: np.ndarray, chosen_QxM: np.ndarray) -> np.ndarray:
     """Returns scores that order the chosen by `match`, and behind them the others by `itc`."""
     itc_QxM, match_QxM = itc_QxM.astype(np.float64), match_QxM.astype(np.float64)
     last_Qx1 = np.where(chosen_QxM, match_QxM, np.inf).min(axis=1, keepdims=True)
@@ -69,14 +74,19 @@ def put_first(itc_QxM, match_QxM, chosen_QxM):
     return np.where(chosen_QxM, match_QxM, behind_QxM)
 
 
-def text_recalls(scores_IxT, picture_C, text_C):
-    """Returns i2t_r1, i2t_r5, i2t_r10: pictures with a caption of their own among the first."""
+def text_recalls(
+    scores_IxT: np.ndarray, image_C: np.ndarray, text_C: np.ndarray
+) -> dict[str, float]:
+    """Returns i2t_r1, i2t_r5, i2t_r10: shares of images with one of their captions among the first.
+
+    image_C, text_C: the image and the distinct text of each caption.
+    """
     captions_T = np.bincount(text_C, minlength=scores_IxT.shape[1])
-    by_picture = np.argsort(picture_C, kind="stable")
-    bounds = np.searchsorted(picture_C[by_picture], np.arange(len(scores_IxT) + 1))
+    by_image = np.argsort(image_C, kind="stable")
+    bounds = np.searchsorted(image_C[by_image], np.arange(len(scores_IxT) + 1))
     places = []
     for i, scores_T in enumerate(scores_IxT):
-        own = text_C[by_picture[bounds[i] : bounds[i + 1]]]
+        own = text_C[by_image[bounds[i] : bounds[i + 1]]]
         best = scores_T[own].max()
         places.append(
             (
@@ -88,26 +98,28 @@ def text_recalls(scores_IxT, picture_C, text_C):
     return _recalls("i2t", places)
 
 
-def picture_recalls(scores_TxI, picture_C, text_C):
-    """Returns t2i_r1, t2i_r5, t2i_r10: captions with their picture among the first."""
+def image_recalls(
+    scores_TxI: np.ndarray, image_C: np.ndarray, text_C: np.ndarray
+) -> dict[str, float]:
+    """Returns t2i_r1, t2i_r5, t2i_r10: shares of captions with their image among the first."""
     places = []
-    for i, t in zip(picture_C, text_C):
+    for i, t in zip(image_C, text_C):
         best = scores_TxI[t, i]
         places.append(((scores_TxI[t] > best).sum(), (scores_TxI[t] == best).sum(), 1))
     return _recalls("t2i", places)
 
 
-def _recalls(name, places):
-    above_Q, equal_Q, own_Q = np.array(places).T
+def _recalls(name: str, places: Iterable[tuple]) -> dict[str, float]:
+    above_Q, equal_Q, own_Q = np.array(list(places)).T
     return {f"{name}_r{k}": float(hits(above_Q, equal_Q, own_Q, k).mean()) for k in CUTS}
 
 
-def hits(above_Q, equal_Q, own_Q, k):
+def hits(above_Q: np.ndarray, equal_Q: np.ndarray, own_Q: np.ndarray, k: int) -> np.ndarray:
     """Returns the probability [Q] that a right answer is among the first k, equals in any order.
 
-    above: ranked before the best right answer. equal: with its very score, the right ones
-    included. own: how many of these are right. So a scorer that gives one score to everything is
-    at chance, not at the top.
+    above: candidates ranked before the best right answer. equal: candidates with its score, right
+    ones included. own: how many of these are right. A scorer that gives one score to everything is
+    therefore at chance.
     """
     missed_Q = np.ones(len(above_Q))
     for drawn in range(k):
@@ -121,7 +133,9 @@ RETRIEVAL = EvaluatorComponent(
     keys={
         "evals": {
             "retrieval": {
-                "rerank": Key(128, "candidates that the fusion encoder ranks again; 0: none", low=0)
+                "rerank": Key(
+                    128, "candidates of a query that the match logit ranks again; 0: none", low=0
+                )
             }
         }
     },

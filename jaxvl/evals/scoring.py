@@ -1,67 +1,65 @@
-"""What a model says of any number of pictures and texts, as NumPy arrays on the host.
+"""A model's scores of any number of images and texts, as NumPy arrays on the host.
 
-Everything is fed in padded batches of one shape and the padding is dropped afterwards, so that
-neither the batch size nor the mesh changes a number. Every process gets all of the results.
+Everything is fed in padded batches of one shape and the padding is dropped afterwards, so neither
+the batch size nor the mesh changes a number. Every process gets all of the results.
 
-Letters: I pictures, T texts, P pairs of a picture and a text, N image tokens, L text tokens,
-D width, E embedding. Matching works on S pictures at a time with C texts each: a picture's
-cross-attention keys are computed once for C texts.
+Letters: G rows of a batch, I images, T texts, P pairs of an image and a text, N image tokens,
+L text tokens, D width, E embedding. Matching works on S images at a time with C texts each:
+an image's cross-attention keys are computed once for C texts.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
 
+from jaxvl.data.text.tokenizer import Tokens
+from jaxvl.evals.features import ImageFeatures, TextFeatures
 from jaxvl.evals.feeding import outputs, padded_rows, put_rows
+from jaxvl.evals.pairs import group_pairs
 from jaxvl.evals.word_maps import make_word_maps
 from jaxvl.sharding import replicated, to_global
-
-
-class Pictures(NamedTuple):
-    """Encoded pictures: image tokens (None without fusion), and unit embeddings in float32."""
-
-    tokens_IxNxD: np.ndarray | None
-    embeddings_IxE: np.ndarray
-
-
-class Texts(NamedTuple):
-    """Encoded texts: text tokens (None without fusion), which of them exist, and unit embeddings
-    in float32."""
-
-    states_TxLxD: np.ndarray | None
-    mask_TxL: np.ndarray
-    embeddings_TxE: np.ndarray
+from jaxvl.types import Model, Params
 
 
 class Scorer(NamedTuple):
-    """A model's answers; compiled once for all evaluators.
+    """Compiled functions of one model, shared by all evaluators.
 
-    pictures: (params, batches, *, count, progress) -> Pictures; batches as
-      `jaxvl.data.batches.eval_images` yields them.
-    texts: (params, tokens, *, progress) -> Texts of `jaxvl.data.text.tokenizer.Tokens`.
-    match: (params, pictures, texts, pairs_Px2, *, progress) -> match logits float32 [P] of rows
-      (picture, text).
-    word_maps: what each token looks at, see `word_maps.make_word_maps`.
-    The last two are None for a model without fusion.
+    images: (params, batches, *, count, progress) -> ImageFeatures; batches as
+      `jaxvl.evals.feeding.image_batches` yields them.
+    texts: (params, tokens, *, progress) -> TextFeatures of `jaxvl.data.text.tokenizer.Tokens`.
+    match: (params, images, texts, pairs_Px2, *, progress) -> match logits float32 [P, 2] of rows
+      (image, text); `jaxvl.types` says which of the two is a match.
+    word_maps: see `jaxvl.evals.word_maps.make_word_maps`.
+    The last two are None for a model without a fusion encoder.
     """
 
-    pictures: Callable
-    texts: Callable
-    match: Callable | None
-    word_maps: Callable | None
+    images: Callable[..., ImageFeatures]
+    texts: Callable[..., TextFeatures]
+    match: Callable[..., np.ndarray] | None
+    word_maps: Callable[..., Iterator[tuple[np.ndarray, float]]] | None
 
 
-def make_scorer(config, *, model, mesh, batch_size):
-    """Returns the Scorer of a Model. batch_size: pictures at once, over the whole mesh."""
+def make_scorer(config: ConfigDict, *, model: Model, mesh: Mesh, batch_size: int) -> Scorer:
+    """Returns the Scorer of a Model. batch_size: images at once, over the whole mesh.
 
-    def jit(function):
-        return jax.jit(function, out_shardings=replicated(mesh))
+    Of the configuration it reads data.token_lengths and, for heat-maps, softmask.
+    """
+    images = _make_images(model, mesh=mesh, batch_size=batch_size)
+    texts = _make_texts(model, mesh=mesh, batch_size=batch_size, lengths=config.data.token_lengths)
+    if not model.fuse:
+        return Scorer(images, texts, None, None)
+    match = _make_match(model, mesh=mesh, batch_size=batch_size)
+    word_maps = make_word_maps(config, model=model, mesh=mesh, batch_size=batch_size)
+    return Scorer(images, texts, match, word_maps)
 
-    @jit
-    def encode_pictures(params, batch):
+
+def _make_images(model, *, mesh, batch_size):
+    def encode(params, batch):
         v_GxNxD = model.encode_image(params, batch["image"])
         return {
             "index": batch["index"],
@@ -70,8 +68,36 @@ def make_scorer(config, *, model, mesh, batch_size):
             "embeddings": model.project_image(params, v_GxNxD).astype(jnp.float32),
         }
 
-    @jit
-    def encode_texts(params, batch):
+    encode = jax.jit(encode, out_shardings=replicated(mesh))
+
+    def images(
+        params: Params, batches: Iterable[Any], *, count: int, progress: bool
+    ) -> ImageFeatures:
+        steps = -(-count // batch_size)
+        inputs = (to_global(batch, mesh) for batch in batches)
+        found = outputs(encode, params, inputs, steps, label="images", progress=progress)
+        return _collect_images(found, count)
+
+    return images
+
+
+def _collect_images(found, count):
+    collected, seen_I = ImageFeatures(None, np.zeros(0)), np.zeros(count, int)
+    for out in found:
+        mask, index = out["mask"], out["index"][out["mask"]]
+        features = ImageFeatures(out["tokens"], out["embeddings"])
+        if not seen_I.any():
+            collected = jax.tree.map(lambda x: np.empty((count, *x.shape[1:]), x.dtype), features)
+        for whole, rows in zip(jax.tree.leaves(collected), jax.tree.leaves(features)):
+            whole[index] = rows[mask]
+        np.add.at(seen_I, index, 1)
+    if not (seen_I == 1).all():
+        raise RuntimeError(f"evaluation: {(seen_I != 1).sum()} of {count} images not seen once")
+    return collected
+
+
+def _make_texts(model, *, mesh, batch_size, lengths):
+    def encode(params, batch):
         t_GxLxD = model.encode_text(params, batch["ids"], batch["mask"], key=None)
         zt_GxE = model.project_text(params, t_GxLxD, batch["ids"])
         return {
@@ -79,48 +105,43 @@ def make_scorer(config, *, model, mesh, batch_size):
             "embeddings": zt_GxE.astype(jnp.float32),
         }
 
-    def pictures(params, batches, *, count, progress):
-        steps = -(-count // batch_size)
-        inputs = (to_global(batch, mesh) for batch in batches)
-        return _collect_pictures(
-            outputs(encode_pictures, params, inputs, steps, label="pictures", progress=progress),
-            count,
-        )
+    encode = jax.jit(encode, out_shardings=replicated(mesh))
 
-    def texts(params, tokens, *, progress):
+    def texts(params: Params, tokens: Tokens, *, progress: bool) -> TextFeatures:
         tokens = without_common_padding(tokens)
-        rows = rows_by_length(tokens.mask, config.data.token_lengths, batch_size=batch_size)
+        rows = rows_by_length(tokens.mask, lengths, batch_size=batch_size)
         inputs = (
             put_rows({"ids": tokens.ids[at, :length], "mask": tokens.mask[at, :length]}, mesh)
             for length, at in rows
         )
-        found = outputs(encode_texts, params, inputs, len(rows), label="texts", progress=progress)
+        found = outputs(encode, params, inputs, len(rows), label="texts", progress=progress)
         joined = _collect_texts(found, [at for _, at in rows], count=len(tokens.ids))
-        return Texts(joined["states"], tokens.mask, joined["embeddings"])
+        return TextFeatures(joined["states"], tokens.mask, joined["embeddings"])
 
-    if not model.fuse:
-        return Scorer(pictures, texts, None, None)
-    match = _make_match(model, mesh=mesh, batch_size=batch_size)
-    word_maps = make_word_maps(config, model=model, mesh=mesh, batch_size=batch_size)
-    return Scorer(pictures, texts, match, word_maps)
+    return texts
 
 
-def without_common_padding(tokens):
-    """Returns Tokens cut where all rows are padding, at a multiple of 8 to compile few lengths."""
+def without_common_padding(tokens: Tokens) -> Tokens:
+    """Returns Tokens without the columns that are padding in all rows.
+
+    The length that is left is a multiple of 8, so that few lengths are compiled.
+    """
     longest = int(tokens.mask.sum(axis=1).max())
-    return type(tokens)(*(field[:, : -(-longest // 8) * 8] for field in tokens))
+    return Tokens(*(field[:, : -(-longest // 8) * 8] for field in tokens))
 
 
-def rows_by_length(mask_TxL, lengths, *, batch_size):
+def rows_by_length(
+    mask_TxL: np.ndarray, lengths: Sequence[int], *, batch_size: int
+) -> list[tuple[int, np.ndarray]]:
     """Returns (length, rows [batch_size]) of batches that together have every text.
 
-    lengths: a text is encoded at the first of these that holds it, else at L; so what is computed
-    of it depends on no other text. The last batch of a length repeats its last row.
+    lengths: a text is encoded at the shortest of these that holds it, else at L, so its result
+    depends on no other text. The last batch of a length repeats its last row.
     """
     longest = mask_TxL.shape[1]
-    lengths = np.array([*(length for length in lengths if length < longest), longest])
-    length_T = lengths[np.searchsorted(lengths, mask_TxL.sum(axis=1))]
-    alike = {length: np.flatnonzero(length_T == length) for length in np.unique(length_T)}
+    allowed = np.array([*(length for length in lengths if length < longest), longest])
+    length_T = allowed[np.searchsorted(allowed, mask_TxL.sum(axis=1))]
+    alike = {int(length): np.flatnonzero(length_T == length) for length in np.unique(length_T)}
     return [
         (length, rows_t[at])
         for length, rows_t in alike.items()
@@ -135,6 +156,7 @@ def _collect_texts(found, rows, *, count):
             whole = jax.tree.map(lambda x: np.empty((count, *x.shape[1:]), x.dtype), out)
         for all_texts, some in zip(jax.tree.leaves(whole), jax.tree.leaves(out)):
             all_texts[at] = some
+    assert whole is not None, "evaluation: no text"
     return whole
 
 
@@ -142,7 +164,7 @@ def _make_match(model, *, mesh, batch_size):
     def match_units(params, batch):
         keys = model.image_keys(params, batch["tokens"])
 
-        def one_text_a_picture(t_SxLxD, mask_SxL):
+        def one_text_an_image(t_SxLxD, mask_SxL):
             states_SxLxD, _ = model.fuse(
                 params,
                 keys,
@@ -154,26 +176,35 @@ def _make_match(model, *, mesh, batch_size):
                 layer=None,
                 first_only=True,
             )
-            return model.match_logits(params, states_SxLxD)[:, 1]
+            return model.match_logits(params, states_SxLxD)
 
         # The keys are not mapped over: they are neither computed nor copied once a text.
-        over_texts = jax.vmap(one_text_a_picture, in_axes=1, out_axes=1)
+        over_texts = jax.vmap(one_text_an_image, in_axes=1, out_axes=1)
         return over_texts(batch["states"], batch["mask"]).astype(jnp.float32)
 
     match_units = jax.jit(match_units, out_shardings=replicated(mesh))
 
-    def match(params, pictures, texts, pairs_Px2, *, progress):
+    def match(
+        params: Params,
+        images: ImageFeatures,
+        texts: TextFeatures,
+        pairs_Px2: np.ndarray,
+        *,
+        progress: bool,
+    ) -> np.ndarray:
         if not len(pairs_Px2):
-            return np.zeros(0, np.float32)
-        most = batch_size // mesh.size  # pairs a device: on a CPU more at once are slower
+            return np.zeros((0, 2), np.float32)
+        assert images.tokens_IxNxD is not None and texts.states_TxLxD is not None
+        tokens_IxNxD, states_TxLxD = images.tokens_IxNxD, texts.states_TxLxD
+        most = batch_size // mesh.size  # pairs on a device: larger batches are slower on a CPU
         units = group_pairs(pairs_Px2, most=most)
         at_once = mesh.size * (most // units.texts_UxC.shape[1])
-        rows = padded_rows(len(units.picture_U), at_once)
+        rows = padded_rows(len(units.image_U), at_once)
         inputs = (
             put_rows(
                 {
-                    "tokens": pictures.tokens_IxNxD[units.picture_U[at]],
-                    "states": texts.states_TxLxD[units.texts_UxC[at]],
+                    "tokens": tokens_IxNxD[units.image_U[at]],
+                    "states": states_TxLxD[units.texts_UxC[at]],
                     "mask": texts.mask_TxL[units.texts_UxC[at]],
                 },
                 mesh,
@@ -181,60 +212,7 @@ def _make_match(model, *, mesh, batch_size):
             for at in rows
         )
         found = outputs(match_units, params, inputs, len(rows), label="pairs", progress=progress)
-        logits_UxC = np.concatenate(list(found))
-        return logits_UxC[units.unit_P, units.slot_P]
+        logits_UxCx2 = np.concatenate(list(found))
+        return logits_UxCx2[units.unit_P, units.slot_P]
 
     return match
-
-
-def _collect_pictures(found, count):
-    all_pictures, seen_I = None, np.zeros(count, int)
-    for out in found:
-        mask, index = out["mask"], out["index"][out["mask"]]
-        of_batch = Pictures(out["tokens"], out["embeddings"])
-        if all_pictures is None:
-            all_pictures = jax.tree.map(
-                lambda x: np.empty((count, *x.shape[1:]), x.dtype), of_batch
-            )
-        for whole, rows in zip(jax.tree.leaves(all_pictures), jax.tree.leaves(of_batch)):
-            whole[index] = rows[mask]
-        np.add.at(seen_I, index, 1)
-    if not (seen_I == 1).all():
-        raise RuntimeError(f"evaluation: {(seen_I != 1).sum()} of {count} pictures not seen once")
-    return all_pictures
-
-
-class Units(NamedTuple):
-    """Pairs in groups of one picture and C texts, and where each pair went.
-
-    picture_U, texts_UxC: a unit's picture and texts; unused places hold text 0.
-    unit_P, slot_P: the place of each pair.
-    """
-
-    picture_U: np.ndarray
-    texts_UxC: np.ndarray
-    unit_P: np.ndarray
-    slot_P: np.ndarray
-
-
-def group_pairs(pairs_Px2, *, most):
-    """Returns Units of rows (picture, text) with C <= most, a power of two below that.
-
-    Powers of two, since each C is compiled anew and the largest group differs between evaluations.
-    """
-    picture_P, text_P = pairs_Px2.T
-    order_P = np.argsort(picture_P, kind="stable")
-    _, first, of_P, counts = np.unique(
-        picture_P[order_P], return_index=True, return_inverse=True, return_counts=True
-    )
-    size = min(most, 1 << int(counts.max() - 1).bit_length())
-    place_P = np.arange(len(order_P)) - first[of_P]
-    units = -(-counts // size)
-    unit_P = (np.cumsum(units) - units)[of_P] + place_P // size
-    picture_U = np.zeros(units.sum(), int)
-    texts_UxC = np.zeros((units.sum(), size), int)
-    picture_U[unit_P] = picture_P[order_P]
-    texts_UxC[unit_P, place_P % size] = text_P[order_P]
-    back_P = np.empty_like(order_P)
-    back_P[order_P] = np.arange(len(order_P))
-    return Units(picture_U, texts_UxC, unit_P[back_P], (place_P % size)[back_P])

@@ -1,59 +1,82 @@
-"""Which patches each word looks at, for any number of pictures and captions on the host.
+"""Which image patches each word of a text refers to, for any number of pairs on the host.
 
-Letters: G batch, P pairs of a picture and a caption, L text tokens, N patches, D width.
+Letters: G pairs of a batch, P pairs in all, I images, T texts, L text tokens, N image tokens (class
+token first), M = N - 1 patches, D width.
 """
 
-import jax
+from collections.abc import Callable, Iterator
 
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from jaxvl.evals.features import ImageFeatures, TextFeatures
 from jaxvl.evals.feeding import outputs, padded_rows, put_rows
 from jaxvl.ops.gradcam import merge_pieces, word_relevance
 from jaxvl.sharding import replicated
+from jaxvl.types import MATCH, Model, Params
 
 
-def make_word_maps(config, *, model, mesh, batch_size):
-    """Returns a function of pairs that yields, in their order, what each token looks at.
+def make_word_maps(
+    config: ConfigDict, *, model: Model, mesh: Mesh, batch_size: int
+) -> Callable[..., Iterator[tuple[np.ndarray, float]]]:
+    """Returns a function of pairs that yields, in their order, the relevance of each patch.
 
-    (params, tokens_PxNxD, texts, *, progress) -> iterator of (relevance_LxN, match probability),
-    texts being Tokens [P, L]; every token has its word's mean, class token and padding zeros.
+    (params, images, texts, words_TxL, pairs_Px2, *, progress) -> iterator of (relevance_LxM, match
+    probability) of rows (image, text). images, texts: ImageFeatures and TextFeatures. words_TxL:
+    the word that each token belongs to, -1 for none; all tokens of a word have their mean
+    relevance, the others zeros.
     """
 
     def step(params, batch):
         keys = model.image_keys(params, batch["tokens"])
-        t_GxLxD = model.encode_text(params, batch["ids"], batch["mask"], key=None)
-        relevance_GxLxN, logits_Gx2 = word_relevance(
+        relevance_GxLxM, logits_Gx2 = word_relevance(
             model,
             params,
             keys,
-            t_GxLxD,
+            batch["states"],
             batch["mask"],
             layer=config.softmask.layer,
             score=config.softmask.score,
         )
-        merged_GxLxN = merge_pieces(relevance_GxLxN, batch["words"])
-        return merged_GxLxN, jax.nn.softmax(logits_Gx2)[:, 1]
+        merged_GxLxM = merge_pieces(relevance_GxLxM, batch["words"])
+        return merged_GxLxM, jax.nn.softmax(logits_Gx2)[:, MATCH]
 
     step = jax.jit(step, out_shardings=replicated(mesh))
 
-    def word_maps(params, pictures, picture_P, texts, *, progress):
-        rows = padded_rows(len(picture_P), batch_size)
+    def word_maps(
+        params: Params,
+        images: ImageFeatures,
+        texts: TextFeatures,
+        words_TxL: np.ndarray,
+        pairs_Px2: np.ndarray,
+        *,
+        progress: bool,
+    ) -> Iterator[tuple[np.ndarray, float]]:
+        assert images.tokens_IxNxD is not None and texts.states_TxLxD is not None
+        tokens_IxNxD, states_TxLxD = images.tokens_IxNxD, texts.states_TxLxD
+        words_TxL = words_TxL[:, : states_TxLxD.shape[1]]  # the rest is padding in all texts
+        image_P, text_P = pairs_Px2.T
+        rows = padded_rows(len(pairs_Px2), batch_size)
         inputs = (
             put_rows(
                 {
-                    "tokens": pictures.tokens_IxNxD[picture_P[at]],
-                    "ids": texts.ids[at],
-                    "mask": texts.mask[at],
-                    "words": texts.words[at],
+                    "tokens": tokens_IxNxD[image_P[at]],
+                    "states": states_TxLxD[text_P[at]],
+                    "mask": texts.mask_TxL[text_P[at]],
+                    "words": words_TxL[text_P[at]],
                 },
                 mesh,
             )
             for at in rows
         )
         done = 0
-        for relevance_GxLxN, probability_G in outputs(
+        for relevance_GxLxM, probability_G in outputs(
             step, params, inputs, len(rows), label="heat-maps", progress=progress
         ):
-            kept = min(batch_size, len(picture_P) - done)
-            yield from zip(relevance_GxLxN[:kept], probability_G[:kept].tolist())
+            kept = min(batch_size, len(pairs_Px2) - done)
+            yield from zip(relevance_GxLxM[:kept], probability_G[:kept].tolist())
             done += kept
 
     return word_maps

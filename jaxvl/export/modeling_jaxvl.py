@@ -9,6 +9,7 @@ Needs torch, safetensors, tokenizers, numpy and Pillow.
     model.match(image, text)              # probability that image i and text i belong together
     model.word_heatmaps(image, text)      # which region of image i each word of text i refers to
 
+A single image, or a single text, is paired with each of the others.
 Modules have the names of ALBEF's own code, so that its checkpoints fit. Shapes are in names or
 comments: G batch, L text tokens, N image tokens (class token first), P = N - 1 patches, D width,
 h heads, E embedding, V vocabulary, S image size.
@@ -38,7 +39,8 @@ class Texts(NamedTuple):
     ids: Tensor  # int64 [G, L]
     mask: Tensor  # bool [G, L]: False at padding
     words: Tensor  # int64 [G, L]: index of a token's word; -1 at special tokens and padding
-    spelt: list[list[str]]  # of each text, the words that fit
+    spelt: list[list[str]]  # of each text, the words that the model reads
+    truncated: list[list[str]]  # the words behind them, because the text is too long
 
 
 class EncodedImage(NamedTuple):
@@ -131,16 +133,23 @@ class Prepare:
             mask[row, : len(pieces)] = True
             for place, (_, end) in enumerate(encoding.offsets[:room], start=len(first)):
                 words[row, place] = text.count(" ", 0, end)
-        spelt = [text.split()[: words[row].max() + 1] for row, text in enumerate(cleaned)]
-        return Texts(ids, mask, words, spelt)
+        ends = [int(words_L.max()) + 1 for words_L in words]
+        every = [self.words(caption) for caption in captions]
+        spelt = [of_text[:end] for of_text, end in zip(every, ends)]
+        truncated = [of_text[end:] for of_text, end in zip(every, ends)]
+        return Texts(ids, mask, words, spelt, truncated)
 
     def cleaned(self, caption: str) -> str:
         """Returns a caption as the tokenizer is given it: words with single spaces between."""
+        most = self.tokens["max_words"] if self.tokens["cleans"] else None
+        return " ".join(self.words(caption)[:most])
+
+    def words(self, caption: str) -> list[str]:
+        """Returns all words of a caption."""
         if not self.tokens["cleans"]:
-            return " ".join(caption.split())
+            return caption.split()
         text = re.sub(r"[,.'!?\"()*#:;~]", "", caption.lower())
-        text = text.replace("-", " ").replace("/", " ").replace("<person>", "person")
-        return " ".join(text.split()[: self.tokens["max_words"]])
+        return text.replace("-", " ").replace("/", " ").replace("<person>", "person").split()
 
 
 # The model
@@ -177,10 +186,13 @@ class Model(nn.Module):
         states, _ = self.text_encoder.bert.fuse(text.states, text.texts.mask, image.states)
         return states, self.itm_head(states[:, 0])
 
+    def match_logits(self, image: EncodedImage, text: EncodedText) -> Tensor:
+        """Returns [G, 2]: logits that image and text of each pair do not, and do, match."""
+        return self.fuse(*paired(image, text))[1]
+
     def match(self, image: EncodedImage, text: EncodedText) -> Tensor:
         """Returns [G]: the probability that image and text of each pair belong together."""
-        _, logits = self.fuse(image, text)
-        return logits.softmax(-1)[:, MATCH]
+        return self.match_logits(image, text).softmax(-1)[:, MATCH]
 
     def word_logits(self, states: Tensor) -> Tensor:
         """Returns [G, L, V]: logits of the word at each place, from fused states [G, L, D]."""
@@ -189,6 +201,7 @@ class Model(nn.Module):
 
     def word_heatmaps(self, image: EncodedImage, text: EncodedText) -> list[list[Heatmap]]:
         """Returns for each pair a list with the heat-map of every word."""
+        image, text = paired(image, text)
         relevance = self.relevance(image, text)
         side = round(relevance.shape[-1] ** 0.5)
         maps = []
@@ -231,6 +244,26 @@ class Model(nn.Module):
                 scores = scores.softmax(-1)
             (gradient,) = torch.autograd.grad(scores[:, MATCH].sum(), zeros)
         return attention[layer].detach(), gradient
+
+
+def paired(image: EncodedImage, text: EncodedText) -> tuple[EncodedImage, EncodedText]:
+    """Returns both with as many rows: a single image, or a single text, is repeated.
+
+    Raises ValueError where there are several of both, and not as many of each.
+    """
+    images, texts = len(image.embedding), len(text.embedding)
+    if images != texts and 1 not in (images, texts):
+        raise ValueError(f"{images} images and {texts} texts are no pairs")
+    count = max(images, texts)
+    if images < count:
+        image = EncodedImage(*(rows.expand(count, *rows.shape[1:]) for rows in image))
+    if texts < count:
+        ids, mask, words, spelt, truncated = text.texts
+        ids, mask, words = (rows.expand(count, -1) for rows in (ids, mask, words))
+        repeated = Texts(ids, mask, words, spelt * count, truncated * count)
+        states, embedding = text.states.expand(count, -1, -1), text.embedding.expand(count, -1)
+        text = EncodedText(states, embedding, repeated)
+    return image, text
 
 
 def attend(

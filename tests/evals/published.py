@@ -1,6 +1,6 @@
-"""Writes every benchmark as published, in small: caption c is the number c, picture i is grey i.
+"""Writes every benchmark as published, in small: caption c is the number c, image i is grey i.
 
-The true captions of picture i are 10 i and 10 i + 1, the false ones 10 i + 5 and on.
+The true captions of image i are 10 i and 10 i + 1, the false ones 10 i + 5 and on.
 """
 
 import json
@@ -82,10 +82,26 @@ PUBLISHED = {
 AS_OBJECT = ("sugarcrepe", "valse")  # {key: row}; the others are lists
 
 
-def write(folder, name, *, rows=ROWS):
-    """Writes the files of a benchmark and its pictures. Returns {"annotations", "images"}."""
+def vary(name, published):
+    """Makes the rows as uneven as published ones are: several to an image, some not valid."""
+    if name == "valse":
+        published[3]["mturk"]["caption"] = 1
+    for row in published:
+        if name == "bla":
+            row["caption_group"] *= 2
+        if name == "vl_checklist":
+            row[1].update({kind: texts * 2 for kind, texts in row[1].items()})
+
+
+def write(folder, name, *, rows=ROWS, varied=False):
+    """Writes the files of a benchmark and its images. Returns {"annotations", "images"}.
+
+    varied: see `vary`.
+    """
     row, files = PUBLISHED[name]
     published = [row(i) for i in range(rows)]
+    if varied:
+        vary(name, published)
     annotations, images = folder / name, folder / f"{name}_images"
     for file in files:
         path = annotations / file
@@ -97,11 +113,11 @@ def write(folder, name, *, rows=ROWS):
         path.write_text(text)
     images.mkdir(exist_ok=True)
     for i in range(2 * rows):
-        write_picture(images / f"{i}{'.jpg' if name == 'bla' else '.png'}", i)
+        write_image(images / f"{i}{'.jpg' if name == 'bla' else '.png'}", i)
     return {"annotations": str(annotations), "images": str(images)}
 
 
-def write_picture(path, grey):
+def write_image(path, grey):
     """Writes 8 x 8 pixels: all of one grey, or white with it in the box of `aro`."""
     pixels = np.full((8, 8, 3), grey, np.uint8)
     if "aro_" in path.parent.name and "order" not in path.parent.name:

@@ -1,4 +1,4 @@
-"""A model that looks its answers up: picture i is filled with the grey i, text c is the token c.
+"""A model that looks its answers up: image i is filled with the grey i, text c is the token c.
 
 Its match logit and its similarity are dot products of rows of two tables, its parameters.
 """
@@ -29,7 +29,7 @@ def make_model(fusion=True):
 
     return Model(
         init=None,
-        encode_image=lambda params, image: params["picture"][image[:, :1, 0, 0]],
+        encode_image=lambda params, image: params["image"][image[:, :1, 0, 0]],
         encode_text=encode_text,
         project_image=lambda params, v_GxNxD: unit(v_GxNxD[:, 0]),
         project_text=lambda params, t_GxLxD, ids_GxL: unit(t_GxLxD[:, 1]),
@@ -41,30 +41,30 @@ def make_model(fusion=True):
     )
 
 
-def make_params(picture_C, *, kind, seed=0):
-    """Tables for texts of the pictures picture_C; -1: a text of none.
+def make_params(image_C, *, kind, seed=0):
+    """Tables for texts of the images image_C; -1: a text of none.
 
     kind: perfect, random, constant (one score for all) or broken (no score is a number).
     """
     rng = np.random.default_rng(seed)
-    picture = rng.normal(size=(256, WIDTH)).astype(np.float32)
-    picture /= np.linalg.norm(picture, axis=1, keepdims=True)
-    text = rng.normal(size=(FIRST + len(picture_C), WIDTH)).astype(np.float32)
+    image = rng.normal(size=(256, WIDTH)).astype(np.float32)
+    image /= np.linalg.norm(image, axis=1, keepdims=True)
+    text = rng.normal(size=(FIRST + len(image_C), WIDTH)).astype(np.float32)
     if kind == "perfect":
-        true = np.array(picture_C) >= 0
-        text[FIRST:][true] = picture[np.array(picture_C)[true]]
+        true = np.array(image_C) >= 0
+        text[FIRST:][true] = image[np.array(image_C)[true]]
         text[FIRST:][~true] = 0
     if kind == "constant":
-        picture, text = np.ones_like(picture), np.ones_like(text)
+        image, text = np.ones_like(image), np.ones_like(text)
     if kind == "broken":
-        picture, text = picture * np.nan, text * np.nan
-    return {"picture": jnp.asarray(picture), "text": jnp.asarray(text)}
+        image, text = image * np.nan, text * np.nan
+    return {"image": jnp.asarray(image), "text": jnp.asarray(text)}
 
 
 def make_examples(records, *, greys, batch_size):
-    """Examples whose captions are numbers as text; greys: the grey of each record's picture."""
+    """Examples whose captions are numbers as text; greys: the grey of each record's image."""
 
-    def pictures():
+    def images():
         for start in range(0, len(records), batch_size):
             index = np.arange(start, start + batch_size)
             mask = index < len(records)
@@ -82,7 +82,7 @@ def make_examples(records, *, greys, batch_size):
         words[:, 1] = 0
         return Tokens(ids, ids > 0, words)
 
-    return Examples(records, pictures, tokenize)
+    return Examples(records, images, tokenize)
 
 
 def make_config(*, rerank, batch_size):

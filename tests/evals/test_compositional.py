@@ -12,15 +12,26 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from jaxvl.errors import UserError
-from jaxvl.evals import compositional
-from jaxvl.evals.compositional import annotations, judging, pictures, scores, shuffles
-from jaxvl.evals.compositional.formats import FORMATS
+from jaxvl.evals import benchmarks
+from jaxvl.evals.compositional import (
+    annotations,
+    evaluator,
+    images,
+    judging,
+    scores,
+    shuffles,
+    valse,
+    vl_checklist,
+    winoground,
+)
+from jaxvl.evals.feeding import image_batches
 from jaxvl.evals.scoring import make_scorer
 from jaxvl.sharding import make_mesh
 
 CAPTIONS = 10 * 2 * published.ROWS
-PICTURE_OF_TEXT = [c // 10 if c % 10 < 5 else -1 for c in range(CAPTIONS)]
-SHARED = Path(__file__).parents[3] / "shared" / "data"
+IMAGE_OF_TEXT = [c // 10 if c % 10 < 5 else -1 for c in range(CAPTIONS)]
+BENCHMARKS = benchmarks()
+REAL_FILES = Path(__file__).parents[3] / "shared" / "data"
 
 
 @pytest.fixture(autouse=True)
@@ -61,9 +72,9 @@ def run(name, keys, kind, *, batch_size=4, mesh=(1, 1), fusion=True, seed=0, fin
         batch_size=batch_size,
     )
     examples = table_model.make_examples([], greys=[], batch_size=batch_size)
-    evaluator = compositional.make(name, config, scorer=scorer, examples=examples)
-    params = table_model.make_params(PICTURE_OF_TEXT, kind=kind, seed=seed)
-    return evaluator.findings(params) if findings else evaluator.run(params)
+    made = evaluator.make(BENCHMARKS[name], config, scorer=scorer, examples=examples)
+    params = table_model.make_params(IMAGE_OF_TEXT, kind=kind, seed=seed)
+    return made.findings(params) if findings else made.run(params)
 
 
 def shares(found):
@@ -83,15 +94,15 @@ def test_a_perfect_scorer_is_right_and_a_constant_one_never(name, tmp_path):
     assert not any("itc" in metric for metric in constant)
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", BENCHMARKS)
 def test_a_random_scorer_is_at_chance(name):
-    table = FORMATS[name]
-    rows, pictures = 20_000, len(table.pictures)
-    captions = len(table.true) + (4 if table.shuffled else len(table.false))
-    drawn = np.random.default_rng(0).random((rows, pictures, captions))
-    for measure, judge in table.judges.items():
-        found = judge(drawn, len(table.true)).mean()
-        assert found == pytest.approx(table.chance[measure], abs=0.012)
+    benchmark = BENCHMARKS[name]
+    rows, count = 20_000, len(benchmark.images)
+    captions = len(benchmark.true) + (4 if benchmark.shuffled else len(benchmark.false))
+    drawn = np.random.default_rng(0).random((rows, count, captions))
+    for measure, judge in benchmark.judges.items():
+        found = judge(drawn, len(benchmark.true)).mean()
+        assert found == pytest.approx(benchmark.chance[measure], abs=0.012)
 
 
 @pytest.mark.parametrize("name", ["sugarcrepe_pp", "winoground"])
@@ -100,7 +111,7 @@ def test_neither_batch_size_nor_mesh_nor_pieces_change_a_number(name, tmp_path, 
     expected = run(name, keys, "random")
     assert run(name, keys, "random", batch_size=64) == expected
     assert run(name, keys, "random", batch_size=8, mesh=(4, 2)) == expected
-    monkeypatch.setattr(scores, "PICTURES_AT_ONCE", 2)
+    monkeypatch.setattr(scores, "IMAGES_AT_ONCE", 2)
     assert run(name, keys, "random") == expected
 
 
@@ -116,16 +127,16 @@ def test_every_split_is_reported_with_their_mean_and_the_share_of_all_rows(tmp_p
     assert found["rows"] == 9
 
 
-def test_winoground_needs_both_pictures_and_both_captions():
+def test_winoground_needs_both_images_and_both_captions():
     both = [[0.9, 0.1], [0.2, 0.8]]
-    caption_only = [[0.9, 0.1], [0.95, 0.97]]  # picture 1 suits either caption better
-    picture_only = [[0.9, 0.95], [0.2, 0.97]]
-    second_caption_only = [[0.9, 0.8], [0.1, 0.7]]  # picture 0 suits caption 1 better
-    second_picture_only = [[0.9, 0.1], [0.8, 0.7]]
-    s = np.array([both, caption_only, picture_only, second_caption_only, second_picture_only])
-    assert judging.right_caption(s, 1).tolist() == [True, True, False, True, False]
-    assert judging.right_picture(s, 1).tolist() == [True, False, True, False, True]
-    assert judging.right_both(s, 1).tolist() == [True, False, False, False, False]
+    caption_only = [[0.9, 0.1], [0.95, 0.97]]  # image 1 suits either caption better
+    image_only = [[0.9, 0.95], [0.2, 0.97]]
+    second_caption_only = [[0.9, 0.8], [0.1, 0.7]]  # image 0 suits caption 1 better
+    second_image_only = [[0.9, 0.1], [0.8, 0.7]]
+    s = np.array([both, caption_only, image_only, second_caption_only, second_image_only])
+    assert winoground.right_caption(s, 1).tolist() == [True, True, False, True, False]
+    assert winoground.right_image(s, 1).tolist() == [True, False, True, False, True]
+    assert winoground.right_both(s, 1).tolist() == [True, False, False, False, False]
 
 
 def test_both_true_captions_must_be_above_both_false_ones():
@@ -138,15 +149,15 @@ def test_scores_that_are_not_numbers_are_failures():
 
 
 def test_valse_means_of_eleven_splits_and_of_nine_columns():
-    shares_of = dict.fromkeys(FORMATS["valse"].files, 0.5)
+    shares_of = dict.fromkeys(BENCHMARKS["valse"].files, 0.5)
     shares_of |= {"counting-hard": 1.0, "counting-small-quant": 1.0, "counting-adversarial": 1.0}
-    means = judging.valse_means(shares_of)
+    means = valse.means(shares_of)
     assert means["mean"] == pytest.approx((8 * 0.5 + 3) / 11)
     assert means["mean_counting_as_one"] == pytest.approx((8 * 0.5 + 1) / 9)
 
 
 def test_checklist_means_weigh_kinds_not_files():
-    means = judging.checklist_means(
+    means = vl_checklist.means(
         {
             "Attribute_vg_color": 1.0,
             "Attribute_vaw_color": 0.0,
@@ -165,7 +176,7 @@ def test_a_macro_average_weighs_groups_not_rows_and_leaves_small_ones_out():
     right, group = np.array([1, 1, 1, 0, 0]), ["a", "a", "a", "a", "b"]
     assert judging.macro(right, group, least=1) == (0.375, 2)
     assert judging.macro(right, group, least=2) == (0.75, 1)
-    assert FORMATS["aro_attribution"].least == 25
+    assert BENCHMARKS["aro_attribution"].least == 25
 
 
 def test_attribution_without_a_pair_of_25_rows_has_no_macro_average(tmp_path):
@@ -185,8 +196,8 @@ def test_only_rows_that_annotators_agreed_on_count(tmp_path):
 
 def test_the_text_only_task_compares_the_captions_alone(tmp_path):
     keys = published.write(tmp_path, "sugarcrepe_pp")
-    for picture in Path(keys["images"]).iterdir():
-        published.write_picture(picture, 255)  # suits no caption
+    for image in Path(keys["images"]).iterdir():
+        published.write_image(image, 255)  # suits no caption
     found = run("sugarcrepe_pp", keys, "perfect")
     assert found["itt_mean"] < 1.0
     assert found["tot_mean"] == 1.0 and "itc_tot_mean" not in found
@@ -219,41 +230,42 @@ def test_captions_that_the_model_reads_as_one_are_counted(tmp_path):
 
 
 def spoil(folder, what):
-    picture = folder / "3.png"
+    image = folder / "3.png"
     if what == "truncated":
-        picture.write_bytes(picture.read_bytes()[:-30])
+        image.write_bytes(image.read_bytes()[:-30])
     elif what == "no_image":
-        picture.write_text("not an image")
+        image.write_text("not an image")
     else:
-        picture.unlink()
+        image.unlink()
         if what == "link":
             Image.new("RGB", (8, 8)).save(folder.parent / "outside.png")
-            picture.symlink_to(folder.parent / "outside.png")
+            image.symlink_to(folder.parent / "outside.png")
 
 
 @pytest.mark.parametrize("what", ["missing", "truncated", "no_image", "link"])
-def test_rows_without_their_picture_are_counted_and_named(what, tmp_path, capsys):
+def test_rows_without_their_image_are_counted_and_named(what, tmp_path, capsys):
     keys = published.write(tmp_path, "sugarcrepe")
     spoil(Path(keys["images"]), what)
     results, findings = run("sugarcrepe", keys, "perfect", findings=True)
-    assert (results["rows"], results["rows_without_picture"]) == (12, 2)
+    assert (results["rows"], results["rows_without_image"]) == (12, 2)
     assert results["rows_not_valid"] == 0
     assert list(findings.left_out) == ["3.png"]
     line = [line for line in capsys.readouterr().err.splitlines() if "left out" in line]
     assert len(line) == 1 and "2 of 14 rows" in line[0] and "3.png" in line[0]
 
 
-def test_a_picture_is_cropped_as_in_every_evaluation(tmp_path):
+def test_an_image_is_cropped_as_in_every_evaluation(tmp_path):
     pixels = np.zeros((4, 20, 3), np.uint8)
     pixels[:, 4:16] = 200  # the square in the middle, and what antialiasing takes in
     Image.fromarray(pixels).save(tmp_path / "a.png")
     config = config_of("bla", {}).data
     config.eval_crop = "center"
-    (batch,) = pictures.batches(tmp_path, [("a.png", None)], config, batch_size=1)
+    read = images.reader(tmp_path, [("a.png", None)], config)
+    (batch,) = image_batches(read, 1, config, batch_size=1)
     assert (batch["image"] == 200).all()
 
 
-def test_a_picture_outside_the_folder_is_not_opened(tmp_path):
+def test_an_image_outside_the_folder_is_not_opened(tmp_path):
     keys = published.write(tmp_path, "sugarcrepe")
     Image.new("RGB", (8, 8)).save(tmp_path / "secret.png")
     path = Path(keys["annotations"], "add_att.json")
@@ -262,9 +274,9 @@ def test_a_picture_outside_the_folder_is_not_opened(tmp_path):
     assert findings.left_out == {"../secret.png": "the path leaves the folder"}
 
 
-def test_without_any_picture_nothing_is_evaluated(tmp_path):
+def test_without_any_image_nothing_is_evaluated(tmp_path):
     keys = published.write(tmp_path, "bla")
-    with pytest.raises(UserError, match="no picture can be read.*0.jpg"):
+    with pytest.raises(UserError, match="no image can be read.*0.jpg"):
         run("bla", {**keys, "images": str(tmp_path)}, "perfect")
 
 
@@ -307,7 +319,7 @@ def test_a_row_of_another_shape_is_named_with_file_and_field(name, field, value,
     set_field(name, rows, field, value)
     path.write_text(json.dumps(rows))
     with pytest.raises(UserError, match=rf"{name}: .*{path.name}, row (key)?2 .*{said}"):
-        annotations.read(name, FORMATS[name], keys["annotations"])
+        annotations.read(BENCHMARKS[name], keys["annotations"])
 
 
 @pytest.mark.parametrize("content", ["", "{", "7", "[1, 2]", "[]", "\udcff"])
@@ -315,42 +327,67 @@ def test_a_file_that_holds_no_rows_is_named(content, tmp_path):
     path = tmp_path / "add_att.json"
     path.write_bytes(content.encode("utf-8", "surrogateescape"))
     with pytest.raises(UserError, match="sugarcrepe: .*add_att.json|sugarcrepe: .* has no rows"):
-        annotations.read("sugarcrepe", FORMATS["sugarcrepe"], tmp_path)
+        annotations.read(BENCHMARKS["sugarcrepe"], tmp_path)
 
 
 def test_files_that_are_not_there_are_named(tmp_path):
     with pytest.raises(UserError, match="replace_obj.json"):
-        annotations.read("sugarcrepe", FORMATS["sugarcrepe"], tmp_path)
+        annotations.read(BENCHMARKS["sugarcrepe"], tmp_path)
     with pytest.raises(UserError, match="no folder"):
-        annotations.read("sugarcrepe", FORMATS["sugarcrepe"], tmp_path / "none")
+        annotations.read(BENCHMARKS["sugarcrepe"], tmp_path / "none")
     keys = published.write(tmp_path, "valse")
-    (note,) = annotations.read("valse", FORMATS["valse"], keys["annotations"]).notes
+    (note,) = annotations.read(BENCHMARKS["valse"], keys["annotations"]).notes
     assert "plurals.json" in note and "existence.json" not in note
 
 
 def test_one_of_the_files_can_be_given(tmp_path):
     keys = published.write(tmp_path, "sugarcrepe")
     path = f"{keys['annotations']}/add_att.json"
-    reading = annotations.read("sugarcrepe", FORMATS["sugarcrepe"], path)
-    assert {case.subset for case in reading.cases} == {"add_att"}
+    found = annotations.read(BENCHMARKS["sugarcrepe"], path)
+    assert {case.subset for case in found.cases} == {"add_att"}
     other = Path(keys["annotations"], "mine.json")
     other.write_text("[]")
     with pytest.raises(UserError, match="none of its published files"):
-        annotations.read("sugarcrepe", FORMATS["sugarcrepe"], other)
+        annotations.read(BENCHMARKS["sugarcrepe"], other)
 
 
 def test_the_number_of_rows_is_held_against_the_published_one(tmp_path):
     keys = published.write(tmp_path, "winoground")
-    table = FORMATS["winoground"]._replace(published={"winoground": 7})
-    assert annotations.read("winoground", table, keys["annotations"]).notes == []
-    (note,) = annotations.read("winoground", FORMATS["winoground"], keys["annotations"]).notes
+    benchmark = BENCHMARKS["winoground"]._replace(published={"winoground": 7})
+    assert annotations.read(benchmark, keys["annotations"]).notes == []
+    (note,) = annotations.read(BENCHMARKS["winoground"], keys["annotations"]).notes
     assert "examples.jsonl 7 of 400" in note
     with pytest.raises(UserError, match="has 7 rows, the published file 6"):
-        counted = table._replace(published={"winoground": 6})
-        annotations.read("winoground", counted, keys["annotations"])
+        counted = benchmark._replace(published={"winoground": 6})
+        annotations.read(counted, keys["annotations"])
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="needs ../shared/data")
+@pytest.mark.parametrize(
+    "name, rows, cases",
+    [
+        ("sugarcrepe", 14, 14),  # two files of 7 rows
+        ("sugarcrepe_pp", 14, 14),
+        ("aro_relation", 7, 7),
+        ("aro_attribution", 7, 7),
+        ("aro_order", 14, 14),  # two captions an image
+        ("valse", 14, 12),  # one row of each file is not valid
+        ("winoground", 7, 7),
+        ("bla", 14, 14),  # two groups of four captions an image
+        ("vl_checklist", 28, 28),  # two files, two pairs of captions an image
+    ],
+)
+def test_every_row_of_every_file_is_read(name, rows, cases, tmp_path):
+    keys = published.write(tmp_path, name, varied=True)
+    found = annotations.read(BENCHMARKS[name], keys["annotations"])
+    assert (found.rows, len(found.cases)) == (rows, cases)
+    true, false = len(BENCHMARKS[name].true), len(BENCHMARKS[name].false)
+    assert {len(case.true) for case in found.cases} == {true}
+    assert {len(case.false) for case in found.cases} == {4 if name == "aro_order" else false}
+
+
+@pytest.mark.skipif(
+    not REAL_FILES.is_dir(), reason="an extra that reads published files in ../shared/data"
+)
 @pytest.mark.parametrize(
     "name, folder, rows, counted",
     [
@@ -362,5 +399,5 @@ def test_the_number_of_rows_is_held_against_the_published_one(tmp_path):
     ],
 )
 def test_published_files_are_read_whole(name, folder, rows, counted):
-    reading = annotations.read(name, FORMATS[name], SHARED / folder)
-    assert (reading.rows, len(reading.cases)) == (rows, counted)
+    found = annotations.read(BENCHMARKS[name], REAL_FILES / folder)
+    assert (found.rows, len(found.cases)) == (rows, counted)

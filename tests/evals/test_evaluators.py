@@ -7,7 +7,7 @@ from PIL import Image
 
 from jaxvl import evals, sharding
 from jaxvl.data import sources
-from jaxvl.evals import panel, reading
+from jaxvl.evals import panel, trained
 from jaxvl.models import albef
 from jaxvl.training import experiment
 
@@ -50,7 +50,7 @@ def test_neither_batch_size_nor_mesh_changes_a_number(basis):
         assert found[name] == pytest.approx(value, abs=1e-5), name
 
 
-def test_only_the_first_pictures_are_evaluated_where_a_number_is_given(basis):
+def test_only_the_first_images_are_evaluated_where_a_number_is_given(basis):
     evaluators, params = make(basis, max_examples=2)
     assert evaluators["retrieval"].run(params)["t2i_r5"] == 1.0
 
@@ -75,13 +75,13 @@ def test_an_evaluator_that_is_none_does_not_run(basis):
     assert list(evaluators) == ["retrieval", "hard_negatives"]
 
 
-def test_a_panel_has_a_row_for_each_picture_and_is_compiled_once(basis, tmp_path):
+def test_a_panel_has_a_row_for_each_image_and_is_compiled_once(basis, tmp_path):
     params = jax.jit(basis.model.init)(jax.random.key(1))
     mesh = sharding.make_mesh(ConfigDict({"data": 1, "fsdp": 1}), devices=jax.devices()[:1])
 
-    def draw(pictures, name):
+    def draw(images, name):
         config = basis.config.copy_and_resolve_references()
-        config.log.panel_images = pictures
+        config.log.panel_images = images
         path = panel.draw_panel(
             config,
             model=basis.model,
@@ -94,9 +94,9 @@ def test_a_panel_has_a_row_for_each_picture_and_is_compiled_once(basis, tmp_path
         return Image.open(path)
 
     two = draw(2, "two.png")
-    compiled = reading._scorer.cache_info().misses
+    compiled = trained._scorer.cache_info().misses
     three, again = draw(3, "three.png"), draw(2, "again.png")
-    assert reading._scorer.cache_info().misses == compiled
+    assert trained._scorer.cache_info().misses == compiled
     assert three.height > two.height
     assert again.tobytes() == two.tobytes()
     assert draw(99, "all.png").height > three.height  # all 12, where there are no more

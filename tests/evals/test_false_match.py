@@ -1,4 +1,4 @@
-"""False matches by quintile of similarity and by kind: as a table, a text and a picture."""
+"""False matches by quintile of similarity and by kind: as a table, a text and a plot."""
 
 import numpy as np
 import pytest
@@ -59,7 +59,7 @@ def test_rows_of_one_similarity_stay_together():
     assert rates == {"false_match_q1": 0.6}
 
 
-def test_a_table_a_picture_and_what_was_left_out(tmp_path):
+def test_a_table_a_plot_and_what_was_left_out(tmp_path):
     kinds = ["noun", "noun", "verb", "verb", "verb"]
     findings = Findings(contrasts([0, 0, 0, 0, 1], kinds), {"a.jpg": "missing file"})
     path = false_match.write(findings, tmp_path / "plots", "sugarcrepe")

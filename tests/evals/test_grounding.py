@@ -38,7 +38,7 @@ def test_a_patch_partly_in_the_box_counts_by_its_area():
     assert energy_chance == pytest.approx(0.25 * 0.125)
 
 
-def test_chance_is_the_share_of_the_picture():
+def test_chance_is_the_share_of_the_image():
     _, pointing_chance, _, energy_chance = grounding.judge(map_with((0, 0, 1.0)), BOX)
     assert (pointing_chance, energy_chance) == (0.25, 0.25)
 
@@ -58,7 +58,7 @@ def test_rows_run_from_the_top_and_columns_from_the_left():
 
 
 def records():
-    """Two captions a picture; word 1 of the first is object 0, words 0 and 2 of the other, 1."""
+    """Two captions an image; word 1 of the first is object 0, words 0 and 2 of the other, 1."""
     return [
         {
             "captions": ["red cube", "ball near ball", "no object"],
@@ -70,7 +70,7 @@ def records():
 
 
 def tokenize(captions):
-    """One token a word after [CLS]; the last word of "near" captions has two, cut to 4 tokens."""
+    """One token a word after [CLS], four tokens at most."""
     ids = np.zeros((len(captions), 4), np.int32)
     words = np.full((len(captions), 4), -1, np.int32)
     for row, caption in enumerate(captions):
@@ -82,7 +82,7 @@ def tokenize(captions):
 
 def run(word_maps, tokenize=tokenize):
     examples = Examples(records(), lambda: [], tokenize)
-    scorer = Scorer(lambda *_, count, progress: None, None, None, word_maps)
+    scorer = Scorer(lambda *_, count, progress: None, lambda *_, progress: None, None, word_maps)
     return grounding.make(None, scorer=scorer, examples=examples).run({})
 
 
@@ -90,8 +90,8 @@ def look(right):
     """Maps of which those of the words that name something point at its box, or always at that of
     the other object, and those of other words at neither."""
 
-    def word_maps(params, pictures, picture_P, texts, *, progress):
-        for words_L in texts.words:
+    def word_maps(params, images, texts, words_TxL, pairs_Px2, *, progress):
+        for words_L in words_TxL:
             first = words_L.max() == 1  # the caption about object 0
             at = (0, 3) if first == right else (3, 0)
             named_L = np.isin(words_L, [1] if first else [0, 2])
@@ -108,22 +108,22 @@ def test_right_maps_score_100_and_wrong_ones_nothing():
 
 
 def test_all_mentions_are_counted():
-    assert (run(look(True))["words"], run(look(True))["words_cut"]) == (15, 0)
+    assert (run(look(True))["words"], run(look(True))["words_truncated"]) == (15, 0)
 
 
 def test_words_that_the_model_does_not_read_are_left_out_and_counted():
-    def cut(captions):
+    def truncated(captions):
         tokens = tokenize(captions)
         words = np.where(tokens.words == 2, -1, tokens.words)
         return tokens._replace(words=words)
 
-    found = run(look(True), cut)
-    assert (found["words"], found["words_cut"]) == (10, 5)
+    found = run(look(True), truncated)
+    assert (found["words"], found["words_truncated"]) == (10, 5)
 
 
 def test_a_map_for_every_caption_is_required():
-    def one_missing(params, pictures, picture_P, texts, *, progress):
-        yield from list(look(True)(params, pictures, picture_P, texts, progress=progress))[:-1]
+    def one_missing(*given, progress):
+        yield from list(look(True)(*given, progress=progress))[:-1]
 
     with pytest.raises(ValueError, match="longer"):
         run(one_missing)

@@ -10,12 +10,12 @@ from jaxvl.evals import hard_negatives
 from jaxvl.evals.scoring import make_scorer
 from jaxvl.sharding import make_mesh
 
-PICTURES = 21
-PICTURE_OF_TEXT = [-1 if c % 3 == 2 else c // 3 for c in range(3 * PICTURES)]
+IMAGES = 21
+IMAGE_OF_TEXT = [-1 if c % 3 == 2 else c // 3 for c in range(3 * IMAGES)]
 
 
 def make_records():
-    """Two true captions a picture, and a false text that contradicts each."""
+    """Two true captions an image, and a false text that contradicts each."""
     return [
         {
             "captions": [str(3 * i), str(3 * i + 1)],
@@ -23,7 +23,7 @@ def make_records():
             "negative_kinds": ["swap_attribute", "replace_object"],
             "negative_captions": np.array([0, 1]),
         }
-        for i in range(PICTURES)
+        for i in range(IMAGES)
     ]
 
 
@@ -40,7 +40,7 @@ def run(kind, *, records=None, batch_size=8, mesh=(1, 1), fusion=True, seed=0, m
         mesh=make_mesh(ConfigDict({"data": mesh[0], "fsdp": mesh[1]}), devices=devices),
         batch_size=batch_size,
     )
-    params = table_model.make_params(PICTURE_OF_TEXT, kind=kind, seed=seed)
+    params = table_model.make_params(IMAGE_OF_TEXT, kind=kind, seed=seed)
     return hard_negatives.make(config, scorer=scorer, examples=examples).run(params)
 
 
@@ -57,7 +57,7 @@ def test_a_tie_is_a_failure():
     assert all(value == ("false_match" in name) for name, value in found.items())
 
 
-def test_a_picture_has_one_row_of_each_kind_the_first():
+def test_an_image_has_one_row_of_each_kind_the_first():
     records = make_records()
     for i, record in enumerate(records):
         record["negatives"] = [*record["negatives"], str(3 * i)]  # true: nothing can outrank it
@@ -88,12 +88,12 @@ def test_the_order_of_the_data_set_changes_nothing():
 
 def test_every_negative_is_a_row_with_the_caption_it_contradicts():
     records = make_records()
-    examples = table_model.make_examples(records, greys=range(PICTURES), batch_size=8)
+    examples = table_model.make_examples(records, greys=range(IMAGES), batch_size=8)
     rows, tokens = hard_negatives.rows_of(examples)
-    assert len(rows.picture_R) == 2 * PICTURES
+    assert len(rows.image_R) == 2 * IMAGES
     text_of = tokens.ids[:, 1] - table_model.FIRST
-    assert text_of[rows.true_R].tolist() == [3 * i + k for i in range(PICTURES) for k in (0, 1)]
-    assert text_of[rows.false_R].tolist() == [3 * i + 2 for i in range(PICTURES) for _ in (0, 1)]
+    assert text_of[rows.true_R].tolist() == [3 * i + k for i in range(IMAGES) for k in (0, 1)]
+    assert text_of[rows.false_R].tolist() == [3 * i + 2 for i in range(IMAGES) for _ in (0, 1)]
 
 
 def test_kinds_are_counted_apart():

@@ -9,11 +9,12 @@ from small_clip import LENGTH, small_clip_config, texts
 
 from jaxvl.data.text.tokenizer import Tokens
 from jaxvl.evals import retrieval
-from jaxvl.evals.scoring import group_pairs, make_scorer, rows_by_length
+from jaxvl.evals.pairs import group_pairs
+from jaxvl.evals.scoring import make_scorer, rows_by_length
 from jaxvl.models import MODELS
 from jaxvl.sharding import make_mesh
 
-PICTURES, CAPTIONS = 37, 5
+IMAGES, CAPTIONS = 37, 5
 
 
 def mesh_of(data, fsdp):
@@ -21,15 +22,15 @@ def mesh_of(data, fsdp):
 
 
 def run(kind, *, rerank=8, batch_size=8, mesh=(1, 1), order=None, fusion=True, seed=0):
-    picture_C = np.repeat(np.arange(PICTURES), CAPTIONS)
-    order = np.arange(PICTURES) if order is None else order
-    records = [{"captions": [str(c) for c in np.flatnonzero(picture_C == i)]} for i in order]
+    image_C = np.repeat(np.arange(IMAGES), CAPTIONS)
+    order = np.arange(IMAGES) if order is None else order
+    records = [{"captions": [str(c) for c in np.flatnonzero(image_C == i)]} for i in order]
     examples = table_model.make_examples(records, greys=order, batch_size=batch_size)
     config = table_model.make_config(rerank=rerank, batch_size=batch_size)
     scorer = make_scorer(
         config, model=table_model.make_model(fusion), mesh=mesh_of(*mesh), batch_size=batch_size
     )
-    params = table_model.make_params(picture_C, kind=kind, seed=seed)
+    params = table_model.make_params(image_C, kind=kind, seed=seed)
     return retrieval.make(config, scorer=scorer, examples=examples).run(params)
 
 
@@ -63,10 +64,10 @@ def test_tokens_are_kept_for_fusion_alone(fusion):
         model=table_model.make_model(fusion),
     )
     params = table_model.make_params(range(5), kind="perfect")
-    pictures = scorer.pictures(params, examples.pictures(), count=5, progress=False)
+    images = scorer.images(params, examples.images(), count=5, progress=False)
     texts = scorer.texts(params, examples.tokenize("01234"), progress=False)
-    assert (pictures.tokens_IxNxD is not None) == (texts.states_TxLxD is not None) == fusion
-    scores_IxT = pictures.embeddings_IxE @ texts.embeddings_TxE.T
+    assert (images.tokens_IxNxD is not None) == (texts.states_TxLxD is not None) == fusion
+    scores_IxT = images.embeddings_IxE @ texts.embeddings_TxE.T
     np.testing.assert_array_equal(scores_IxT.argmax(axis=1), range(5))
 
 
@@ -106,16 +107,16 @@ def test_every_text_is_in_a_batch_of_the_first_length_that_holds_it():
 def test_a_constant_scorer_is_at_chance(rerank):
     scores = run("constant", rerank=rerank)
     for k in (1, 5, 10):
-        assert scores[f"t2i_r{k}"] == pytest.approx(k / PICTURES)
-        missed = np.prod([1 - CAPTIONS / (PICTURES * CAPTIONS - drawn) for drawn in range(k)])
+        assert scores[f"t2i_r{k}"] == pytest.approx(k / IMAGES)
+        missed = np.prod([1 - CAPTIONS / (IMAGES * CAPTIONS - drawn) for drawn in range(k)])
         assert scores[f"i2t_r{k}"] == pytest.approx(1 - missed)
 
 
 def test_random_scorers_are_at_chance_on_average():
     found = [run("random", rerank=rerank, seed=s) for s in range(6) for rerank in (0, 8)]
     mean = {name: np.mean([scores[name] for scores in found]) for name in found[0]}
-    assert mean["t2i_r10"] == pytest.approx(10 / PICTURES, abs=0.05)
-    assert mean["t2i_r1"] == pytest.approx(1 / PICTURES, abs=0.03)
+    assert mean["t2i_r10"] == pytest.approx(10 / IMAGES, abs=0.05)
+    assert mean["t2i_r1"] == pytest.approx(1 / IMAGES, abs=0.03)
 
 
 @pytest.mark.parametrize(
@@ -126,7 +127,7 @@ def test_neither_batch_size_nor_mesh_changes_a_number(batch_size, mesh):
 
 
 def test_the_order_of_the_data_set_changes_nothing():
-    order = np.random.default_rng(1).permutation(PICTURES)
+    order = np.random.default_rng(1).permutation(IMAGES)
     assert run("random", order=order) == pytest.approx(run("random"), abs=1e-12)
 
 
@@ -148,15 +149,15 @@ def test_of_equal_candidates_the_first_are_taken_and_no_more():
     assert retrieval.top(np.zeros((1, 4)), 2).tolist() == [[True, True, False, False]]
 
 
-def test_a_picture_has_the_rank_of_the_best_of_its_captions():
-    picture_C, text_C = np.array([0, 0, 1]), np.array([0, 1, 2])
+def test_an_image_has_the_rank_of_the_best_of_its_captions():
+    image_C, text_C = np.array([0, 0, 1]), np.array([0, 1, 2])
     scores = np.array([[0.1, 0.9, 0.5], [0.0, 0.8, 0.2]])
-    assert retrieval.text_recalls(scores, picture_C, text_C)["i2t_r1"] == 0.5
+    assert retrieval.text_recalls(scores, image_C, text_C)["i2t_r1"] == 0.5
 
 
-def test_the_same_text_under_two_pictures_is_found_half_of_the_time():
-    picture_C, text_C = np.array([0, 1]), np.array([0, 0])
-    recalls = retrieval.text_recalls(np.array([[1.0], [1.0]]), picture_C, text_C)
+def test_the_same_text_under_two_images_is_found_half_of_the_time():
+    image_C, text_C = np.array([0, 1]), np.array([0, 0])
+    recalls = retrieval.text_recalls(np.array([[1.0], [1.0]]), image_C, text_C)
     assert recalls == {"i2t_r1": 0.5, "i2t_r5": 1.0, "i2t_r10": 1.0}
 
 
@@ -164,24 +165,24 @@ def test_scores_that_are_not_numbers_do_not_count_as_found():
     assert run("broken", rerank=4) == pytest.approx(run("constant", rerank=4))
 
 
-def test_pictures_that_the_reader_skips_are_noticed():
+def test_images_that_the_reader_skips_are_noticed():
     records = [{"captions": [str(i)]} for i in range(6)]
     examples = table_model.make_examples(records, greys=np.arange(6), batch_size=4)
-    first_only = examples._replace(pictures=lambda: [next(iter(examples.pictures()))])
+    first_only = examples._replace(images=lambda: iter([next(examples.images())]))
     config = table_model.make_config(rerank=0, batch_size=4)
     model = table_model.make_model()
     scorer = make_scorer(config, model=model, mesh=mesh_of(1, 1), batch_size=4)
     evaluator = retrieval.make(config, scorer=scorer, examples=first_only)
-    with pytest.raises(RuntimeError, match="2 of 6 pictures"):
+    with pytest.raises(RuntimeError, match="2 of 6 images"):
         evaluator.run(table_model.make_params(np.arange(6), kind="perfect"))
 
 
 @pytest.mark.parametrize("most", [1, 3, 4, 64])
-def test_every_pair_is_in_one_unit_of_its_picture(most):
+def test_every_pair_is_in_one_unit_of_its_image(most):
     pairs = np.random.default_rng(0).integers(0, 9, (50, 2))
     units = group_pairs(pairs, most=most)
     assert units.texts_UxC.shape[1] <= most
-    assert (units.picture_U[units.unit_P] == pairs[:, 0]).all()
+    assert (units.image_U[units.unit_P] == pairs[:, 0]).all()
     assert (units.texts_UxC[units.unit_P, units.slot_P] == pairs[:, 1]).all()
     places = set(zip(units.unit_P.tolist(), units.slot_P.tolist()))
     assert len(places) == len(pairs)

@@ -71,3 +71,10 @@ def test_they_are_made_once(tagged, tmp_path):
     for damaged in ({"digest": 1}, {}, [1]):
         (tmp_path / "coco.json.shuffles.json").write_text(json.dumps(damaged))
         assert shuffles.with_shuffles(cases, path) == first
+
+
+def test_a_folder_that_cannot_be_written_changes_nothing(tagged, tmp_path):
+    cases, path = [case_of("the dog runs fast")], tmp_path / "coco.json"
+    expected = shuffles.with_shuffles(cases, path)
+    (tmp_path / "other.json.shuffles.json").mkdir()  # nothing can be written under this name
+    assert shuffles.with_shuffles(cases, tmp_path / "other.json") == expected

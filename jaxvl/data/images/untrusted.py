@@ -87,6 +87,11 @@ def upright(location: Location) -> Image.Image:
         return _upright_rgb(image, 0)
 
 
+def upright_image(image: Image.Image) -> Image.Image:
+    """Returns an opened image as upright RGB. Raises BadImage for one that cannot be decoded."""
+    return _upright_rgb(image, 0)
+
+
 def eight_bits(image: Image.Image) -> Image.Image:
     """Returns an image of 16 bits a pixel as one of 8; others as they are."""
     if not image.mode.startswith("I"):  # Pillow has several names for 16 bits

@@ -1,64 +1,59 @@
 """Reads a benchmark's published files into cases; names row and field of what has another shape."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jaxvl.errors import UserError
 from jaxvl.evals.compositional import fields, shuffles
+from jaxvl.evals.compositional.benchmark import Benchmark
+
+Box = tuple[float, float, float, float]  # left, top, right, bottom in pixels
 
 
 class Case(NamedTuple):
-    """One row: pictures, true captions, false captions.
+    """One row: images, true captions, false captions.
 
-    subset: the file it is from. pictures: file names. box: to crop to, or None. kinds: how each of
-    the false captions came about. group: what a macro average is over.
+    subset: the file it is from. images: file names. box: to crop to, or None. kinds: how each of
+    the false captions was made. group: what a macro average is over.
     """
 
     subset: str
-    pictures: tuple
-    box: tuple | None
-    true: tuple
-    false: tuple
-    kinds: tuple
+    images: tuple[str, ...]
+    box: Box | None
+    true: tuple[str, ...]
+    false: tuple[str, ...]
+    kinds: tuple[str, ...]
     group: str
 
 
-class Reading(NamedTuple):
-    """The cases of a benchmark, and notes on what makes their figures differ from published ones.
+class Annotations(NamedTuple):
+    """The cases of a benchmark, and notes on what makes their scores differ from published ones.
 
-    rows: of the files, those included that do not count (`Format.keep`).
+    rows: of the files, with those that do not count (`Benchmark.keep`).
     """
 
-    cases: list
+    cases: list[Case]
     rows: int
-    notes: list
+    notes: list[str]
 
 
-def read(name, table, annotations):
-    """Returns the Reading of benchmark `name` from its published files, as its Format says.
+def read(benchmark: Benchmark, annotations: Path | str) -> Annotations:
+    """Returns the Annotations of a benchmark's published files.
 
     annotations: the folder with these files, or one of them. Raises UserError naming file, row and
     field of what is not as published, and where there is no file at all.
     """
-    found, absent = _find(name, table, Path(annotations))
+    found, absent = _find(benchmark, Path(annotations))
     cases, total, notes, short = [], 0, [], []
     if absent:
         notes.append(f"{annotations} lacks {', '.join(absent)}: means are over the rest")
     for subset, path in found.items():
-        rows = _rows(name, path)
-        of_subset, count = [], 0
-        for label, row in rows:
-            try:
-                for flat in table.unfold(row):
-                    count += 1
-                    if table.keep(flat):
-                        of_subset.append(_case(table, subset, flat))
-            except fields.BadField as error:
-                raise UserError(f"{name}: {path}, row {label} {error}") from None
+        of_subset, count = _cases(benchmark, subset, path)
         total += count
-        short += _against_published(name, table, subset, path, count)
-        if table.shuffled:
+        short += _against_published(benchmark, subset, path, count)
+        if benchmark.shuffled:
             shuffled = shuffles.with_shuffles(of_subset, path)
             if len(shuffled) < len(of_subset):
                 left = len(of_subset) - len(shuffled)
@@ -68,22 +63,38 @@ def read(name, table, annotations):
     if short:
         notes.append(f"not all published rows are there: {', '.join(short)}")
     if not cases:
-        raise UserError(f"{name}: {annotations} has no rows")
-    return Reading(cases, total, notes)
+        raise UserError(f"{benchmark.name}: {annotations} has no rows")
+    return Annotations(cases, total, notes)
 
 
-def _find(name, table, annotations):
+def _cases(benchmark: Benchmark, subset: str, path: Path) -> tuple[list[Case], int]:
+    """Returns (cases of a file that count, number of all its rows)."""
+    cases, count = [], 0
+    for label, row in _rows(benchmark.name, path):
+        try:
+            for flat in benchmark.unfold(row):
+                count += 1
+                if benchmark.keep(flat):
+                    cases.append(_case(benchmark, subset, flat))
+        except fields.BadField as error:
+            raise UserError(f"{benchmark.name}: {path}, row {label} {error}") from None
+    return cases, count
+
+
+def _find(benchmark: Benchmark, annotations: Path) -> tuple[dict[str, Path], list[str]]:
     """Returns ({subset: path}, names of files that are not there)."""
-    wanted = ", ".join(table.files.values())
+    name, files = benchmark.name, benchmark.files
+    wanted = ", ".join(files.values())
     if annotations.is_file():
-        subsets = [subset for subset, file in table.files.items() if file == annotations.name]
-        if len(table.files) > 1 and not subsets:
+        subsets = [subset for subset, file in files.items() if file == annotations.name]
+        if len(files) > 1 and not subsets:
             raise UserError(f"{name}: {annotations} is none of its published files: {wanted}")
-        return {(subsets or list(table.files))[0]: annotations}, []
+        return {(subsets or list(files))[0]: annotations}, []
     if not annotations.is_dir():
         raise UserError(f"{name}: there is no folder or file {annotations}")
-    found, absent = {}, []
-    for subset, file in table.files.items():
+    found: dict[str, Path] = {}
+    absent = []
+    for subset, file in files.items():
         if "*" in file:
             paths = {
                 "_".join(path.relative_to(annotations).with_suffix("").parts): path
@@ -98,7 +109,7 @@ def _find(name, table, annotations):
     return found, absent
 
 
-def _rows(name, path):
+def _rows(name: str, path: Path) -> list[tuple[Any, Any]]:
     """Returns (label, row) pairs of a JSON list or object, or of JSON lines."""
     try:
         content = path.read_text(encoding="utf-8")
@@ -115,26 +126,30 @@ def _rows(name, path):
     raise UserError(f"{name}: {path} holds one value, not a list or an object of rows")
 
 
-def _case(table, subset, row):
+def _case(benchmark: Benchmark, subset: str, row: Mapping) -> Case:
     return Case(
         subset=subset,
-        pictures=tuple(
-            fields.picture_name(row, field, table.picture_name) for field in table.pictures
+        images=tuple(
+            fields.image_name(row, field, benchmark.image_name) for field in benchmark.images
         ),
-        box=fields.box(row) if table.box else None,
-        true=tuple(fields.text(row, field) for field in table.true),
-        false=tuple(fields.text(row, field) for field in table.false),
-        kinds=(subset,) * len(table.false),
-        group=table.group(row) if table.group else "",
+        box=fields.box(row) if benchmark.box else None,
+        true=tuple(fields.text(row, field) for field in benchmark.true),
+        false=tuple(fields.text(row, field) for field in benchmark.false),
+        kinds=(subset,) * len(benchmark.false),
+        group=benchmark.group(row) if benchmark.group else "",
     )
 
 
-def _against_published(name, table, subset, path, count):
-    """Returns [what is there] where rows are missing. Raises UserError where there are too many."""
-    published = table.published.get(subset, count)
+def _against_published(benchmark: Benchmark, subset: str, path: Path, count: int) -> list[str]:
+    """Returns [how many rows there are] where some are missing.
+
+    Raises UserError where there are more than were published.
+    """
+    published = benchmark.published.get(subset, count)
     if count > published:
         raise UserError(
-            f"{name}: {path} has {count} rows, the published file {published}; is it another's?"
+            f"{benchmark.name}: {path} has {count} rows, the published file {published}; is it "
+            "the file of another benchmark?"
         )
     if count == published:
         return []

@@ -1,27 +1,34 @@
 """ARO's order task: four shuffles of a caption, the same ones in every evaluation.
 
-As Yuksekgonul et al. (ICLR 2023): nouns and adjectives among themselves; all other words; words
-within groups of three; the groups of three.
+The four kinds are those of Yuksekgonul et al. (ICLR 2023): nouns change places with nouns and
+adjectives with adjectives; all other words change places; words change places within groups of
+three; the groups of three change places.
 """
 
 import hashlib
 import json
-import os
 import random
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jaxvl.data.text.clean import clean_caption
+from jaxvl.errors import UserError
+from jaxvl.files import write_text
+
+if TYPE_CHECKING:
+    from jaxvl.evals.compositional.annotations import Case
 
 KINDS = ("nouns_and_adjectives", "all_but_these", "within_trigrams", "trigrams")
 SEED = 0
 TRIES = 10  # until a shuffle reads differently
 
 
-def with_shuffles(cases, path):
+def with_shuffles(cases: Sequence["Case"], path: Path) -> list["Case"]:
     """Returns the cases with four false captions each; a caption of one word is left out.
 
-    They are kept beside the annotation file `path` (PATH.shuffles.json) where its folder can be
-    written. Where a kind of shuffle cannot change a caption, another kind of it stands twice.
+    The shuffles are kept in PATH.shuffles.json, beside the annotation file, where its folder can be
+    written. Where a kind of shuffle cannot change a caption, another kind takes its place.
     """
     captions = [case.true[0] for case in cases]
     done = []
@@ -33,7 +40,7 @@ def with_shuffles(cases, path):
     return done
 
 
-def _cached(captions, path):
+def _cached(captions: list[str], path: Path) -> list[list[str]]:
     described = json.dumps([SEED, KINDS, captions]).encode()
     digest = hashlib.sha256(described).hexdigest()
     try:
@@ -43,16 +50,14 @@ def _cached(captions, path):
     except (OSError, ValueError, KeyError, TypeError):
         pass  # none yet, or of other captions
     made = [shuffle(words, tags) for words, tags in _tagged(captions)]
-    temporary = path.with_name(f".{path.name}.tmp{os.getpid()}")
     try:
-        temporary.write_text(json.dumps({"digest": digest, "shuffles": made}), encoding="utf-8")
-        temporary.replace(path)
-    except OSError:
+        write_text(path, json.dumps({"digest": digest, "shuffles": made}))
+    except UserError:
         pass  # a folder that cannot be written: they are made again next time, the same ones
     return made
 
 
-def _tagged(captions):
+def _tagged(captions: list[str]) -> list[tuple[list[str], list[str]]]:
     """Returns (words, Penn tags) of each caption. Needs the extra [negatives]."""
     from jaxvl.data.negatives.analysis import analyse
 
@@ -62,8 +67,11 @@ def _tagged(captions):
     ]
 
 
-def shuffle(words, tags):
-    """Returns the four shuffles of KINDS, "" where none reads differently; drawn from the words."""
+def shuffle(words: Sequence[str], tags: Sequence[str]) -> list[str]:
+    """Returns the four shuffles of KINDS, "" where none reads differently.
+
+    words, tags: of a caption, with their Penn tags. The same words give the same shuffles.
+    """
     draw = random.Random(f"{SEED} {' '.join(words)}")
     nouns = [i for i, tag in enumerate(tags) if tag.startswith("NN")]
     adjectives = [i for i, tag in enumerate(tags) if tag.startswith("JJ")]
@@ -78,14 +86,14 @@ def shuffle(words, tags):
     return [_different(words, way) for way in ways]
 
 
-def _permuted(words, places, draw):
+def _permuted(words: Sequence[str], places: list[int], draw: random.Random) -> list[str]:
     permuted = list(words)
     for place, source in zip(places, draw.sample(places, len(places))):
         permuted[place] = words[source]
     return permuted
 
 
-def _different(words, way):
+def _different(words: Sequence[str], way: Callable[[], list[str]]) -> str:
     read = clean_caption(" ".join(words), max_words=None)
     for _ in range(TRIES):
         text = " ".join(way())
