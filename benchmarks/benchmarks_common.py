@@ -1,31 +1,36 @@
-"""What the benchmarks of a training step share: an experiment, its step, a batch of noise."""
+"""Shared by the benchmarks of a training step: an experiment, its step, a random batch."""
 
-import importlib.util
+import jax
+from ml_collections import ConfigDict
 
 from jaxvl import config as config_lib
 from jaxvl import sharding
+from jaxvl.cli.train import read_config
 from jaxvl.data import schema
 from jaxvl.data.batches import Batches
 from jaxvl.models import MODELS
+from jaxvl.state import TrainState
 from jaxvl.training import experiment
 
-BERT_WORDS, BERT_MASK = 30_522, 103
+BERT_WORDS, BERT_SEP, BERT_MASK = 30_522, 102, 103
 
 
-def load_config(path, *, method, batch_size):
-    """Returns the experiment FILE.py[:ARG] with BERT's vocabulary where it names none."""
-    name, _, argument = path.partition(":")
-    spec = importlib.util.spec_from_file_location("experiment", name)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    config = module.get_config(argument) if argument else module.get_config()
-    config = config_lib.resolve(config, vocabulary_size=BERT_WORDS, mask_token=BERT_MASK)
+def load_config(name: str, *, method: str, batch_size: int) -> ConfigDict:
+    """Returns an experiment, NAME_OR_FILE[:ARG], with BERT's vocabulary where it has none."""
+    config = config_lib.resolve(
+        read_config(name, []),
+        vocabulary_size=BERT_WORDS,
+        mask_token=BERT_MASK,
+        end_token=BERT_SEP,
+    )
     config.update(method=method, batch_size=batch_size)
     config.mesh.update(data=1, fsdp=1)
     return config
 
 
-def make_step(config, *, initialise=True):
+def make_step(
+    config: ConfigDict, *, initialise: bool = True
+) -> tuple[TrainState | None, jax.stages.Wrapped, TrainState]:
     """Returns (state or None, the jitted step, the abstract state) on one device."""
     mesh = sharding.make_mesh(config.mesh)
     basis = experiment.Basis(config, mesh, None, MODELS[config.model.name].make(config))
@@ -35,13 +40,13 @@ def make_step(config, *, initialise=True):
     return first, training.train_step, training.abstract
 
 
-def random_batch(config):
-    """Returns a global batch of noise."""
+def random_batch(config: ConfigDict) -> dict[str, jax.Array]:
+    """Returns a random global batch."""
     return sharding.to_global(schema.random_batch(config), sharding.make_mesh(config.mesh))
 
 
-def unrolled_flops(config):
-    """Returns the operations of one step with its layers unrolled, before XLA rewrites it."""
+def unrolled_flops(config: ConfigDict) -> float:
+    """Returns the operations of one step with unrolled layers, before XLA optimises it."""
     unrolled = config.copy_and_resolve_references()
     unrolled.model.update(scan_layers=False, remat=False)
     _, train_step, abstract = make_step(unrolled, initialise=False)

@@ -1,9 +1,9 @@
-"""Temporary memory of the contrastive loss with hard negatives: whole or in chunks of keys.
+"""Measure the temporary memory of the contrastive loss with hard negatives, in chunks or not.
 
     python benchmarks/contrastive_memory.py
 
-G pictures against their G captions and G * K hard negatives, and the gradient. The programs are
-compiled ahead of time and never run: the figures are the compiler's own (memory_analysis). The last
+G images against their G captions and G * K hard negatives, and the gradient. The programs are
+compiled ahead of time and never run: the figures come from the compiler (memory_analysis). The last
 line is a JSON object.
 """
 
@@ -13,7 +13,8 @@ import json
 import jax
 import jax.numpy as jnp
 
-from jaxvl.losses import hard_negative
+from jaxvl.config import base
+from jaxvl.losses import hard_negative, make_contrast
 from jaxvl.methods import clip
 
 FORMS = ("plain", "chunked")
@@ -38,12 +39,15 @@ def main():
 
 
 def temporary_mib(rows, flags, *, chunk):
-    """Returns what loss and gradient hold beside their inputs and outputs."""
+    """Returns the memory that loss and gradient need beside their inputs and outputs, in MiB."""
+    config = base()
+    config.loss.itc_chunk = chunk
+    contrast_rows = make_contrast(config)
 
-    def loss(zi_GxE, zt_GxE, zn_GxKxE, image_id_G, valid_GxK, scale):
+    def loss(zi_GxE, zt_GxE, zn_GxKxE, image_id_G, valid_GxK, logit_scale):
         z = clip.Embeddings(zi_GxE, zt_GxE, zn_GxKxE)
         texts = hard_negative.text_keys(zt_GxE, zn_GxKxE, image_id_G, valid_GxK)
-        return clip.itc(z, image_id_G, scale, texts, chunk=chunk)
+        return clip.itc(contrast_rows, {"logit_scale": logit_scale}, z, image_id_G, texts)
 
     def shape(*sizes, dtype=jnp.float32):
         return jax.ShapeDtypeStruct(sizes, dtype)

@@ -1,9 +1,10 @@
-"""What SoftMask costs beyond ALBEF: operations and wall time of a step of the same configuration.
+"""Compare SoftMask with ALBEF: operations and wall time of a step of the same configuration.
 
-    python benchmarks/softmask_overhead.py --config configs/coco_softmask.py --batch_size 8
+    python benchmarks/softmask_overhead.py --config coco_softmask --batch_size 8
 
-Operations are those of the compiled program with its layers unrolled (cost_analysis), so nothing
-that XLA removes is counted. The steps of both methods take turns. The last line is a JSON object.
+Operations are those of the compiled program with unrolled layers (cost_analysis), so operations
+that XLA removes are not counted. The steps of both methods take turns. The last line is a JSON
+object.
 """
 
 import argparse
@@ -17,7 +18,7 @@ from benchmarks_common import load_config, make_step, random_batch
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--config", required=True, help="experiment, FILE.py or FILE.py:ARG")
+    parser.add_argument("--config", required=True, help="experiment, NAME_OR_FILE[:ARG]")
     parser.add_argument("--batch_size", type=int, required=True)
     parser.add_argument("--steps", type=int, default=5, help="timed of each; 0: operations only")
     flags = parser.parse_args()
@@ -34,10 +35,10 @@ def main():
 
 
 class Run:
-    """One method's compiled step and how long it took."""
+    """The compiled step of one method, and its times."""
 
-    def __init__(self, flags, method):
-        """Compiles it."""
+    def __init__(self, flags: argparse.Namespace, method: str) -> None:
+        """Compiles the step."""
         config = load_config(flags.config, method=method, batch_size=flags.batch_size)
         config.model.update(scan_layers=False, remat=False, product_dtype="float32")
         self.state, step, abstract = make_step(config, initialise=flags.steps > 0)
@@ -45,14 +46,14 @@ class Run:
         self.compiled = step.lower(abstract, self.batch).compile()
         self.seconds = []
 
-    def take_step(self):
-        """Takes one step and notes its time."""
+    def take_step(self) -> None:
+        """Takes one step and adds its time."""
         start = time.perf_counter()
         self.state, metrics = self.compiled(self.state, self.batch)
         jax.block_until_ready((self.state, metrics))
         self.seconds.append(time.perf_counter() - start)
 
-    def figures(self):
+    def figures(self) -> dict[str, float]:
         """Returns the operations, and the median time of the steps after the first."""
         figures = {"gflops": self.compiled.cost_analysis()["flops"] / 1e9}
         if len(self.seconds) > 1:

@@ -1,11 +1,11 @@
-"""What a training step costs: compile time, seconds, pictures a second, GFLOP/s, peak memory.
+"""Measure a training step: compile time, seconds, images a second, GFLOP/s, peak memory.
 
-    python benchmarks/step.py --config configs/coco_softmask.py --batch_size 8
+    python benchmarks/step.py --config coco_softmask --batch_size 8
 
-Each method and precision runs in a process of its own, one after the other, on random pictures and
-captions; the last line is one JSON object. The peak is that of a large matrix product in the same
-process. With --torch, ALBEF's step in plain PyTorch (step_torch.py) is measured before each and
-after the last, so that a machine whose speed drifts is no one's advantage.
+Each method and precision runs in a process of its own, one after the other, on random images and
+captions. The last line is one JSON object. Peak GFLOP/s are those of a large matrix product in the
+same process. With --torch, ALBEF's step in plain PyTorch (step_torch.py) is measured before each
+and after the last, so that a drift of the machine's speed favours neither.
 """
 
 import argparse
@@ -42,7 +42,7 @@ def main():
 
 
 def run_peer(arguments):
-    """Returns the figures of step_torch.py, or None where it was not asked for."""
+    """Returns the figures of step_torch.py, or None without --torch."""
     if not arguments.torch:
         return None
     peer = str(Path(__file__).with_name("step_torch.py"))
@@ -51,7 +51,7 @@ def run_peer(arguments):
 
 
 def run(command, name):
-    """Returns the figures that a script's last line has, and prints them."""
+    """Runs a script, prints the figures in its last line and returns them."""
     output = subprocess.run(
         [sys.executable, *command], check=True, stdout=subprocess.PIPE, text=True
     ).stdout
@@ -62,9 +62,9 @@ def run(command, name):
 
 def _arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--config", required=True, help="experiment, FILE.py or FILE.py:ARG")
+    parser.add_argument("--config", required=True, help="experiment, NAME_OR_FILE[:ARG]")
     parser.add_argument("--batch_size", type=int, required=True)
-    parser.add_argument("--steps", type=int, default=3, help="timed after one that is not")
+    parser.add_argument("--steps", type=int, default=3, help="timed, after one that is not timed")
     parser.add_argument("--methods", default="albef,softmask")
     parser.add_argument("--dtypes", default="float32,bfloat16")
     parser.add_argument("--scan", choices=("true", "false"), help="default: as the experiment")
@@ -101,7 +101,7 @@ def measure(arguments, method, dtype):
         jax.block_until_ready((state, metrics))
         steps.append(time.perf_counter() - start)
     seconds = statistics.median(steps)
-    # Read here: the matrices of the peak's measurement must not count.
+    # Read before the peak is measured, whose matrices must not count.
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     peak = peak_gflops(dtype)
     return {

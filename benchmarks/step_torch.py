@@ -4,7 +4,7 @@
 
 ViT-B/16 at 256 px, BERT-base and 25 tokens from transformers' layers with random weights, float32:
 the passes of the original code (Li et al. 2021), in its order, and AdamW. Seconds are the median of
-the steps after the first; the last line is one JSON object.
+the steps after the first. The last line is one JSON object.
 """
 
 import argparse
@@ -31,7 +31,7 @@ EMBED, QUEUE, DECAY, DISTILL, HIDDEN_SHARE = 256, 65_536, 0.995, 0.4, 0.15
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--batch_size", type=int, required=True)
-    parser.add_argument("--steps", type=int, default=3, help="timed after one that is not")
+    parser.add_argument("--steps", type=int, default=3, help="timed, after one that is not timed")
     flags = parser.parse_args()
     torch.manual_seed(0)
     albef = Albef()
@@ -56,7 +56,7 @@ def main():
 
 
 def random_batch(rows):
-    """Returns (pictures, ids, mask): noise, and captions of every length."""
+    """Returns (images, ids, mask): noise, and captions of every length."""
     ends = torch.randint(TOKENS // 2, TOKENS + 1, (rows, 1))
     mask = torch.arange(TOKENS)[None] < ends
     ids = torch.randint(1_000, WORDS, (rows, TOKENS)) * mask
@@ -64,7 +64,7 @@ def random_batch(rows):
 
 
 class Towers(nn.Module):
-    """Everything that has a momentum twin."""
+    """The parameters that have a momentum copy."""
 
     def __init__(self):
         super().__init__()
@@ -78,8 +78,8 @@ class Towers(nn.Module):
         self.word_head.decoder.weight = self.embeddings.word_embeddings.weight
         self.image_projection, self.text_projection = nn.Linear(768, EMBED), nn.Linear(768, EMBED)
 
-    def encode_image(self, picture):
-        return self.image(picture).last_hidden_state
+    def encode_image(self, pixels):
+        return self.image(pixels).last_hidden_state
 
     def encode_text(self, ids, mask):
         states = self.embeddings(ids)
@@ -101,43 +101,43 @@ class Towers(nn.Module):
 
 
 class Albef(nn.Module):
-    """The loss, with its twins and queues."""
+    """The loss, with its momentum encoder and queues."""
 
     def __init__(self):
         super().__init__()
         self.online = nn.ModuleDict({"towers": Towers(), "match": nn.Linear(768, 2)})
         self.online.temperature = nn.Parameter(torch.tensor(0.07))
-        self.twin = copy.deepcopy(self.online["towers"]).requires_grad_(False)
+        self.momentum = copy.deepcopy(self.online["towers"]).requires_grad_(False)
         self.queues = [F.normalize(torch.randn(QUEUE, EMBED), dim=-1) for _ in range(2)]
         self.position = 0
 
-    def forward(self, picture, ids, mask):
+    def forward(self, pixels, ids, mask):
         towers, rows = self.online["towers"], len(ids)
         with torch.no_grad():
-            for old, new in zip(self.twin.parameters(), towers.parameters()):
+            for old, new in zip(self.momentum.parameters(), towers.parameters()):
                 old.lerp_(new, 1 - DECAY)
-            twin_image = self.twin.encode_image(picture)
-            twin_z = self.twin.project(twin_image, self.twin.encode_text(ids, mask))
-        image, text = towers.encode_image(picture), towers.encode_text(ids, mask)
-        contrast, similarity = self.contrast(towers.project(image, text), twin_z)
+            momentum_image = self.momentum.encode_image(pixels)
+            momentum_z = self.momentum.project(momentum_image, self.momentum.encode_text(ids, mask))
+        image, text = towers.encode_image(pixels), towers.encode_text(ids, mask)
+        contrast, similarity = self.contrast(towers.project(image, text), momentum_z)
         matching = self.matching(image, text, mask, similarity)
 
         hidden = (torch.rand(ids.shape) < HIDDEN_SHARE) & mask
         shown = ids.masked_fill(hidden, MASK_TOKEN)
         with torch.no_grad():
-            soft = self.twin.words(shown, mask, twin_image).softmax(-1)
+            soft = self.momentum.words(shown, mask, momentum_image).softmax(-1)
         log_p = towers.words(shown, mask, image).log_softmax(-1)
         true = -log_p.gather(-1, ids[..., None])[..., 0]
         values = (1 - DISTILL) * true - DISTILL * (soft * log_p).sum(-1)
-        for queue, new in zip(self.queues, twin_z):
+        for queue, new in zip(self.queues, momentum_z):
             queue[self.position : self.position + rows] = new
         self.position = (self.position + rows) % QUEUE
         return contrast + matching + (values * hidden).sum() / hidden.sum().clamp(min=1)
 
-    def contrast(self, online_z, twin_z):
+    def contrast(self, online_z, momentum_z):
         """Returns (the loss of both directions, similarities within the batch)."""
         losses, within, rows = [], [], len(online_z[0])
-        for z, own, other, queue in zip(online_z, twin_z, twin_z[::-1], self.queues[::-1]):
+        for z, own, other, queue in zip(online_z, momentum_z, momentum_z[::-1], self.queues[::-1]):
             keys = torch.cat([other, queue])
             logits = z @ keys.T / self.online.temperature
             with torch.no_grad():
@@ -148,7 +148,7 @@ class Albef(nn.Module):
         return sum(losses) / 2, within
 
     def matching(self, image, text, mask, similarity):
-        """Returns the loss over positives and one wrong partner of each picture and each text."""
+        """Returns the loss over positives and one false partner of each image and each text."""
         own = torch.eye(len(text), dtype=torch.bool)
         wrong_text, wrong_image = (
             torch.multinomial(x.softmax(-1).masked_fill(own, 0) + 1e-9 * ~own, 1)[:, 0]

@@ -19,7 +19,7 @@ def cores() -> list[int]:
 def use_huge_pages() -> None:
     """Starts this program again, in the same process, with memory in huge pages, where this helps.
 
-    The buffers of a step are gigabytes, which the kernel hands out anew at each step, in pages of
+    The buffers of a step are gigabytes, which the kernel provides again at each step, in pages of
     4 KiB unless it is asked for larger ones: a tenth to a quarter of the time of a step on a CPU.
     The C library (glibc) asks for them only where its environment says so when a program starts.
     To be called at the start of a script, never from a library. Returns where nothing is to be

@@ -58,7 +58,7 @@ def test_a_batch_of_another_shape_is_refused_when_the_step_is_compiled(toy_confi
         train_step(first, sharding.to_global(batch, mesh))
 
 
-def test_each_step_draws_anew_and_the_same_each_time(toy_config):
+def test_each_step_has_its_own_draws_and_they_are_the_same_each_time(toy_config):
     toy_config.optim.update(learning_rate=1e-30, warmup_learning_rate=1e-30, weight_decay=0.0)
     mesh = mesh_of(1, 1)
     batch = sharding.to_global(batch_of(0), mesh)
