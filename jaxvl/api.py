@@ -1,6 +1,7 @@
 """The Python interface: `jaxvl.load` opens a trained model, `jaxvl.train` trains one.
 
-Importing this module imports neither jax nor TensorFlow; calling its functions does.
+Importing this module imports neither jax nor TensorFlow; calling its functions does, and `load`
+needs no TensorFlow.
 """
 
 from pathlib import Path

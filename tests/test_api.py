@@ -71,6 +71,19 @@ def test_importing_it_is_light():
     assert loaded.strip() == "[]"
 
 
+def test_a_model_is_loaded_and_used_without_tensorflow(albef_run, tmp_path):
+    path = tmp_path / "a.jpg"
+    Image.fromarray(noise(1)[0]).save(path)
+    printed = in_child(
+        "import sys, jaxvl; model = jaxvl.load(sys.argv[1])\n"
+        "image, text = model.encode_image(sys.argv[2]), model.encode_text('a red cube')\n"
+        "print(model.match(image, text).shape, 'tensorflow' in sys.modules)",
+        albef_run,
+        path,
+    )
+    assert printed.strip() == "(1,) False"
+
+
 def held_out(config):
     """Returns (PIL images, one caption of each) of the held-out split, and its Source."""
     source = sources.open_source(config.data, split="val")

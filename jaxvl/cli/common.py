@@ -139,6 +139,8 @@ def add_workers(parser: argparse.ArgumentParser) -> None:
 
 def add_evaluation(parser: argparse.ArgumentParser, *, run: str) -> None:
     """Adds the flags that say on what a run is evaluated. run: which one, in words."""
+    from jaxvl.evals import benchmarks
+
     parser.add_argument(
         "--split", metavar="NAME", help=f"of the data set (default: the eval.split of {run})"
     )
@@ -148,8 +150,8 @@ def add_evaluation(parser: argparse.ArgumentParser, *, run: str) -> None:
     parser.add_argument(
         "--benchmark",
         metavar="NAME",
-        help="a published benchmark, such as sugarcrepe; retrieval is evaluated beside it, the "
-        "other evaluators are not",
+        help=f"a published benchmark ({', '.join(benchmarks())}); retrieval is evaluated beside "
+        "it, the other evaluators are not",
     )
     parser.add_argument("--annotations", metavar="DIR", help="the benchmark's published files")
     parser.add_argument("--images", metavar="DIR", help="the benchmark's images")

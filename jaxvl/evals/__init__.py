@@ -43,9 +43,6 @@ def benchmarks() -> "dict[str, Benchmark]":
     return {name: one.benchmark for name, one in EVALUATORS.items() if one.benchmark}
 
 
-BENCHMARKS = benchmarks()  # for the time until its users call the function
-
-
 def make_evaluators(
     config: ConfigDict,
     *,

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 from jax.sharding import Mesh
@@ -12,7 +12,6 @@ from tokenizers import Tokenizer
 from jaxvl import config as config_lib
 from jaxvl import files, sharding, state, types, workdir
 from jaxvl.checkpoint import Checkpoints
-from jaxvl.data import batches as batches_lib
 from jaxvl.data import sources
 from jaxvl.data.text import tokenizer
 from jaxvl.errors import UserError
@@ -20,6 +19,9 @@ from jaxvl.interop import load
 from jaxvl.keys import nearest
 from jaxvl.training import optim, step
 from jaxvl.validate import validate
+
+if TYPE_CHECKING:  # opening a trained model needs no TensorFlow
+    from jaxvl.data.batches import Batches
 
 
 class Basis(NamedTuple):
@@ -34,7 +36,7 @@ class Basis(NamedTuple):
 class Training(NamedTuple):
     """The parts that the training loop needs besides the basis."""
 
-    batches: batches_lib.Batches
+    batches: "Batches"
     begin: Callable  # (params) -> TrainState at step 0
     abstract: state.TrainState  # shapes and shardings
     train_step: Callable  # (state, batch) -> (state, metrics)
@@ -72,11 +74,11 @@ def evaluate_on(
 
 
 def _use_benchmark(config, name, keys):
-    from jaxvl.evals import BENCHMARKS
+    from jaxvl.evals import benchmarks
 
-    if name not in BENCHMARKS:
-        near = nearest(name, BENCHMARKS)
-        raise UserError(f"there is no benchmark {name}, only {', '.join(BENCHMARKS)}{near}")
+    if name not in benchmarks():
+        near = nearest(name, benchmarks())
+        raise UserError(f"there is no benchmark {name}, only {', '.join(benchmarks())}{near}")
     for other in config.evals:
         if other != "retrieval":
             config.evals[other] = None
@@ -147,8 +149,10 @@ def _data_directory(config):
     return config.data.dir or (mixture[0][0] if mixture else "")
 
 
-def open_batches(basis: Basis) -> batches_lib.Batches:
+def open_batches(basis: Basis) -> "Batches":
     """Returns the training batches of this process."""
+    from jaxvl.data import batches
+
     data = basis.config.data
     if data.mixture:
         weighted = [
@@ -158,7 +162,7 @@ def open_batches(basis: Basis) -> batches_lib.Batches:
     else:
         source = sources.open_source(data, split=data.split)
         weighted = [(source, 1.0)]
-    return batches_lib.make_batches(
+    return batches.make_batches(
         weighted,
         basis.tokenizer,
         data,
@@ -177,7 +181,7 @@ def open_held_out(basis: Basis) -> sources.Source:
     )
 
 
-def make_training(basis: Basis, batches: batches_lib.Batches) -> Training:
+def make_training(basis: Basis, batches: "Batches") -> Training:
     """Returns method, optimizer and step around opened data."""
     from jaxvl.methods import METHODS
 

@@ -48,7 +48,7 @@ def open_evaluation(basis: experiment.Basis) -> Evaluation:
     try:
         source = experiment.open_held_out(basis)
     except UserError as error:
-        if all(basis.config.evals[name] is None for name in evals.BENCHMARKS):
+        if all(basis.config.evals[name] is None for name in evals.benchmarks()):
             raise
         if evaluation.is_chief():
             print(f"only the benchmark is evaluated: {error}", file=sys.stderr)

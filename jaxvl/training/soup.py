@@ -73,10 +73,10 @@ def mix(first: Params, second: Params, alpha: float) -> Params:
 
 def quoted(scores: Mapping[str, float]) -> list[str]:
     """Returns the names of the scores to show: mean recall, and the main one of each benchmark."""
-    from jaxvl.evals.compositional.formats import FORMATS
+    from jaxvl.evals import benchmarks
 
     names = ["retrieval/mean_recall", "hard_negatives/accuracy"]
-    names += [f"{name}/{table.headline}" for name, table in FORMATS.items()]
+    names += [f"{name}/{one.headline}" for name, one in benchmarks().items()]
     return [name for name in names if name in scores]
 
 

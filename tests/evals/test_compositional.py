@@ -11,11 +11,12 @@ import table_model
 from ml_collections import ConfigDict
 from PIL import Image
 
+from jaxvl import config as config_lib
+from jaxvl.cli import evaluate
 from jaxvl.errors import UserError
-from jaxvl.evals import benchmarks
+from jaxvl.evals import EVALUATORS, benchmarks
 from jaxvl.evals.compositional import (
     annotations,
-    evaluator,
     images,
     judging,
     scores,
@@ -24,6 +25,7 @@ from jaxvl.evals.compositional import (
     vl_checklist,
     winoground,
 )
+from jaxvl.evals.compositional.benchmark import Benchmark, component
 from jaxvl.evals.feeding import image_batches
 from jaxvl.evals.scoring import make_scorer
 from jaxvl.sharding import make_mesh
@@ -72,7 +74,7 @@ def run(name, keys, kind, *, batch_size=4, mesh=(1, 1), fusion=True, seed=0, fin
         batch_size=batch_size,
     )
     examples = table_model.make_examples([], greys=[], batch_size=batch_size)
-    made = evaluator.make(BENCHMARKS[name], config, scorer=scorer, examples=examples)
+    made = EVALUATORS[name].make(config, scorer=scorer, examples=examples)
     params = table_model.make_params(IMAGE_OF_TEXT, kind=kind, seed=seed)
     return made.findings(params) if findings else made.run(params)
 
@@ -92,6 +94,27 @@ def test_a_perfect_scorer_is_right_and_a_constant_one_never(name, tmp_path):
     constant = run(name, keys, "constant", fusion=False)
     assert set(shares(constant).values()) == {0.0}  # a tie is a failure
     assert not any("itc" in metric for metric in constant)
+
+
+def test_a_benchmark_of_ones_own_is_one_entry_in_the_dict(tmp_path, monkeypatch, capsys):
+    products = Benchmark(
+        "products", files={"": "products.json"}, images=("photo",), true=("good",), false=("bad",)
+    )
+    monkeypatch.setitem(EVALUATORS, "products", component(products))
+    config = config_lib.base()
+    assert config.evals.products is None
+    with pytest.raises(SystemExit):
+        evaluate.main(["--help"])
+    assert "products" in capsys.readouterr().out
+    rows = [{"photo": f"{i}.png", "good": str(10 * i), "bad": str(10 * i + 5)} for i in (1, 2)]
+    (tmp_path / "products.json").write_text(json.dumps(rows))
+    for i in (1, 2):
+        published.write_image(tmp_path / f"{i}.png", i)
+    found = run("products", {"annotations": str(tmp_path), "images": str(tmp_path)}, "perfect")
+    assert (found["accuracy"], found["chance"], found["rows"]) == (1.0, 0.5, 2)
+    config.evals.products = {"annotations": "only"}
+    with pytest.raises(UserError, match="evals.products needs dict"):
+        EVALUATORS["products"].check(config)
 
 
 @pytest.mark.parametrize("name", BENCHMARKS)
