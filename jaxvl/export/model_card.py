@@ -21,7 +21,7 @@ def card(run: Run, *, form: Format, report: Report, left_out: Sequence[str] = ()
     """Returns the text. left_out: our paths of parameters that the folder does not contain."""
     sections = [
         f"---\n{_metadata(run, form).to_yaml()}\n---",
-        f"# {_title(run.config, form)}",
+        f"# {_title(run, form)}",
         "Licence: **to be filled in by whoever publishes these weights**, here and in the first "
         "lines of this file. The licences of the images and captions that the model was trained on "
         "may restrict the choice.",
@@ -45,7 +45,7 @@ def _metadata(run: Run, form: Format) -> ModelCardData:
         library_name=form.card.library,
         pipeline_tag=form.card.pipeline or None,
         tags=["jaxvl", run.config.method, *form.card.tags],
-        model_name=_title(run.config, form) if results else None,
+        model_name=_title(run, form) if results else None,
         eval_results=results or None,
     )
 
@@ -68,15 +68,18 @@ def _results(run: Run) -> list[EvalResult]:
     ]
 
 
-def _title(config: ConfigDict, form: Format) -> str:
-    image = config.model.image
+def _title(run: Run, form: Format) -> str:
+    image = run.config.model.image
     tower = f"ViT {image.layers} x {image.width}, patch {image.patch_size}"
-    return f"{form.card.title} ({tower}), trained by jaxvl with {config.method}"
+    how = f"trained by jaxvl with {run.config.method}" if run.step else "written by jaxvl"
+    return f"{form.card.title} ({tower}), {how}"
 
 
 def _training(run: Run) -> str:
-    config = run.config
-    start = Path(config.model.init).name if config.model.init else "random"
+    config, start = run.config, ", ".join(f"`{name}`" for name in run.start)
+    if run.step == 0:
+        origin = f" They were read from {start}." if start else ""
+        return f"This run did not train its weights.{origin}"
     weights = {
         "ema": "running mean of the parameters (EMA)",
         "online": "parameters of this step",
@@ -84,7 +87,7 @@ def _training(run: Run) -> str:
     lines = [
         f"- data: {', '.join(map(_data_set, _directories(config.data))) or 'not recorded'}",
         f"- steps: {run.step} of {config.total_steps}, {config.batch_size} pairs each",
-        f"- method: `{config.method}`; starting weights: {start}; seed {config.seed}",
+        f"- method: `{config.method}`; starting weights: {start or 'random'}; seed {config.seed}",
         f"- these weights: {weights}",
     ]
     return "\n".join(lines)

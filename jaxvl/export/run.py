@@ -17,7 +17,7 @@ from jaxvl.errors import UserError
 from jaxvl.export import FORMATS, check, model_card, pytorch
 from jaxvl.export.types import Format, Run
 from jaxvl.files import written_whole
-from jaxvl.interop import names
+from jaxvl.interop import load, names
 from jaxvl.interop.kinds import epsilons_of
 from jaxvl.types import Model, Params
 
@@ -51,7 +51,8 @@ def open_run(
         preprocessing=preprocessing.numbers_of(config),
         step=step,
         weights=weights or ("ema" if has_ema else "online"),
-        scores=_scores(Path(workdir) / "results.json"),
+        start=_start(Path(workdir), config),
+        scores=_read_json(Path(workdir) / "results.json"),
     )
     return run, jax.device_get(params)
 
@@ -63,7 +64,15 @@ def _with_epsilons(config: ConfigDict) -> ConfigDict:
     return config
 
 
-def _scores(path: Path) -> dict[str, Any]:
+def _start(workdir: Path, config: ConfigDict) -> list[str]:
+    paths = load.paths_of(config.model.init)
+    if not paths:  # of a run, or written by `convert`, which leaves model.init empty
+        loaded = _read_json(workdir / "init.json").get("loaded", [])
+        paths = sorted({path for _, path in loaded})
+    return [Path(path).name for path in paths]
+
+
+def _read_json(path: Path) -> dict[str, Any]:
     try:
         return json.loads(path.read_text())
     except FileNotFoundError:

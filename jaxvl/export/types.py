@@ -21,8 +21,9 @@ class Run(NamedTuple):
     """A run at one step, except for its parameters.
 
     config: of the run; norm_epsilon is the number itself, never 0. preprocessing: of
-    `jaxvl.preprocessing.numbers_of`. weights: "ema" (their running mean) or "online". scores: of
-    results.json, {} where there are none.
+    `jaxvl.preprocessing.numbers_of`. weights: "ema" (their running mean) or "online". start: the
+    names of the weights that the run started from, at step 0 those that were converted; [] where
+    parameters were drawn at random. scores: of results.json, {} where there are none.
     """
 
     config: ConfigDict
@@ -30,6 +31,7 @@ class Run(NamedTuple):
     preprocessing: dict[str, Any]
     step: int
     weights: str
+    start: list[str]
     scores: dict[str, Any]
 
 

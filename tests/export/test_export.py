@@ -456,6 +456,20 @@ def test_the_hub_can_index_the_model_card(clip_run):
     assert "| `retrieval/i2t_r1` | 0.2500 |" in card.text
 
 
+def test_the_model_card_tells_where_the_weights_come_from(clip_run):
+    run, _ = opened(clip_run)
+
+    def training(**changes):
+        text = model_card.card(run._replace(**changes), form=FORMATS["hf"], report={})
+        assert ("trained by jaxvl with clip" in text) == (changes.get("step") != 0)
+        return text.partition("## Training")[2].partition("##")[0]
+
+    assert "starting weights: random" in training()
+    assert "starting weights: `ViT-B-32.pt`" in training(start=["ViT-B-32.pt"])
+    told = training(step=0, start=["ViT-B-32.pt"])
+    assert "did not train its weights. They were read from `ViT-B-32.pt`" in told
+
+
 def test_a_format_can_come_from_outside_the_package(clip_run, tmp_path, quick, monkeypatch):
     quick(clip_run)
     mine = FORMATS["hf"]._replace(write=torch_side.write_mine, read=torch_side.read_mine)

@@ -59,16 +59,23 @@ def _features() -> dict[str, Any]:
     return {name: feature(field) for name, field in schema.RECORD.items()}
 
 
-def _check(config: ConfigDict) -> None:
+def _given(directory: Path | str) -> Path | str:
     require(
-        config.data.dir or config.data.mixture or config.data.tokenizer or config.model.init,
+        str(directory),
         "data.dir is empty; give a prepared data set with --config.data.dir=DIR "
         "(`jaxvl prepare` makes one)",
     )
+    return directory
+
+
+def _check(config: ConfigDict) -> None:
+    """A run that has its tokenizer from elsewhere can be opened without a data set."""
+    if not (config.data.mixture or config.data.tokenizer or config.model.init):
+        _given(config.data.dir)
 
 
 PREPARED = SourceComponent(
-    lambda data, *, directory, split: open_prepared(directory, split=split),
-    lambda data, *, directory: store.read_meta(directory)["splits"],
+    lambda data, *, directory, split: open_prepared(_given(directory), split=split),
+    lambda data, *, directory: store.read_meta(_given(directory))["splits"],
     check=_check,
 )
