@@ -1,18 +1,16 @@
 #!/usr/bin/env bash
-# Several processes on this machine, over loopback: to try what runs on several machines.
-#   launch/local.sh 2 --config=configs/coco_softmask.py:demo --workdir=runs/two
-# Ctrl-C or SIGTERM: all of them finish the step, save and end.
+# Several processes on this machine, over loopback, to try a run that is meant for several machines.
+#   launch/local.sh 2 --config=coco_softmask:demo --workdir=runs/two
+# After Ctrl-C or SIGTERM all of them finish the step, save and end.
 set -euo pipefail
 
-processes=${1:?"usage: launch/local.sh NUMBER_OF_PROCESSES FLAGS_OF_JAXVL_MAIN..."}
+processes=${1:?"usage: launch/local.sh NUMBER_OF_PROCESSES FLAGS_OF_JAXVL_TRAIN..."}
 shift
 port=${PORT:-12355}
 python=${PYTHON:-python}
 
 children=()
-signalled=
 stop() {
-  signalled=yes
   kill -TERM "${children[@]}" 2>/dev/null || true
 }
 trap stop TERM INT
@@ -24,16 +22,20 @@ for ((index = 0; index < processes; index++)); do
 done
 
 status=0
-for child in "${children[@]}"; do
-  while true; do # a wait that a signal ended is taken up again
-    signalled=
+running=$processes
+while ((running > 0)); do
+  sleep 0.2
+  for index in "${!children[@]}"; do
+    child=${children[index]}
+    kill -0 "$child" 2>/dev/null && continue
+    unset "children[index]"
+    running=$((running - 1))
     code=0
     wait "$child" || code=$?
-    [[ $signalled ]] || break
+    if ((code != 0)); then
+      status=$code
+      ((running == 0)) || stop # the others would wait for this one without end
+    fi
   done
-  if ((code != 0)); then
-    status=$code
-    stop # the others would wait for this one for ever
-  fi
 done
 exit "$status"

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# A TPU slice from creation to training, with gcloud; every worker runs the same command.
+# Create a TPU slice, train on it and delete it, with gcloud; every worker runs the same command.
 #   PROJECT=p ZONE=us-central2-b launch/tpu_pod.sh create
 #   PROJECT=p ZONE=us-central2-b launch/tpu_pod.sh run \
-#     --config=configs/coco_softmask.py --config.data.dir=/mnt/shared/tfds --workdir=/mnt/shared/coco
+#     --config=coco_softmask --config.data.dir=/mnt/shared/tfds --workdir=/mnt/shared/coco
 #   PROJECT=p ZONE=us-central2-b launch/tpu_pod.sh delete
-# /mnt/shared stands for what every worker sees: a mounted bucket (gcsfuse) or Filestore.
-# Written after Google's documentation; there was no TPU to try it on.
+# /mnt/shared is a folder that every worker sees: a mounted bucket (gcsfuse) or Filestore.
+# Written from Google's documentation; not tried on a TPU.
 set -euo pipefail
 
 : "${PROJECT:?"set PROJECT to the Google Cloud project"}"
@@ -13,7 +13,7 @@ set -euo pipefail
 NAME=${NAME:-jaxvl}
 ACCELERATOR=${ACCELERATOR:-v4-32}
 RUNTIME=${RUNTIME:-tpu-ubuntu2204-base}
-SPOT=${SPOT:-} # SPOT=--spot for a slice that can be taken away: jaxvl saves on SIGTERM
+SPOT=${SPOT:-} # SPOT=--spot for a slice that can be taken away; jaxvl saves at SIGTERM
 
 where=(--project="$PROJECT" --zone="$ZONE")
 
@@ -40,7 +40,7 @@ case ${1:-} in
     gcloud compute tpus tpu-vm delete "$NAME" "${where[@]}" --quiet
     ;;
   *)
-    echo "usage: launch/tpu_pod.sh create | run FLAGS_OF_JAXVL_MAIN... | delete" >&2
+    echo "usage: launch/tpu_pod.sh create | run FLAGS_OF_JAXVL_TRAIN... | delete" >&2
     exit 2
     ;;
 esac
