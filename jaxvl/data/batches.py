@@ -8,9 +8,7 @@ Letters: g rows of this process, G rows of the global batch, L tokens, K negativ
 H = W = image_size.
 """
 
-import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,11 +22,10 @@ from jaxvl.data.images.whole import whole
 from jaxvl.data.negatives import Negatives, open_negatives
 from jaxvl.data.negatives.own import open_own
 from jaxvl.data.order import Place, make_order
-from jaxvl.data.prefetch import Prefetch
+from jaxvl.data.padded import local_rows, padded_batches
 from jaxvl.data.sources.source import Source
 from jaxvl.data.text import tokenizer as tokenizers
 from jaxvl.data.text.tokenizer import Tokens
-from jaxvl.errors import UserError
 
 # Added to an example's key, they make the draws of its captions and of its second view other ones.
 CAPTION_STREAM, SECOND_STREAM = 1 << 62, 1 << 61
@@ -65,7 +62,7 @@ def make_batches(
     Raises UserError if the processes do not divide the batch, for a record that cannot be read, or
     for negatives of another data set or of other kinds.
     """
-    rows = _local_rows(batch_size, process_index, process_count)
+    rows = local_rows(batch_size, process_index, process_count)
     sources = [source for source, _ in sources_and_weights]
     sizes_S = np.array([source.num_examples for source in sources])
     order = make_order(sizes_S, [weight for _, weight in sources_and_weights], seed=seed)
@@ -98,47 +95,28 @@ def make_batches(
 def eval_images(
     source: Source, data: ConfigDict, *, batch_size: int, process_index: int, process_count: int
 ) -> Iterator[Arrays]:
-    """Yields dict(image uint8 [g, H, W, 3], index int32 [g], mask bool [g]) over the whole source.
+    """Returns the `padded_batches` of the whole source.
 
-    The images are whole, or the square in their middle (data.eval_crop), resized. Every index
-    comes once over all processes; the last batch is padded where mask is False; every process
-    yields the same number of batches.
+    The images are whole, or the square in their middle (data.eval_crop), resized.
     Raises UserError if the processes do not divide the batch, or for a record that cannot be read.
     """
-    rows = _local_rows(batch_size, process_index, process_count)
-    size = data.image_size
     encoded = records.mapper(source, lambda record: {"image": record["image"]})
 
     def pixels(index: int, image: bytes) -> np.ndarray:
         try:
-            return whole(image, size, crop=data.eval_crop)
+            return whole(image, data.image_size, crop=data.eval_crop)
         except Exception as cause:
             raise records.unusable(source, index, cause) from cause
 
-    def batch(step: int) -> Arrays:
-        index_g = (step * batch_size + rows).astype(np.int32)
-        mask_g = index_g < source.num_examples
-        image_g = np.zeros((len(rows), size, size, 3), np.uint8)
-        if mask_g.any():
-            index_n = index_g[mask_g]
-            image_g[mask_g] = list(workers.map(pixels, index_n, encoded(index_n)["image"]))
-        return {"image": image_g, "index": np.where(mask_g, index_g, 0), "mask": mask_g}
-
-    steps = range(-(-source.num_examples // batch_size))
-    ahead = dict(depth=data.prefetch_batches, threads=data.loader_threads)
-    with ThreadPoolExecutor(os.cpu_count()) as workers, Prefetch(batch, steps, **ahead) as ready:
-        for _, images in ready:
-            yield images
-
-
-def _local_rows(batch_size: int, process_index: int, process_count: int) -> np.ndarray:
-    """Returns the rows of the global batch that are this process's."""
-    if batch_size % process_count:
-        raise UserError(
-            f"batch_size: {batch_size} is not divisible by the {process_count} processes"
-        )
-    local = batch_size // process_count
-    return np.arange(process_index * local, (process_index + 1) * local)
+    return padded_batches(
+        pixels,
+        source.num_examples,
+        data,
+        batch_size=batch_size,
+        process_index=process_index,
+        process_count=process_count,
+        fetch=lambda index_n: encoded(index_n)["image"],
+    )
 
 
 def _read_places(

@@ -1,6 +1,6 @@
 """Feeds a compiled function from the host: padded batches of one shape in, NumPy arrays out.
 
-Letters: G rows of a batch over all processes, g those of one process, S side of an image.
+Letters: S side of an image.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from jaxvl.data.prefetch import Prefetch
+from jaxvl.data.padded import padded_batches
 from jaxvl.sharding import batch_sharding
 from jaxvl.types import Params
 
@@ -55,30 +55,17 @@ def put_rows(batch: Any, mesh: Mesh) -> Any:
 
 
 def image_batches(
-    read: Callable[[np.ndarray], np.ndarray], count: int, data: ConfigDict, *, batch_size: int
+    pixels: Callable[[int], np.ndarray], count: int, data: ConfigDict, *, batch_size: int
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Yields this process's rows of padded batches of the images 0 ... count - 1, in order.
+    """Returns this process's `jaxvl.data.padded.padded_batches` of images that all processes have.
 
-    A batch is {"image": uint8 [g, S, S, 3], "index": int32 [g], "mask": bool [g]}; the mask is
-    False in padding. Every process yields the same number of batches.
-    read: (int32 [n]) -> uint8 [n, S, S, 3]; called in threads, and never for padding.
-    data: config.data. batch_size: G, a multiple of the number of processes.
+    pixels: (index) -> uint8 [S, S, 3]. data: config.data. batch_size: over all processes.
     """
-    local = batch_size // jax.process_count()
-    mine = slice(jax.process_index() * local, (jax.process_index() + 1) * local)
-    rows = padded_rows(count, batch_size)
-
-    def batch(step):
-        index_g = rows[step][mine].astype(np.int32)
-        mask_g = (step * batch_size + np.arange(batch_size) < count)[mine]
-        image_g = np.zeros((local, data.image_size, data.image_size, 3), np.uint8)
-        if mask_g.any():
-            image_g[mask_g] = read(index_g[mask_g])
-        return {"image": image_g, "index": index_g, "mask": mask_g}
-
-    steps = range(len(rows))
-    with Prefetch(
-        batch, steps, depth=data.prefetch_batches, threads=data.loader_threads
-    ) as batches:
-        for _, images in batches:
-            yield images
+    return padded_batches(
+        pixels,
+        count,
+        data,
+        batch_size=batch_size,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )

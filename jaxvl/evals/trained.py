@@ -109,14 +109,12 @@ class TrainedModel:
         """
         given, data = image_list(images), self.config.data
 
-        def read(index_n):
-            opened = (open_image(given[i], i) for i in index_n)
-            return np.stack(
-                [preprocessing.resized(o, data.image_size, crop=data.eval_crop) for o in opened]
-            )
+        def pixels(index):
+            image = open_image(given[index], index)
+            return preprocessing.resized(image, data.image_size, crop=data.eval_crop)
 
         scorer, batch_size = self._scorer(len(given))
-        batches = image_batches(read, len(given), data, batch_size=batch_size)
+        batches = image_batches(pixels, len(given), data, batch_size=batch_size)
         return EncodedImage(*scorer.images(self._params, batches, count=len(given), progress=False))
 
     def encode_text(self, texts: str | Iterable[str]) -> EncodedText:

@@ -26,7 +26,6 @@ from jaxvl.evals.compositional import (
     winoground,
 )
 from jaxvl.evals.compositional.benchmark import Benchmark, component
-from jaxvl.evals.feeding import image_batches
 from jaxvl.evals.scoring import make_scorer
 from jaxvl.sharding import make_mesh
 
@@ -283,9 +282,7 @@ def test_an_image_is_cropped_as_in_every_evaluation(tmp_path):
     Image.fromarray(pixels).save(tmp_path / "a.png")
     config = config_of("bla", {}).data
     config.eval_crop = "center"
-    read = images.reader(tmp_path, [("a.png", None)], config)
-    (batch,) = image_batches(read, 1, config, batch_size=1)
-    assert (batch["image"] == 200).all()
+    assert (images.pixels(tmp_path, ("a.png", None), config) == 200).all()
 
 
 def test_an_image_outside_the_folder_is_not_opened(tmp_path):

@@ -52,8 +52,10 @@ def make(
     }
 
     def batches(image_I):
-        read = images.reader(keys.images, [crops[i] for i in image_I], config.data)
-        return image_batches(read, len(image_I), config.data, batch_size=config.eval.batch_size)
+        def pixels(index):
+            return images.pixels(keys.images, crops[image_I[index]], config.data)
+
+        return image_batches(pixels, len(image_I), config.data, batch_size=config.eval.batch_size)
 
     def findings(params, progress=False):
         scores = score(scorer, params, cases, batches=batches, tokens=tokens, progress=progress)

@@ -1,7 +1,10 @@
-"""The images of a benchmark: all checked once, then read as they are needed, cropped to boxes."""
+"""The images of a benchmark: all checked once, then read when they are needed, cropped to boxes.
+
+Letters: S side of an image.
+"""
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -51,25 +54,11 @@ def check(folder: Path | str, crops: Iterable[Crop], *, progress: bool) -> dict[
         return {crop: reason for bad in found for crop, reason in bad.items()}
 
 
-def reader(
-    folder: Path | str, crops: Sequence[Crop], data: ConfigDict
-) -> Callable[[np.ndarray], np.ndarray]:
-    """Returns (int [n]) -> uint8 [n, S, S, 3], which reads crops that passed `check`.
+def pixels(folder: Path | str, crop: Crop, data: ConfigDict) -> np.ndarray:
+    """Returns uint8 [S, S, 3] of a crop that passed `check`, prepared as in every evaluation.
 
-    data: config.data. An image, or its box, is prepared as in every evaluation.
+    data: config.data.
     """
-
-    def read(index_n):
-        return np.stack([_pixels(folder, crops[i], data) for i in index_n])
-
-    return read
-
-
-def _open(folder: Path | str, name: str) -> Image.Image:
-    return untrusted.upright(Location(untrusted.inside(str(folder), name), 0, -1))
-
-
-def _pixels(folder: Path | str, crop: Crop, data: ConfigDict) -> np.ndarray:
     name, box = crop
     image = _open(folder, name)
     if box:
@@ -78,3 +67,7 @@ def _pixels(folder: Path | str, crop: Crop, data: ConfigDict) -> np.ndarray:
         left, top = min(max(left, 0), right - 1), min(max(top, 0), bottom - 1)
         image = image.crop((left, top, right, bottom))
     return preprocessing.resized(image, data.image_size, crop=data.eval_crop)
+
+
+def _open(folder: Path | str, name: str) -> Image.Image:
+    return untrusted.upright(Location(untrusted.inside(str(folder), name), 0, -1))
