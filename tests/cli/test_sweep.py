@@ -2,7 +2,7 @@
 
 import pytest
 
-from jaxvl.cli import shipped, sweep
+from jaxvl.cli import shipped, sweep, train
 from jaxvl.errors import UserError
 
 
@@ -37,3 +37,9 @@ def test_a_table_that_comes_with_jaxvl_is_found_by_name(tmp_path, monkeypatch):
         assert sweep.load_table(name).seeds == (0, 1, 2)
     with pytest.raises(UserError, match="--table=ahnlp: .* ahnpl, softmask; did you mean ahnpl?"):
         sweep.load_table("ahnlp")
+
+
+@pytest.mark.parametrize("name", shipped.names(shipped.TABLES))
+def test_every_row_of_a_table_that_comes_with_jaxvl_can_be_read(name):
+    for experiment, *changes in sweep.load_table(name).rows.values():
+        train.read_config(experiment.removeprefix("--config="), changes)
