@@ -2,10 +2,9 @@
 
 import importlib.util
 
-import numpy as np
-
 from jaxvl import config as config_lib
 from jaxvl import sharding
+from jaxvl.data import schema
 from jaxvl.data.batches import Batches
 from jaxvl.models import MODELS
 from jaxvl.training import experiment
@@ -37,20 +36,8 @@ def make_step(config, *, initialise=True):
 
 
 def random_batch(config):
-    """Returns a global batch of noise with captions of every length."""
-    rng = np.random.default_rng(0)
-    g, length = config.batch_size, config.data.max_tokens
-    side, words = config.data.image_size, config.model.text.vocabulary_size
-    mask = np.arange(length)[None] < rng.integers(length // 2, length + 1, (g, 1))
-    batch = {
-        "image": rng.integers(0, 256, (g, side, side, 3), dtype=np.uint8),
-        "token_ids": np.where(mask, rng.integers(1, words, (g, length)), 0).astype(np.int32),
-        "token_mask": mask,
-        "word_ids": np.where(mask, np.arange(length)[None] - 1, -1).astype(np.int32),
-        "image_id": np.arange(g, dtype=np.int32),
-        "example_id": np.arange(g, dtype=np.int32),
-    }
-    return sharding.to_global(batch, sharding.make_mesh(config.mesh))
+    """Returns a global batch of noise."""
+    return sharding.to_global(schema.random_batch(config), sharding.make_mesh(config.mesh))
 
 
 def unrolled_flops(config):

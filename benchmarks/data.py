@@ -131,7 +131,8 @@ def prepare(encoded, directory):
 
 def jaxvl_batches(source, tokenizer, cfg, flags):
     """A function that starts a fresh run of our pipeline, as a context manager."""
-    from jaxvl.data.batches import make_batches, prefetch
+    from jaxvl.data.batches import make_batches
+    from jaxvl.data.prefetch import Prefetch
 
     made = make_batches(
         [(source, 1.0)],
@@ -147,7 +148,7 @@ def jaxvl_batches(source, tokenizer, cfg, flags):
     @contextmanager
     def start():
         steps = range(WARM_UP + flags.batches)
-        with prefetch(made.batch, steps, depth=4, threads=flags.workers) as ready:
+        with Prefetch(made.batch, steps, depth=4, threads=flags.workers) as ready:
             yield (batch["image"] for _, batch in ready)
 
     return start

@@ -1,10 +1,10 @@
-"""Captions a second a core for which hard negatives are made, spaCy included.
+"""Speed of making hard negatives: captions a second and core, spaCy included.
 
     python benchmarks/negatives.py --captions metadata.jsonl
 
-Processor time (which other work on the machine distorts least) of what `jaxvl negatives`
-does in each worker with the filler `corpus`: tagging, counting, editing, and the JSON in between.
-Loading of the model is told apart. The last line is a JSON object.
+It measures the processor time of the work of one `jaxvl negatives` worker with the filler `corpus`:
+tagging, counting, editing, and the JSON in between. Other programs on the machine disturb processor
+time least. Loading the tagger is reported separately. The last line is a JSON object.
 """
 
 import argparse
@@ -13,18 +13,19 @@ import json
 import os
 import time
 
-from jaxvl.data.negatives import corpus_filler, run
+from jaxvl.data.negatives import choose_filler, chunks
 from jaxvl.data.negatives import vocabulary as vocabularies
 
 
 def main():
     flags = parse_flags()
     captions = read_captions(flags)
-    chunks = [captions[k : k + run.CHUNK] for k in range(0, len(captions), run.CHUNK)]
-    _, loading = timed(lambda: run.analyse_chunk([["A dog runs on the beach."]]))
-    contents, analysing = timed(lambda: [run.analyse_chunk(texts) for texts in chunks])
-    vocabulary, counting = timed(lambda: conclude(contents))
-    lines, editing = timed(lambda: edit(contents, vocabulary))
+    size = chunks.CHUNK
+    parts = [captions[k : k + size] for k in range(0, len(captions), size)]
+    _, loading = timed(lambda: chunks.tokens_of([["A dog runs on the beach."]]))
+    tokens, analysing = timed(lambda: [chunks.tokens_of(texts) for texts in parts])
+    vocabulary, counting = timed(lambda: conclude(tokens))
+    lines, editing = timed(lambda: edit(tokens, vocabulary))
     count = sum(map(len, captions))
     steps = {"analysing": analysing, "counting": counting, "editing": editing}
     print(
@@ -59,24 +60,24 @@ def timed(function):
     return function(), time.process_time() - start
 
 
-def conclude(contents):
+def conclude(tokens):
     counts = vocabularies.no_counts()
-    for content in contents:
-        run.count_chunk(counts, content)
+    for some in tokens:
+        chunks.count_chunk(counts, some)
     return vocabularies.conclude(counts)
 
 
-def edit(contents, vocabulary):
-    filler = corpus_filler.make(vocabulary)
+def edit(tokens, vocabulary):
+    filler = choose_filler("corpus", {}).with_vocabulary(vocabulary)
     return [
-        run.generate_chunk(
-            content,
-            run.Chunk("train", k * run.CHUNK, 0),
+        chunks.lines_of(
+            some,
+            chunks.Chunk("train", k * chunks.CHUNK, 0),
             vocabulary=vocabulary,
             filler=filler,
             seed=0,
         )
-        for k, content in enumerate(contents)
+        for k, some in enumerate(tokens)
     ]
 
 

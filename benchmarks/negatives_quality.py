@@ -1,15 +1,15 @@
-"""Share of generated negatives that are false of the picture, on Scenes, which knows.
+"""Share of generated negatives that are false of the image, on Scenes, where the truth is known.
 
     jaxvl prepare scenes --out data/scenes --train 2000 --eval 200 --size 32
     jaxvl negatives --data data/scenes --out data/scenes_negatives
     python benchmarks/negatives_quality.py --data data/scenes --negatives data/scenes_negatives
 
-Most that can be said of a scene is false: negatives held against pictures that they were not made
-for were false to 99.6 %. So the captions themselves are held against the world too: they are true.
+Most statements about a scene are false: 99.6 % of negatives were false of an image that they were
+not made for. So the captions are checked as well; they must be true.
 
-A negative is read back by the grammar of Scenes' captions. What the grammar cannot read ("we see a
-circle" with another verb) or what is debatable (a thing that is only a little to the left) is
-counted apart. The last line is a JSON object.
+A negative is parsed by the grammar of Scenes' captions. Texts that the grammar cannot read ("we see
+a circle" with another verb), and debatable ones (a thing that is only a little to the left), are
+counted separately. The last line is a JSON object.
 """
 
 import argparse
@@ -27,7 +27,7 @@ def main():
     flags = parse_flags()
     meta, made = store.read_meta(flags.data), storage.read_meta(flags.negatives)
     if meta["kind"] != "scenes" or meta["fingerprint"] != made["fingerprint"]:
-        raise UserError("--negatives were not made of --data, or that is not Scenes")
+        raise UserError("--negatives were not made from --data, or --data is not Scenes")
     if meta["generator_version"] != scenes.VERSION:
         raise UserError("--data was rendered by another version of Scenes: prepare it again")
     verdicts, mistakes = collections.Counter(), []
@@ -59,7 +59,7 @@ def judged(directory, split, seed):
                 number = entry["example"]
                 world = scenes.world(number, split=split, seed=seed)
             if not scenes.holds(entry["text"], world):
-                raise UserError(f"{split} {number}: {entry['text']!r} is not true of its picture")
+                raise UserError(f"{split} {number}: {entry['text']!r} is not true of its image")
             for negative in filter(None, entry["negatives"]):
                 statement = parse(negative["text"])
                 if statement is None:

@@ -17,7 +17,7 @@ import sys
 import time
 from pathlib import Path
 
-from jaxvl.training import host_memory
+from jaxvl.training import host
 
 
 def main():
@@ -25,7 +25,7 @@ def main():
     if arguments.one:
         print(json.dumps(measure(arguments, *arguments.one.split(","))))
         return
-    host_memory.use_huge_pages()  # and so do all processes that are measured
+    host.use_huge_pages()  # and so do all processes that are measured
     rows = {}
     ones = [(m, d) for d in arguments.dtypes.split(",") for m in arguments.methods.split(",")]
     before = run_peer(arguments)

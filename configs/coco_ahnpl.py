@@ -1,18 +1,21 @@
-"""AHNPL on COCO captions as published, its baselines, and the same in small on Scenes.
+"""AHNPL on COCO captions as published, its baselines, and small models for Scenes.
 
-    --config=configs/coco_ahnpl.py              AHNPL: CLIP ViT-B/32, TFDS coco_captions
-    --config=configs/coco_ahnpl.py:clip         plain CLIP on the same data
-    --config=configs/coco_ahnpl.py:negclip      hard negatives in the contrastive loss alone
-    --config=configs/coco_ahnpl.py:ceclip       CE-CLIP: and the losses CMR and IMC
-    --config=configs/coco_ahnpl.py:released     AHNPL by the formulas of its released code
-    --config=configs/coco_ahnpl.py:demo         AHNPL in minutes on two CPU cores, Scenes
-    --config=configs/coco_ahnpl.py:demo,clip    and so on: the others there
+    --config=coco_ahnpl              AHNPL: CLIP ViT-B/32, TFDS coco_captions
+    --config=coco_ahnpl:clip         CLIP on the same data
+    --config=coco_ahnpl:negclip      NegCLIP: hard negatives in the contrastive loss alone
+    --config=coco_ahnpl:ceclip       CE-CLIP: its losses CMR and IMC as well
+    --config=coco_ahnpl:released     AHNPL by the formulas of its released code
+    --config=coco_ahnpl:demo         AHNPL in minutes on two CPU cores, Scenes
+    --config=coco_ahnpl:demo,clip    a baseline there; the others in the same way
 
 The published ones start from OpenAI's weights and need negatives of the captions:
     jaxvl negatives --data data/tfds --name coco_captions --out data/coco_negatives
 """
 
+from ml_collections import ConfigDict
+
 from jaxvl.config import base
+from jaxvl.errors import UserError
 
 ONLY_ITC = dict(multimodal_weight=0.0, margin_weight=0.0, alignment_weight=0.0, adaptive_beta=0.0)
 RELEASED = dict(as_released=True, margin_reset=True, alignment_weight=0.0, adaptive_beta=0.0)
@@ -25,11 +28,12 @@ SETTINGS = {  # of config.ahnpl; weights as in the released code
 ARGUMENTS = ("demo", *SETTINGS)  # what may stand behind the colon; "demo,NAME" too
 
 
-def get_config(arg=""):
+def get_config(arg: str = "") -> ConfigDict:
     """Returns the ConfigDict; `arg` is what stands behind the colon."""
     names = arg.split(",") if arg else []
-    if not set(names) <= set(ARGUMENTS):
-        raise ValueError(f"configs/coco_ahnpl.py:{arg}: it knows {ARGUMENTS}")
+    for name in names:
+        if name not in ARGUMENTS:
+            raise UserError(f"there is no {name}, only {', '.join(ARGUMENTS)}")
     config = demo() if "demo" in names else coco()
     for name in names:
         config.ahnpl.update(SETTINGS.get(name, {}))
@@ -38,8 +42,8 @@ def get_config(arg=""):
     return config.lock()
 
 
-def coco():
-    """10 epochs of the 82,783 training pictures, one caption of each a time."""
+def coco() -> ConfigDict:
+    """Returns 10 epochs of the 82,783 training images, with one caption of each an epoch."""
     config = base()
     config.method, config.model.name = "ahnpl", "clip"
     config.model.init = "data/clip-vit-base-patch32"  # from Hugging Face; brings its tokenizer
@@ -52,7 +56,7 @@ def coco():
     config.data.negatives = "data/coco_negatives"
     config.data.update(image_size=224, crop_scale=(0.9, 1.0), flip_probability=0.0)
     config.data.rand_augment_operations = 0
-    config.data.eval_crop = "center"  # as CLIP was trained to see
+    config.data.eval_crop = "center"  # as in CLIP's training
     config.data.update(max_words=77, max_tokens=77, add_sep=True, token_lengths=(16, 24, 32))
     config.batch_size = 128
     config.total_steps = 10 * 82_783 // 128
@@ -66,31 +70,26 @@ def coco():
         eps=1e-6,
     )
     config.eval.every_steps = 82_783 // 128
-    config.evals.hard_negatives = None  # COCO brings neither negatives nor boxes of words
-    config.evals.grounding = None
+    config.evals.hard_negatives = None  # needs hard negatives in the data set
+    config.evals.grounding = None  # needs a fusion encoder
     return config
 
 
-def demo():
-    """A model of 0.5 M parameters on Scenes at 60 px, with the negatives that Scenes brings."""
+def demo() -> ConfigDict:
+    """Returns a model of 0.5 M parameters for Scenes at 60 px, with the negatives of Scenes."""
     config = base()
     config.method, config.model.name = "ahnpl", "clip"
     config.model.embed_size = 64
-    config.model.scan_layers = False  # a little faster a step; few layers compile quickly anyway
+    config.model.scan_layers = False  # a little faster; few layers compile quickly anyway
     config.model.image.update(patch_size=10, layers=2, width=96, heads=4, mlp_width=384)
     config.model.text.update(layers=2, width=96, heads=4, mlp_width=384, positions=32)
     config.data.dir = "data/scenes"
-    config.data.negatives = "own"
-    swapped, replaced = ("attribute", "relation"), ("attribute", "object", "relation")
-    config.data.negative_kinds = (
-        *(f"swap_{what}" for what in swapped),
-        *(f"replace_{what}" for what in replaced),
-    )
+    read_negatives_of_scenes(config)
     config.data.update(image_size=60, crop_scale=(0.9, 1.0))
     config.data.flip_probability = 0.0  # captions say left and right
-    config.data.rand_augment_operations = 0  # and name colours
+    config.data.rand_augment_operations = 0  # captions name colours
     config.data.update(max_tokens=20, max_words=24, add_sep=True)
-    config.ahnpl.start_step = 150  # this model starts from nothing, not from CLIP's weights
+    config.ahnpl.start_step = 150  # this model starts from random weights, not from CLIP's
     config.batch_size = 64
     config.total_steps = 400
     config.optim.update(
@@ -106,3 +105,15 @@ def demo():
     config.evals.grounding = None  # needs a fusion encoder
     config.evals.retrieval.rerank = 0
     return config
+
+
+def read_negatives_of_scenes(config: ConfigDict) -> None:
+    """Adds to each batch the hard negatives that Scenes has of its captions."""
+    config.data.negatives = "own"
+    config.data.negative_kinds = (
+        "swap_attribute",
+        "swap_relation",
+        "replace_attribute",
+        "replace_object",
+        "replace_relation",
+    )

@@ -1,62 +1,74 @@
-"""SoftMask on COCO captions at published size, and the same in small on the embedded data set.
+"""SoftMask on COCO captions at published size, and a small model for the Scenes data set.
 
---config=configs/coco_softmask.py          ViT-B/16 and BERT-base, 256 px, TFDS coco_captions
---config=configs/coco_softmask.py:demo     minutes on two CPU cores, Scenes (make demo)
+--config=coco_softmask          ViT-B/16 and BERT-base, 256 px, TFDS coco_captions
+--config=coco_softmask:demo     minutes on two CPU cores, Scenes (make demo)
 """
 
+from ml_collections import ConfigDict
+
 from jaxvl.config import base
+from jaxvl.errors import UserError
 
 ARGUMENTS = ("demo",)  # what may stand behind the colon
 
 
-def get_config(arg=""):
+def get_config(arg: str = "") -> ConfigDict:
     """Returns the ConfigDict; `arg` is what stands behind the colon."""
     if arg not in ("", *ARGUMENTS):
-        raise ValueError(f"configs/coco_softmask.py:{arg}: it knows {ARGUMENTS}")
+        raise UserError(f"there is no {arg}, only {', '.join(ARGUMENTS)}")
     config = demo() if arg == "demo" else coco()
     return config.lock()
 
 
-def coco():
-    """30 epochs of the 82,783 training pictures; rates and augmentation of the paper and ALBEF."""
-    config = base()
+def coco() -> ConfigDict:
+    """Returns the ConfigDict of the published sizes on COCO captions, 82,783 training images."""
+    config = published(examples=82_783)
     config.data.dir = "data/tfds"
     config.data.update(source="tfds", name="coco_captions")
     config.data.tokenizer = "bert-base-uncased"
+    return config
+
+
+def published(*, examples: int) -> ConfigDict:
+    """Returns 30 epochs of so many images, with the rates and augmentation of SoftMask and ALBEF.
+
+    The data set has images and captions only.
+    """
+    config = base()
     config.data.color_jitter_probability = 0.8
     config.data.greyscale_probability = 0.2
     config.data.blur_probability = 0.5
     config.batch_size = 512
-    config.total_steps = 30 * 82_783 // 512
+    config.total_steps = 30 * examples // 512
     config.model.product_dtype = "bfloat16"
     config.model.remat = True
-    config.evals.hard_negatives = None  # COCO brings neither negatives nor boxes of words
-    config.evals.grounding = None
+    config.evals.hard_negatives = None  # needs hard negatives in the data set
+    config.evals.grounding = None  # needs boxes of words in the data set
     return config
 
 
-def demo():
-    """A model of 1 M parameters on Scenes at 60 px."""
+def demo() -> ConfigDict:
+    """Returns a model of 1 M parameters for Scenes at 60 px."""
     config = base()
     config.data.dir = "data/scenes"
     config.data.image_size = 60
     config.data.crop_scale = (0.9, 1.0)
     config.data.flip_probability = 0.0  # captions say left and right
-    config.data.rand_augment_operations = 0  # and name colours
+    config.data.rand_augment_operations = 0  # captions name colours
     config.data.max_tokens = 16
     config.data.max_words = 24
     config.batch_size = 64
     config.total_steps = 700
     config.model.embed_size = 64
-    config.model.scan_layers = False  # a little faster a step; few layers compile quickly anyway
+    config.model.scan_layers = False  # a little faster; few layers compile quickly anyway
     config.model.image.update(patch_size=10, layers=2, width=96, heads=4, mlp_width=384)
     config.model.text.update(
         layers=2, fusion_layers=2, width=96, heads=4, mlp_width=384, positions=32, dropout=0.0
     )
     config.softmask.layer = 0
     config.softmask.focal_gamma = 1.0
-    # In a short run the towers move so fast that a queue's keys, some steps old, are told apart
-    # from fresh ones by their age: the loss falls and nothing is learned.
+    # The encoders change fast in a short run. Then the keys of a queue, some steps old, can be
+    # discriminated by their age alone: the loss falls and nothing is learned.
     config.momentum.update(queue_size=0, decay=0.9, distill=0.0)
     config.optim.update(
         learning_rate=1e-3,
@@ -68,6 +80,6 @@ def demo():
     )
     config.eval.update(every_steps=700, max_examples=200)
     config.checkpoint.every_steps = 350
-    config.evals.retrieval.rerank = 0  # matching is learned later than minutes allow
+    config.evals.retrieval.rerank = 0  # image-text matching is not learned in minutes
     config.evals.hard_negatives.match = False
     return config

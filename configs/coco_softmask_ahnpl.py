@@ -1,86 +1,31 @@
-"""SoftMask and hard negatives together: no published system has this, so no published values.
+"""SoftMask with hard negatives. No published system has both, so there are no published values.
 
-    --config=configs/coco_softmask_ahnpl.py          ViT-B/16 and BERT-base, 256 px, coco_captions
-    --config=configs/coco_softmask_ahnpl.py:demo     minutes on two CPU cores, Scenes
+    --config=coco_softmask_ahnpl          ViT-B/16 and BERT-base, 256 px, TFDS coco_captions
+    --config=coco_softmask_ahnpl:demo     minutes on two CPU cores, Scenes
 
-Hard-negative texts in SoftMask's contrast and matching, AHNPL's terms on its projections. The large
-one needs negatives of the captions:
+Hard negatives take part in SoftMask's contrast and matching, and AHNPL's terms act on its
+embeddings. The large one needs negatives of the captions:
     jaxvl negatives --data data/tfds --name coco_captions --out data/coco_negatives
 """
 
-from jaxvl.config import base
+from ml_collections import ConfigDict
+
+from jaxvl.configs import coco_ahnpl, coco_softmask
+from jaxvl.errors import UserError
 
 ARGUMENTS = ("demo",)  # what may stand behind the colon
 
 
-def get_config(arg=""):
+def get_config(arg: str = "") -> ConfigDict:
     """Returns the ConfigDict; `arg` is what stands behind the colon."""
     if arg not in ("", *ARGUMENTS):
-        raise ValueError(f"configs/coco_softmask_ahnpl.py:{arg}: it knows {ARGUMENTS}")
-    config = demo() if arg == "demo" else coco()
+        raise UserError(f"there is no {arg}, only {', '.join(ARGUMENTS)}")
+    if arg == "demo":
+        config = coco_softmask.demo()
+        coco_ahnpl.read_negatives_of_scenes(config)
+        config.ahnpl.start_step = 250  # this model starts from random weights
+    else:
+        config = coco_softmask.coco()
+        config.data.negatives = "data/coco_negatives"
     config.method = "softmask_ahnpl"
     return config.lock()
-
-
-def coco():
-    """As configs/coco_softmask.py, with negatives."""
-    config = base()
-    config.data.dir = "data/tfds"
-    config.data.update(source="tfds", name="coco_captions")
-    config.data.tokenizer = "bert-base-uncased"
-    config.data.negatives = "data/coco_negatives"
-    config.data.color_jitter_probability = 0.8
-    config.data.greyscale_probability = 0.2
-    config.data.blur_probability = 0.5
-    config.batch_size = 512
-    config.total_steps = 30 * 82_783 // 512
-    config.model.product_dtype = "bfloat16"
-    config.model.remat = True
-    config.evals.hard_negatives = None  # COCO brings neither negatives nor boxes of words
-    config.evals.grounding = None
-    return config
-
-
-def demo():
-    """As configs/coco_softmask.py:demo, with the negatives that Scenes brings."""
-    config = base()
-    config.data.dir = "data/scenes"
-    config.data.negatives = "own"
-    swapped, replaced = ("attribute", "relation"), ("attribute", "object", "relation")
-    config.data.negative_kinds = (
-        *(f"swap_{what}" for what in swapped),
-        *(f"replace_{what}" for what in replaced),
-    )
-    config.data.image_size = 60
-    config.data.crop_scale = (0.9, 1.0)
-    config.data.flip_probability = 0.0  # captions say left and right
-    config.data.rand_augment_operations = 0  # and name colours
-    config.data.max_tokens = 16
-    config.data.max_words = 24
-    config.ahnpl.start_step = 250  # this model starts from nothing
-    config.batch_size = 64
-    config.total_steps = 700
-    config.model.embed_size = 64
-    config.model.scan_layers = False  # a little faster a step; few layers compile quickly anyway
-    config.model.image.update(patch_size=10, layers=2, width=96, heads=4, mlp_width=384)
-    config.model.text.update(
-        layers=2, fusion_layers=2, width=96, heads=4, mlp_width=384, positions=32, dropout=0.0
-    )
-    config.softmask.layer = 0
-    config.softmask.focal_gamma = 1.0
-    # In a short run the towers move so fast that a queue's keys, some steps old, are told apart
-    # from fresh ones by their age: the loss falls and nothing is learned.
-    config.momentum.update(queue_size=0, decay=0.9, distill=0.0)
-    config.optim.update(
-        learning_rate=1e-3,
-        warmup_learning_rate=1e-5,
-        warmup_steps=30,
-        b2=0.98,
-        final_learning_rate=1e-5,
-        clip_norm=1.0,
-    )
-    config.eval.update(every_steps=700, max_examples=200)
-    config.checkpoint.every_steps = 350
-    config.evals.retrieval.rerank = 0  # matching is learned later than minutes allow
-    config.evals.hard_negatives.match = False
-    return config

@@ -1,16 +1,18 @@
-"""SoftMask on your own pictures and captions, small enough for two CPU cores.
+"""SoftMask on your own images and captions, small enough for two CPU cores.
 
-    jaxvl prepare folder --images PICTURES --captions PICTURES/metadata.jsonl --out DIR
-    python -m jaxvl.main --config=configs/folder_softmask.py --config.data.dir=DIR
+    jaxvl prepare folder --images IMAGES --captions IMAGES/metadata.jsonl --out DIR
+    jaxvl train --config=folder_softmask --config.data.dir=DIR
 
-Fitted to some thousand pictures and twenty minutes. For more of both, raise `total_steps` and the
-sizes under `model`; configs/coco_softmask.py has the published ones.
+For some thousand images and twenty minutes. With more of both, raise `total_steps` and the sizes
+under `model`; coco_softmask has the published ones.
 """
+
+from ml_collections import ConfigDict
 
 from jaxvl.config import base
 
 
-def get_config():
+def get_config() -> ConfigDict:
     """Returns the ConfigDict of a model of 2 M parameters at 112 px."""
     config = base()
     config.data.dir = "data/folder"
@@ -22,14 +24,14 @@ def get_config():
     config.batch_size = 64
     config.total_steps = 1_800
     config.model.embed_size = 128
-    config.model.scan_layers = False  # a little faster a step; few layers compile quickly anyway
+    config.model.scan_layers = False  # a little faster; few layers compile quickly anyway
     config.model.image.update(patch_size=16, layers=3, width=128, heads=4, mlp_width=512)
     config.model.text.update(
         layers=2, fusion_layers=2, width=128, heads=4, mlp_width=512, positions=32, dropout=0.0
     )
     config.softmask.layer = 0
-    # In a short run the towers move so fast that a queue's keys, some steps old, are told apart
-    # from fresh ones by their age: the loss falls and nothing is learned.
+    # The encoders change fast in a short run. Then the keys of a queue, some steps old, can be
+    # discriminated by their age alone: the loss falls and nothing is learned.
     config.momentum.update(queue_size=0, decay=0.95, distill=0.0)
     config.optim.update(
         learning_rate=1e-3,
@@ -40,7 +42,7 @@ def get_config():
     )
     config.checkpoint.every_steps = 600
     config.eval.every_steps = 600
-    config.evals.retrieval.rerank = 0  # matching is learned later than such a run allows
-    config.evals.hard_negatives = None  # your captions bring neither negatives nor boxes of words
-    config.evals.grounding = None
+    config.evals.retrieval.rerank = 0  # image-text matching is not learned in so short a run
+    config.evals.hard_negatives = None  # needs hard negatives in the data set
+    config.evals.grounding = None  # needs boxes of words in the data set
     return config.lock()

@@ -2,21 +2,30 @@
 
 import importlib
 import sys
+from collections.abc import Sequence
 
-from jaxvl.cli import COMMANDS
+from jaxvl.cli import COMMANDS, common
+from jaxvl.keys import nearest
+from jaxvl.training import host
 
 
 def main() -> None:
-    """Runs the command that the first argument names. Exits 2 where there is none of that name."""
+    """Runs the command that the first argument names. Exits 2 where it is not a command."""
     name, arguments = (sys.argv[1:2] or ["--help"])[0], sys.argv[2:]
     if name in ("-h", "--help"):
         print(_help())
     elif name in COMMANDS:
-        importlib.import_module(f"jaxvl.cli.{name}").main(arguments)
+        run(name, arguments)
     else:
-        there = ", ".join(COMMANDS)
-        print(f"jaxvl: {name!r} is not a command; there are: {there}", file=sys.stderr)
-        sys.exit(2)
+        near = nearest(name, COMMANDS)
+        common.refuse(f"there is no command {name}, only {', '.join(COMMANDS)}{near}")
+
+
+def run(name: str, arguments: Sequence[str]) -> None:
+    """Runs a command of COMMANDS; for training this program first starts again with huge pages."""
+    if name == "train":
+        host.use_huge_pages()
+    importlib.import_module(f"jaxvl.cli.{name}").main(arguments)
 
 
 def _help():

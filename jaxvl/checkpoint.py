@@ -1,30 +1,35 @@
-"""Checkpoints: asynchronous, atomic, restored onto any mesh. The only place that knows Orbax.
+"""Checkpoints: asynchronous, atomic, restored onto any mesh. The only place that uses Orbax.
 
 WORKDIR/checkpoints/STEP/ holds three items: `params`, `ema` where there is one, and `rest` (step,
 optimizer, slots), so that evaluation reads the parameters without the rest. Orbax writes to a
-temporary name and renames at the end; what a killed run left behind is never restored.
+temporary name and renames at the end, so half a checkpoint of a killed run is never restored.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import jax
 import orbax.checkpoint as ocp
 from absl import logging
+from jax.sharding import Mesh
 from orbax.checkpoint import checkpoint_managers
 
 from jaxvl import sharding
 from jaxvl.errors import UserError
 from jaxvl.state import TrainState, attach
+from jaxvl.types import Model, Params
 
 
 class Checkpoints:
     """The checkpoints of one working directory."""
 
-    def __init__(self, workdir, *, keep, best_metric, read_only=False):
-        """Opens WORKDIR/checkpoints, creating it, and removes what a killed run left half-written.
+    def __init__(
+        self, workdir: Path | str, *, keep: int, best_metric: str, read_only: bool = False
+    ) -> None:
+        """Opens WORKDIR/checkpoints, makes it where needed, and removes half-written checkpoints.
 
-        keep: how many of the newest stay. best_metric: the one with the highest value of this
-        metric stays too; "" for none. read_only: touch nothing.
+        keep: number of newest checkpoints that stay. best_metric: the checkpoint with the highest
+        value of this metric stays too; "" for none. read_only: changes nothing.
         """
         _quieten()
         self._directory = _directory(workdir)
@@ -36,12 +41,15 @@ class Checkpoints:
         )
         self._manager = ocp.CheckpointManager(self._directory, options=options)
 
-    def steps(self):
+    def steps(self) -> list[int]:
         """Returns the steps of complete checkpoints, ascending."""
         return sorted(self._manager.all_steps())
 
-    def save(self, state, *, step, metrics):
-        """Starts writing the TrainState and returns; metrics: of an evaluation, or {}."""
+    def save(self, state: TrainState, *, step: int, metrics: Mapping[str, float]) -> None:
+        """Starts to write the TrainState, and returns before it is written.
+
+        metrics: scores of an evaluation, or {}.
+        """
         items = dict(params=state.params, rest=_rest(state))
         if state.ema is not None:
             items["ema"] = state.ema
@@ -49,8 +57,11 @@ class Checkpoints:
         args = {name: ocp.args.StandardSave(item) for name, item in items.items()}
         self._manager.save(step, args=ocp.args.Composite(**args), metrics=best or None, force=True)
 
-    def restore(self, abstract, *, step):
-        """Returns the TrainState saved at `step`, laid out as `abstract` says."""
+    def restore(self, abstract: TrainState, *, step: int) -> TrainState:
+        """Returns the TrainState saved at `step`, with the shapes and shardings of `abstract`.
+
+        Raises UserError where the checkpoint cannot be read.
+        """
         items = dict(params=abstract.params, rest=_rest(abstract))
         if abstract.ema is not None:
             items["ema"] = abstract.ema
@@ -61,17 +72,23 @@ class Checkpoints:
             **restored["rest"],
         )
 
-    def close(self):
+    def close(self) -> None:
         """Waits until everything is written."""
         self._manager.close()
 
 
-def restore_params(workdir, *, model, mesh, use_ema=True, step=None):
-    """Reads the parameters of a run, for evaluation, explanation and export.
+def restore_params(
+    workdir: Path | str,
+    *,
+    model: Model,
+    mesh: Mesh,
+    use_ema: bool = True,
+    step: int | None = None,
+) -> tuple[Params, int]:
+    """Returns (params, step) of a run, for evaluation, explanation and export.
 
-    model: types.Model of the run's configuration. use_ema: the running mean where there is one.
-    step: None for the newest. Returns (params, step).
-    Raises UserError where the run has no such checkpoint.
+    model: of the run's configuration. use_ema: the running mean where there is one.
+    step: None for the newest. Raises UserError where the run has no such checkpoint.
     """
     directory = _directory(workdir)
     step = _existing_step(directory, step)
@@ -85,23 +102,23 @@ def restore_params(workdir, *, model, mesh, use_ema=True, step=None):
     return restored[name], step
 
 
-def save_params(workdir, params):
+def save_params(workdir: Path | str, params: Params) -> None:
     """Writes WORKDIR/checkpoints/0 with parameters alone: to evaluate, to export, to start from.
 
     Raises UserError where it cannot be written.
     """
-    logging.set_verbosity(logging.FATAL)  # Orbax would tell what is raised anyway, and at length
+    logging.set_verbosity(logging.FATAL)  # Orbax would log at length the error that is raised here
     items = ocp.args.Composite(params=ocp.args.StandardSave(params))
     try:
         with ocp.CheckpointManager(_directory(workdir)) as manager:
             manager.save(0, args=items)
             manager.wait_until_finished()
-    except (OSError, ValueError) as error:  # what the storage below Orbax raises, a full disk too
+    except (OSError, ValueError) as error:  # as the storage below Orbax raises, for a full disk too
         raise UserError(f"{_directory(workdir)} cannot be written: {_first_line(error)}") from error
 
 
 def _quieten():
-    logging.set_verbosity(logging.ERROR)  # Orbax reports, and warns of, everything that is normal
+    logging.set_verbosity(logging.ERROR)  # Orbax logs, and warns about, ordinary events
 
 
 def _directory(workdir):
@@ -118,21 +135,19 @@ def _existing_step(directory, step):
 
 
 def _options(*, keep, best_metric):
-    policies = [checkpoint_managers.LatestN(keep)]
-    get_best = None
+    def value(metrics):
+        return metrics[best_metric]
+
+    policies: list[checkpoint_managers.PreservationPolicy] = [checkpoint_managers.LatestN(keep)]
     if best_metric:
-
-        def get_best(metrics):
-            return metrics[best_metric]
-
         policies.append(
             checkpoint_managers.BestN(
-                get_metric_fn=get_best, n=1, keep_checkpoints_without_metrics=False
+                get_metric_fn=value, n=1, keep_checkpoints_without_metrics=False
             )
         )
     return ocp.CheckpointManagerOptions(
         preservation_policy=checkpoint_managers.AnyPreservationPolicy(policies),
-        best_fn=get_best,
+        best_fn=value if best_metric else None,
         cleanup_tmp_directories=True,
     )
 
@@ -145,7 +160,7 @@ def _restore(manager, items, *, step, directory):
     args = {name: ocp.args.StandardRestore(item) for name, item in items.items()}
     try:
         return manager.restore(step, args=ocp.args.Composite(**args))
-    except Exception as error:  # Orbax raises bare ones where a file is not whole
+    except Exception as error:  # Orbax raises bare ones where a file is incomplete
         raise UserError(
             f"checkpoint {directory / str(step)} cannot be read: {_first_line(error)}"
         ) from error

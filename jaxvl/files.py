@@ -7,34 +7,48 @@ import json
 import math
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from jaxvl.errors import UserError
 
 
-def write_json(path, value):
-    """Writes JSON so that a reader sees the old file or the new one, never half of it."""
+def write_json(path: Path | str, value: Any) -> None:
+    """Writes a value as JSON; a reader sees the old file or the new one, never half of it.
+
+    Raises UserError where the file cannot be written.
+    """
     write_text(path, json.dumps(plain(value), indent=2, allow_nan=False) + "\n")
 
 
 def write_text(path: Path | str, text: str) -> None:
-    """Writes a text so that a reader sees the old file or the new one, never half of it."""
+    """Writes a text in UTF-8; a reader sees the old file or the new one, never half of it.
+
+    Raises UserError where the file cannot be written.
+    """
     write_bytes(path, text.encode("utf-8"))
 
 
 def write_bytes(path: Path | str, content: bytes) -> None:
-    """Writes bytes so that a reader sees the old file or the new one, never half of it."""
+    """Writes bytes; a reader sees the old file or the new one, never half of it.
+
+    Raises UserError where the file cannot be written.
+    """
     path = Path(path)
-    temporary = path.with_name(f"{path.name}.tmp{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.tmp{os.getpid()}")
     try:
         temporary.write_bytes(content)
         os.replace(temporary, path)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror})") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # gone already where all went well
+            temporary.unlink()
 
 
-def plain(value):
-    """Returns the value with what JSON cannot say (nan, inf) as the strings "nan" and "inf"."""
+def plain(value: Any) -> Any:
+    """Returns the value with nan and inf, which JSON does not have, as strings "nan" and "inf"."""
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -44,8 +58,8 @@ def plain(value):
     return value
 
 
-def is_filled(directory):
-    """Whether something stands at `directory` that must not be overwritten."""
+def is_filled(directory: Path | str) -> bool:
+    """Returns whether something is at `directory` that must not be overwritten."""
     directory = Path(directory)
     if not directory.exists():
         return directory.is_symlink()
@@ -53,8 +67,13 @@ def is_filled(directory):
 
 
 @contextlib.contextmanager
-def written_whole(directory):
-    """A temporary sibling of `directory` that takes its name at the end, or vanishes."""
+def written_whole(directory: Path | str) -> Iterator[Path]:
+    """Yields a temporary folder beside `directory`, which takes its name at the end.
+
+    Where the block raises, the temporary folder is removed and `directory` is not made.
+    Raises UserError where `directory` is not empty, cannot be written, or the disk is full.
+    """
+    directory = Path(directory)
     if is_filled(directory):
         raise UserError(f"{directory}: exists and is not empty; name another --out or remove it")
     with locked_partial(directory) as partial:
@@ -72,8 +91,13 @@ def written_whole(directory):
 
 
 @contextlib.contextmanager
-def locked_partial(directory):
-    """The hidden sibling of `directory` that its content is made in, by one process at a time."""
+def locked_partial(directory: Path | str) -> Iterator[Path]:
+    """Yields the hidden folder beside `directory` in which its content is made.
+
+    Only one process at a time holds it. Raises UserError where another one does, or where the
+    folder cannot be made.
+    """
+    directory = Path(directory)
     partial = directory.parent / f".{directory.name}.partial"
     try:
         partial.mkdir(parents=True, exist_ok=True)
@@ -82,7 +106,7 @@ def locked_partial(directory):
         raise UserError(f"{directory}: cannot be written ({error.strerror})") from error
     try:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # a killed process lets go of it
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # a killed process releases it
         except BlockingIOError:
             raise UserError(f"{directory}: another process is writing it") from None
         yield partial
@@ -90,8 +114,8 @@ def locked_partial(directory):
         os.close(lock)
 
 
-def is_disk_full(error):
-    """Whether an exception of whatever library, or what it came from, says there is no room."""
+def is_disk_full(error: BaseException | None) -> bool:
+    """Returns whether an exception, or one that caused it, says that the disk is full."""
     if error is None:
         return False
     full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)

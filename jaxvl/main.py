@@ -1,6 +1,8 @@
 """`python -m jaxvl.main --config=...` is the same as `jaxvl train --config=...`."""
 
-from jaxvl.cli.train import main
+import sys
+
+from jaxvl.__main__ import run
 
 if __name__ == "__main__":
-    main()
+    run("train", sys.argv[1:])

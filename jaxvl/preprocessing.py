@@ -1,36 +1,41 @@
-"""What is done to a picture before a model sees it, under a name that travels with the weights.
+"""The preprocessing of an image for a model, under a name that travels with the weights.
 
-`bicubic-antialias-224-clip`: all of the picture resized to 224 x 224 pixels, bicubic and
-antialiased as Pillow does, and normalised with the mean and deviation of CLIP's pictures. With
-`224-center` its shorter side becomes 224 pixels, and what counts is the square in the middle.
+`bicubic-antialias-224-clip`: the whole image is resized to 224 x 224 pixels, bicubic and
+antialiased as Pillow does it, and normalised with the mean and standard deviation of CLIP's images.
+With `224-center` its shorter side is resized to 224 pixels, and the square in the middle is used.
 """
 
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from ml_collections import ConfigDict
+from PIL import Image
 
 FILE = "preprocessing.json"  # of an exported folder
 
+# Of the RGB values in 0..1 of CLIP's training images; ALBEF uses them too.
+PIXEL_MEAN = (0.48145466, 0.4578275, 0.40821073)
+PIXEL_STD = (0.26862954, 0.26130258, 0.27577711)
 
-def name_of(config):
+
+def name_of(config: ConfigDict) -> str:
     """Returns the name of a configuration's preprocessing in evaluation and serving."""
     crop = "" if config.data.eval_crop == "none" else f"-{config.data.eval_crop}"
     return f"bicubic-antialias-{config.data.image_size}{crop}-clip"
 
 
-def numbers_of(config):
-    """Returns everything that somebody needs who does it elsewhere, as JSON values."""
-    from jaxvl.models.vit import PIXEL_MEAN, PIXEL_STD
-
+def numbers_of(config: ConfigDict) -> dict[str, Any]:
+    """Returns everything that is needed to do the same elsewhere, as JSON values."""
     return {
         "name": name_of(config),
         "size": config.data.image_size,
-        "crop": config.data.eval_crop,  # "center": shorter side to `size`, the middle of the rest
+        "crop": config.data.eval_crop,  # "center": shorter side to `size`, then the middle square
         "interpolation": "bicubic",
         "antialias": True,
-        "resized_by": "Pillow >= 13 (older ones differ a little in tall pictures)",
+        "resized_by": "Pillow >= 13 (older versions differ slightly for tall images)",
         "transparent_on": [255, 255, 255],
         "scale": 1 / 255,
         "mean": list(PIXEL_MEAN),
@@ -38,39 +43,44 @@ def numbers_of(config):
     }
 
 
-def resized(picture, size, *, crop):
-    """Returns uint8 [size, size, 3] of an RGB picture (PIL), equal to `image_ops.whole`."""
-    from PIL.Image import Resampling
+def resized(image: Image.Image, size: int, *, crop: str) -> np.ndarray:
+    """Returns uint8 [size, size, 3] of an RGB image.
 
+    crop: "none" resizes the whole image. "center" resizes it until its shorter side is `size` and
+    takes the square in the middle, as CLIP does (Radford et al. 2021); where the margins differ by
+    one pixel, the first is the smaller one, as in transformers.
+    """
+    bicubic = Image.Resampling.BICUBIC
     if crop == "none":
-        return np.array(picture.resize((size, size), Resampling.BICUBIC))
-    width, height = (size * side // min(picture.size) for side in picture.size)
+        return np.array(image.resize((size, size), bicubic))
+    width, height = (size * side // min(image.size) for side in image.size)
     left, top = (width - size) // 2, (height - size) // 2
-    picture = picture.resize((width, height), Resampling.BICUBIC)
-    return np.array(picture.crop((left, top, left + size, top + size)))
+    image = image.resize((width, height), bicubic)
+    return np.array(image.crop((left, top, left + size, top + size)))
 
 
-def of_weights(folder):
-    """Returns the name that weights came with: a run's or an export's; None where neither is."""
-    from jaxvl import workdir
+def of_weights(folder: Path | str) -> str | None:
+    """Returns the name that weights came with; None where the folder does not say.
 
+    folder: a run's working directory, or an exported folder.
+    """
     folder = Path(folder)
     if (folder / FILE).is_file():
         return json.loads((folder / FILE).read_text())["name"]
     if (folder / "checkpoints").is_dir() and (folder / "config.json").is_file():
-        return name_of(workdir.load_config(folder))
+        return name_of(ConfigDict(json.loads((folder / "config.json").read_text())))
     return None
 
 
-def warn_of_another(weights, config):
+def warn_of_another(weights: Path | str, config: ConfigDict) -> None:
     """Prints one line to stderr where weights are used with another preprocessing than theirs.
 
-    weights: their folder. config: what they are used with.
+    weights: their folder. config: of the run that uses them.
     """
     theirs, used = of_weights(weights), name_of(config)
     if theirs not in (None, used):
         print(
-            f"warning: {weights} learned from pictures prepared as {theirs}; "
-            f"these are prepared as {used}",
+            f"warning: {weights} was trained on images prepared as {theirs}; "
+            f"these images are prepared as {used}",
             file=sys.stderr,
         )

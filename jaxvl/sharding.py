@@ -1,27 +1,32 @@
 """Where arrays live: a mesh, rules from path names to PartitionSpecs, batches as global arrays.
 
 The mesh has two axes: `data` splits the batch, `fsdp` splits the batch and the parameters too.
-Everything else in jaxvl sees global arrays; nothing outside this file names a mesh axis except
-the partition rules of models and methods.
+Everything else in jaxvl sees global arrays. Only this file and the partition rules of models and
+methods name a mesh axis.
 """
 
 import math
 import re
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from ml_collections import ConfigDict
 
 from jaxvl.errors import UserError
 
 AXES = ("data", "fsdp")
+Rules = Sequence[tuple[str, PartitionSpec]]  # (regular expression, spec); the first match decides
 
 
-def make_mesh(mesh, *, devices=None):
+def make_mesh(mesh: ConfigDict, *, devices: Sequence | None = None) -> Mesh:
     """Returns a Mesh over all devices of all processes.
 
-    mesh: config.mesh, devices along `data` and `fsdp`; data = -1 takes what is left.
-    devices: None for all of them. Raises UserError where the product is not their number.
+    mesh: config.mesh, the number of devices along `data` and `fsdp`; data = -1 takes all that fsdp
+    leaves. devices: None for all of them.
+    Raises UserError where the product is not the number of devices.
     """
     devices = jax.devices() if devices is None else devices
     data = len(devices) // mesh.fsdp if mesh.data == -1 else mesh.data
@@ -34,18 +39,18 @@ def make_mesh(mesh, *, devices=None):
     return jax.make_mesh((data, mesh.fsdp), AXES, axis_types=auto, devices=devices)
 
 
-def path_name(path):
-    """Joins a key path of jax.tree_util with '/': `params/text/layers/query/kernel`."""
+def path_name(path: tuple) -> str:
+    """Returns a key path of jax.tree_util joined with '/': `params/text/layers/query/kernel`."""
     return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
-def specs(tree, rules, *, mesh):
+def specs(tree: Any, rules: Rules, *, mesh: Mesh) -> Any:
     """Returns a tree of PartitionSpecs for a tree of arrays or ShapeDtypeStructs.
 
-    rules: ((regex, PartitionSpec), ...), searched in the '/'-joined path; the first match decides.
-    A rule written for `query/kernel$` so covers the parameter, its optimizer moments, its running
-    mean and its momentum twin. Scalars are replicated and need no rule. A dimension that its mesh
-    axis does not divide is replicated, so that tiny models run on any mesh.
+    rules: each is searched in the '/'-joined path, so that a rule for `query/kernel$` covers the
+    parameter, its optimizer moments, its running mean and its momentum encoder. Scalars are
+    replicated and need no rule. A dimension that its mesh axis does not divide is replicated too,
+    so that tiny models run on any mesh.
     Raises ValueError naming a path that no rule matches.
     """
     return jax.tree_util.tree_map_with_path(
@@ -53,7 +58,7 @@ def specs(tree, rules, *, mesh):
     )
 
 
-def shardings(tree, rules, *, mesh):
+def shardings(tree: Any, rules: Rules, *, mesh: Mesh) -> Any:
     """Returns `specs` as NamedShardings on the mesh."""
     return jax.tree.map(
         lambda spec: NamedSharding(mesh, spec),
@@ -86,20 +91,20 @@ def _axis_size(axis, mesh):
     return math.prod(mesh.shape[name] for name in names)
 
 
-def replicated(mesh):
-    """Returns the sharding of what every device holds whole."""
+def replicated(mesh: Mesh) -> NamedSharding:
+    """Returns the sharding of an array that every device holds whole."""
     return NamedSharding(mesh, PartitionSpec())
 
 
-def batch_sharding(mesh):
+def batch_sharding(mesh: Mesh) -> NamedSharding:
     """Returns the sharding of a batch: its first dimension over all devices."""
     return NamedSharding(mesh, PartitionSpec(AXES))
 
 
-def to_global(batch, mesh):
-    """Turns this process's rows into global arrays.
+def to_global(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
+    """Returns the rows of all processes as global arrays [G, ...].
 
-    batch: dict of NumPy arrays [g, ...], g rows a process. Returns dict of jax.Array [G, ...].
+    batch: arrays [g, ...], the g rows of this process.
     """
     sharding = batch_sharding(mesh)
     return {

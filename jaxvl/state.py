@@ -1,25 +1,32 @@
-"""What training carries from step to step, and how it comes into being already sharded."""
+"""The state that training carries from step to step, and its first value, already sharded."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
 
 from jaxvl import sharding
+from jaxvl.types import Method, Model, Params
 
 
 class TrainState(NamedTuple):
-    """State that learns is state that is saved: nothing else survives a step."""
+    """Everything that a step changes, and that a checkpoint holds."""
 
     step: Any  # int32 scalar, updates made so far
-    params: Any
+    params: Params
     opt_state: Any
-    ema: Any  # running mean of the parameters, or None
-    slots: Any  # of the method: momentum twins, queues, margins, controllers
+    ema: Params | None  # running mean of the parameters
+    slots: Any  # of the method: momentum encoder, queues, margins, controllers
 
 
-def make_begin(config, *, method, optimizer):
-    """Returns params -> TrainState at step 0, whatever the parameters come from."""
+def make_begin(
+    config: ConfigDict, *, method: Method, optimizer: optax.GradientTransformation
+) -> Callable[[Params], TrainState]:
+    """Returns params -> TrainState at step 0."""
 
     def begin(params):
         return TrainState(
@@ -33,18 +40,20 @@ def make_begin(config, *, method, optimizer):
     return begin
 
 
-def abstract_state(begin, *, model, method, mesh):
-    """Returns the TrainState as ShapeDtypeStructs that carry their shardings; nothing is drawn.
+def abstract_state(
+    begin: Callable[[Params], TrainState], *, model: Model, method: Method, mesh: Mesh
+) -> TrainState:
+    """Returns the TrainState as ShapeDtypeStructs with their shardings; nothing is computed.
 
-    The method's rules come before the model's, the first match decides.
+    The partition rules of the method come before those of the model; the first match decides.
     """
     rules = (*method.slot_rules, *model.partition_rules)
     shapes = jax.eval_shape(lambda key: begin(model.init(key)), jax.random.key(0))
     return attach(shapes, sharding.shardings(shapes, rules, mesh=mesh))
 
 
-def attach(shapes, shardings):
-    """Returns the tree of ShapeDtypeStructs with these shardings."""
+def attach(shapes: Any, shardings: Any) -> Any:
+    """Returns a tree of ShapeDtypeStructs with these shardings."""
     return jax.tree.map(
         lambda leaf, where: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where),
         shapes,
@@ -52,17 +61,22 @@ def attach(shapes, shardings):
     )
 
 
-def initial_state(begin, *, model, abstract, seed):
-    """Draws the state where it will live: nothing large ever lies whole on one device.
+def initial_state(
+    begin: Callable[[Params], TrainState], *, model: Model, abstract: TrainState, seed: int
+) -> TrainState:
+    """Returns the TrainState at step 0 of random parameters, drawn shard by shard on the devices.
 
-    The draw depends on the seed alone, not on the mesh.
+    No device ever holds a whole copy of a sharded array. The values depend on the seed, not on the
+    mesh.
     """
     draw = jax.jit(lambda key: begin(model.init(key)), out_shardings=_shardings(abstract))
     return draw(jax.random.key(seed))
 
 
-def state_from(params, begin, *, abstract):
-    """Returns the TrainState at step 0 of parameters that are there already, copied."""
+def state_from(
+    params: Params, begin: Callable[[Params], TrainState], *, abstract: TrainState
+) -> TrainState:
+    """Returns the TrainState at step 0 of the given parameters, which are copied."""
     return jax.jit(begin, out_shardings=_shardings(abstract))(params)
 
 

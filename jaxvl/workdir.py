@@ -1,7 +1,9 @@
-"""What a run leaves in its working directory beside checkpoints: config.json and results.json."""
+"""The configuration of a run in its working directory: written, read, checked, compared."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -28,11 +30,10 @@ FREE_KEYS = (
 )
 
 
-def begin(config, workdir):
-    """Makes the working directory and writes config.json, every key; or continues one.
+def begin(config: ConfigDict, workdir: Path | str) -> None:
+    """Makes the working directory and writes config.json, or checks the run that is there.
 
-    Raises UserError naming a key in which a run that is there computes something else, or where
-    the directory cannot be made.
+    Raises UserError naming a key in which that run differs, or where the directory cannot be made.
     """
     workdir = Path(workdir)
     try:
@@ -44,13 +45,13 @@ def begin(config, workdir):
     save_config(config, workdir)
 
 
-def save_config(config, workdir):
+def save_config(config: ConfigDict, workdir: Path | str) -> None:
     """Writes every key of the configuration to WORKDIR/config.json."""
     files.write_json(Path(workdir) / "config.json", config.to_dict())
 
 
-def load_config(workdir):
-    """Reads the ConfigDict of a run. Raises UserError where there is none or it is another's."""
+def load_config(workdir: Path | str) -> ConfigDict:
+    """Returns the ConfigDict of a run. Raises UserError where there is none that can be read."""
     path = Path(workdir) / "config.json"
     try:
         stored = json.loads(path.read_text())
@@ -65,8 +66,8 @@ def load_config(workdir):
     return config.lock()
 
 
-def check_keys(config):
-    """Raises UserError naming a key that base() lacks, or one of base() that is absent."""
+def check_keys(config: ConfigDict | Mapping[str, Any]) -> None:
+    """Raises UserError naming a key that config.base() does not have, or one that is missing."""
     given, known = flat(config), flat(config_lib.base())
     for key in given:
         if key not in known and not _is_switched(key, given, known):
@@ -77,14 +78,14 @@ def check_keys(config):
 
 
 def _is_switched(key, one, other):
-    """Whether `key`, of `one`, stands for a group that is None in one and has keys in the other."""
+    """Whether `key`, of `one`, belongs to a group that is None in one of the two configurations."""
     off = one[key] is None and any(name.startswith(f"{key}.") for name in other)
     parents = [key[:end] for end, sign in enumerate(key) if sign == "."]
     return off or any(parent in other and other[parent] is None for parent in parents)
 
 
-def check_same(config, workdir):
-    """Raises UserError naming a key in which WORKDIR/config.json computes something else."""
+def check_same(config: ConfigDict, workdir: Path | str) -> None:
+    """Raises UserError naming a key, other than FREE_KEYS, that differs in WORKDIR/config.json."""
     stored, given = (
         flat(json.loads(json.dumps(one.to_dict()))) for one in (load_config(workdir), config)
     )
@@ -92,14 +93,14 @@ def check_same(config, workdir):
         free = any(key == name or key.startswith(f"{name}.") for name in FREE_KEYS)
         if not free and stored.get(key) != given.get(key):
             raise UserError(
-                f"config: {key}={given.get(key)!r}, but {workdir} was begun with "
+                f"config: {key}={given.get(key)!r}, but {workdir} was started with "
                 f"{stored.get(key)!r}; continue with that value or choose another --workdir"
             )
 
 
-def flat(config, prefix=""):
+def flat(config: ConfigDict | Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Returns {dotted key: value}; an empty group is {its name: {}}."""
-    values = {}
+    values: dict[str, Any] = {}
     for key, value in config.items():
         if isinstance(value, (dict, ConfigDict)) and len(value):
             values.update(flat(value, f"{prefix}{key}."))

@@ -27,7 +27,7 @@ def scenes_directory(tmp_path_factory):
     directory = tmp_path_factory.mktemp("data") / "scenes"
     counts = {"train": 40, "val": 12}
     splits = {
-        name: scenes.generate(split=name, count=count, size=32, seed=0, workers=0)
+        name: scenes.generate(split=name, count=count, size=32, seed=0, workers=1)
         for name, count in counts.items()
     }
     store.write(

@@ -1,4 +1,4 @@
-"""A finished run of the real, tiny model, for the command lines that read one."""
+"""A finished run of a tiny real model, for the commands that read one."""
 
 import jax
 

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxvl.config import base
+from jaxvl.data import schema
 
 WORDS, MASK_TOKEN, LENGTH = 40, 4, 8
 
@@ -33,20 +34,9 @@ def small_config():
 
 
 def small_batch(rows=8, seed=0):
-    """Returns a training batch: images of noise, captions of 3 to 8 tokens, one token per word."""
-    rng = np.random.default_rng(seed)
-    mask = np.arange(LENGTH)[None] < rng.integers(3, LENGTH + 1, (rows, 1))
-    words = np.where(mask, np.arange(LENGTH)[None] - 1, -1).astype(np.int32)
-    ids = np.where(mask, rng.integers(5, WORDS, (rows, LENGTH)), 0).astype(np.int32)
-    ids[:, 0] = 2
-    return {
-        "image": jnp.asarray(rng.integers(0, 256, (rows, 16, 16, 3), dtype=np.uint8)),
-        "token_ids": jnp.asarray(ids),
-        "token_mask": jnp.asarray(mask),
-        "word_ids": jnp.asarray(words),
-        "image_id": jnp.arange(rows, dtype=jnp.int32),
-        "example_id": jnp.arange(rows, dtype=jnp.int32),
-    }
+    """Returns a training batch of noise with captions of 3 to 8 tokens, one token per word."""
+    batch = schema.random_batch(small_config(), rows=rows, seed=seed)
+    return {name: jnp.asarray(value) for name, value in batch.items()}
 
 
 def under_way(slots):

@@ -1,7 +1,4 @@
-"""A training step of a small model on a mesh, and random batches for it.
-
-Letters: G batch, L text tokens.
-"""
+"""A training step of a small model on a mesh, and random batches for it."""
 
 import jax
 import numpy as np
@@ -9,11 +6,10 @@ from ml_collections import ConfigDict
 
 from jaxvl import config as config_lib
 from jaxvl import sharding, state
+from jaxvl.data import schema
 from jaxvl.methods import METHODS
 from jaxvl.models import MODELS
 from jaxvl.training import optim, step
-
-G, L = 8, 12
 
 
 def mesh_of(data, fsdp):
@@ -23,18 +19,12 @@ def mesh_of(data, fsdp):
 
 
 def batch_of(seed):
-    rng = np.random.default_rng(seed)
-    length_G = rng.integers(4, L + 1, G)
-    mask_GxL = np.arange(L)[None] < length_G[:, None]
-    words_GxL = np.broadcast_to(np.arange(L, dtype=np.int32) - 1, (G, L))
-    return {
-        "image": rng.integers(0, 256, (G, 32, 32, 3), dtype=np.uint8),
-        "token_ids": np.where(mask_GxL, rng.integers(5, 100, (G, L)), 0).astype(np.int32),
-        "token_mask": mask_GxL,
-        "word_ids": np.where(mask_GxL, words_GxL, -1).astype(np.int32),
-        "image_id": np.arange(G, dtype=np.int32),
-        "example_id": np.arange(G, dtype=np.int32),
-    }
+    """Returns a batch of noise for a model of 100 words that sees images of 32 pixels."""
+    config = config_lib.base()
+    config.batch_size = 8
+    config.data.update(image_size=32, max_tokens=12)
+    config.model.text.vocabulary_size = 100
+    return schema.random_batch(config, seed=seed)
 
 
 def build(config, mesh):

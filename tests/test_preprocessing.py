@@ -1,13 +1,14 @@
 """Preprocessing has a name, which travels with the weights."""
 
-import io
 import json
+import subprocess
+import sys
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from jaxvl import preprocessing
-from jaxvl.data.images import augment
-from jaxvl.export import check
+from jaxvl import preprocessing, workdir
 
 
 def test_the_name_says_size_and_crop(tiny_config):
@@ -22,18 +23,45 @@ def test_numbers_are_plain_json(tiny_config):
     assert numbers["size"] == 32 and len(numbers["mean"]) == len(numbers["std"]) == 3
 
 
-@pytest.mark.parametrize("crop", ["none", "center"])
-def test_pillow_makes_the_same_of_a_picture_as_the_pipeline(crop):
-    for picture in check.pictures():
-        stored = io.BytesIO()
-        picture.save(stored, "PNG")
-        expected = augment.whole(stored.getvalue(), 33, crop=crop).numpy()
-        assert (preprocessing.resized(picture, 33, crop=crop) == expected).all()
+def test_it_needs_no_other_room():
+    code = (
+        "import sys, jaxvl.preprocessing; print([m for m in sys.modules if m.startswith('jaxvl.')])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "['jaxvl.preprocessing']"
 
 
-def test_weights_used_with_another_one_are_warned_of(tiny_config, tmp_path, capsys):
-    from jaxvl import workdir
+def noise(height, width):
+    rng = np.random.default_rng(0)
+    return Image.fromarray(rng.integers(0, 2, (height, width, 3), np.uint8) * 255)  # hard edges
 
+
+@pytest.mark.parametrize("shape", [(60, 90), (17, 12), (90, 20), (1, 5), (24, 24)])
+def test_a_whole_image_is_resized(shape):
+    expected = noise(*shape).resize((24, 24), Image.Resampling.BICUBIC)
+    found = preprocessing.resized(noise(*shape), 24, crop="none")
+    assert found.dtype == np.uint8 and (found == np.asarray(expected)).all()
+
+
+@pytest.mark.parametrize(
+    ("shape", "resized", "top", "left"),  # of the image; of the square in what it becomes
+    [
+        ((60, 91), (24, 36), 0, 6),
+        ((41, 12), (82, 24), 29, 0),
+        ((90, 40), (54, 24), 15, 0),
+        ((7, 9), (24, 30), 0, 3),
+        ((24, 24), (24, 24), 0, 0),
+        ((24, 51), (24, 51), 0, 13),  # 27 beside it: 13 before
+    ],
+)
+def test_the_square_in_the_middle_is_taken_from_the_resized_image(shape, resized, top, left):
+    expected = noise(*shape).resize(resized[::-1], Image.Resampling.BICUBIC)
+    expected = expected.crop((left, top, left + 24, top + 24))
+    found = preprocessing.resized(noise(*shape), 24, crop="center")
+    assert found.shape == (24, 24, 3) and (found == np.asarray(expected)).all()
+
+
+def test_weights_used_with_another_preprocessing_are_warned_of(tiny_config, tmp_path, capsys):
     run, export, bare = (tmp_path / name for name in ("run", "export", "bare"))
     for folder in (run / "checkpoints", export, bare):
         folder.mkdir(parents=True)

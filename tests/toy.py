@@ -1,4 +1,4 @@
-"""A model and a method small enough to compile in a second, for tests of what is around them.
+"""A model and a method that compile in a second, for tests of the program around them.
 
 As a program it is `jaxvl train` with the toy registered: python tests/toy.py --config=... [flags].
 Letters: G batch, L tokens, D width.
@@ -19,7 +19,7 @@ RULES = (
 
 
 def make_model(config):
-    """Returns a Model that has only parameters."""
+    """Returns a Model that has parameters and nothing else."""
 
     def init(key):
         image_key, text_key = jax.random.split(key)
@@ -37,7 +37,7 @@ def make_model(config):
 
 
 def make_method(config, model, *, steps_per_epoch):
-    """Returns a Method with all that a real one has: noise, a twin, a queue, a pointer."""
+    """Returns a Method with the state of a real one: a momentum encoder, a queue; and with noise."""
 
     def forward(params, slots, batch, *, step, key):
         color_Gx3 = batch["image"].astype(jnp.float32).mean(axis=(1, 2)) / 255
@@ -45,16 +45,16 @@ def make_method(config, model, *, steps_per_epoch):
         zt_GxD = params["embedding"][batch["token_ids"]].mean(axis=1)
         noise_GxD = 0.1 * jax.random.normal(key, zt_GxD.shape)
         itc = ((zi_GxD - zt_GxD - noise_GxD) ** 2).mean() / params["temperature"]
-        twin = jax.tree.map(lambda t, p: 0.9 * t + 0.1 * p, slots["twin"], params["image"])
+        momentum = jax.tree.map(lambda m, p: 0.9 * m + 0.1 * p, slots["momentum"], params["image"])
         drift = ((zt_GxD - slots["queue"].mean(axis=0)[None]) ** 2).mean()
         loss = itc + drift
         place_G = jnp.arange(1.0, 1 + batch["example_id"].shape[0])
         metrics = {"loss/itc": itc, "loss/drift": drift}
-        metrics["ids"] = (place_G * batch["example_id"]).sum()  # tells batches apart
-        return loss, (metrics, {"twin": twin, "queue": jax.lax.stop_gradient(zt_GxD)})
+        metrics["ids"] = (place_G * batch["example_id"]).sum()  # differs from batch to batch
+        return loss, (metrics, {"momentum": momentum, "queue": jax.lax.stop_gradient(zt_GxD)})
 
     def init_slots(params):
-        return {"twin": params["image"], "queue": jnp.zeros((config.batch_size, WIDTH))}
+        return {"momentum": params["image"], "queue": jnp.zeros((config.batch_size, WIDTH))}
 
     def project(params):
         return {**params, "temperature": jnp.clip(params["temperature"], 0.05, 0.5)}

@@ -1,4 +1,4 @@
-"""Runs of the toy of toy.py as processes of their own, and what they leave behind."""
+"""Runs of the toy of toy.py as processes of their own, and the files that they write."""
 
 import json
 import os

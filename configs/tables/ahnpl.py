@@ -1,16 +1,22 @@
-"""The ladder from plain CLIP to AHNPL on Scenes, equal steps, three seeds each."""
+"""The ladder from plain CLIP to AHNPL on Scenes: equal steps, three seeds each."""
 
-from jaxvl.cli.sweep import Table
+from jaxvl.training.sweep import Table
 
 EVALUATION = ("--config.eval.every_steps=0", "--config.eval.max_examples=1000")
+RETRIEVAL = {
+    "i2t R@1": "retrieval/i2t_r1",
+    "t2i R@1": "retrieval/t2i_r1",
+    "i2t R@10": "retrieval/i2t_r10",
+    "t2i R@10": "retrieval/t2i_r10",
+}
 
 
-def row(argument):
-    """Returns the flags of a setting of configs/coco_ahnpl.py."""
-    return (f"--config=configs/coco_ahnpl.py:{argument}", *EVALUATION)
+def row(argument: str) -> tuple[str, ...]:
+    """Returns the flags of a setting of coco_ahnpl."""
+    return (f"--config=coco_ahnpl:{argument}", *EVALUATION)
 
 
-def get_table():
+def get_table() -> Table:
     """Returns the Table."""
     quintiles = {f"false matches q{q}": f"hard_negatives/false_match_q{q}" for q in (1, 2, 3, 4, 5)}
     return Table(
@@ -30,10 +36,7 @@ def get_table():
             "replace attribute": "hard_negatives/replace_attribute",
             "replace object": "hard_negatives/replace_object",
             "replace relation": "hard_negatives/replace_relation",
-            **quintiles,  # of the texts' similarity, the most alike last
-            "i2t R@1": "retrieval/i2t_r1",
-            "t2i R@1": "retrieval/t2i_r1",
-            "i2t R@10": "retrieval/i2t_r10",
-            "t2i R@10": "retrieval/t2i_r10",
+            **quintiles,  # of the texts' similarity, the most similar last
+            **RETRIEVAL,
         },
     )

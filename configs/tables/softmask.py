@@ -1,11 +1,13 @@
-"""From ALBEF to SoftMask piece by piece on Scenes, and hard negatives on top; three seeds each."""
+"""From ALBEF to SoftMask part by part on Scenes, then with hard negatives; three seeds each."""
 
-from jaxvl.cli.sweep import Table
+from collections.abc import Sequence
+
+from jaxvl.configs.tables.ahnpl import EVALUATION, RETRIEVAL
+from jaxvl.training.sweep import Table
 
 SHARED = (
-    "--config.total_steps=300",  # fewer than the demo's: these are eighteen runs
-    "--config.eval.every_steps=0",
-    "--config.eval.max_examples=1000",
+    "--config.total_steps=300",  # fewer than in the demo: these are eighteen runs
+    *EVALUATION,
     "--config.evals.hard_negatives.match=True",  # beside the similarity, which decides in the demo
 )
 OFF = {
@@ -21,13 +23,13 @@ JITTER = (
 )
 
 
-def row(*pieces, flags=()):
-    """Returns the flags of SoftMask with every piece switched off but these."""
-    off = [f"--config.{key}={value}" for key, value in OFF.items() if key not in pieces]
-    return ("--config=configs/coco_softmask.py:demo", *SHARED, *off, *flags)
+def row(*parts: str, flags: Sequence[str] = ()) -> tuple[str, ...]:
+    """Returns the flags of SoftMask with all parts switched off but these, keys of OFF."""
+    off = [f"--config.{key}={value}" for key, value in OFF.items() if key not in parts]
+    return ("--config=coco_softmask:demo", *SHARED, *off, *flags)
 
 
-def get_table():
+def get_table() -> Table:
     """Returns the Table."""
     return Table(
         rows={
@@ -36,11 +38,7 @@ def get_table():
             "+ focal": row("softmask.focal_gamma"),
             "+ augmentation": row("softmask.text_augmentation", flags=JITTER),
             "all": row(*OFF, flags=JITTER),
-            "all + hard negatives": (
-                "--config=configs/coco_softmask_ahnpl.py:demo",
-                *SHARED,
-                *JITTER,
-            ),
+            "all + hard negatives": ("--config=coco_softmask_ahnpl:demo", *SHARED, *JITTER),
         },
         seeds=(0, 1, 2),
         splits=("test", "unseen"),
@@ -49,9 +47,6 @@ def get_table():
             "energy in box": "grounding/energy",
             "hard negatives": "hard_negatives/accuracy",
             "by ITC": "hard_negatives/itc_accuracy",
-            "i2t R@1": "retrieval/i2t_r1",
-            "t2i R@1": "retrieval/t2i_r1",
-            "i2t R@10": "retrieval/i2t_r10",
-            "t2i R@10": "retrieval/t2i_r10",
+            **RETRIEVAL,
         },
     )

@@ -1,57 +1,163 @@
-"""What the command lines share: a parser, mistakes as one line, opening a finished run."""
+"""What the command lines share: a parser, errors as one line, flags that several commands take."""
 
 import argparse
 import contextlib
-import os
+import re
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from jaxvl.errors import UserError
+from jaxvl.keys import nearest
+from jaxvl.training import host
 
 
-def parser(command, description):
-    """Returns an ArgumentParser for `jaxvl COMMAND`; the description is shown as it is."""
-    return argparse.ArgumentParser(
-        prog=f"jaxvl {command}",
-        description=description,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser whose errors are one line, `jaxvl: ...`, that names the flag."""
+
+    def __init__(self, **options) -> None:
+        """options: of ArgumentParser. Texts are shown as they are, flags are never abbreviated."""
+        house = {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False}
+        super().__init__(**{**house, **options})
+
+    def parse_known_args(self, args=None, namespace=None):
+        """As of ArgumentParser, but an unknown flag is an error before one that is missing."""
+        args = sys.argv[1:] if args is None else list(args)
+        known = self.flags()
+        for argument in args[: args.index("--") if "--" in args else None]:
+            flag = argument.partition("=")[0]
+            if flag.startswith("--") and flag not in known and not is_override(argument):
+                self.error(f"unrecognized arguments: {argument}")
+        return super().parse_known_args(args, namespace)
+
+    def error(self, message: str) -> NoReturn:
+        """Prints the line to stderr and exits 2."""
+        refuse(self._plain(message.removeprefix("argument ")))
+
+    def _plain(self, message):
+        """Returns a message of argparse, of Python 3.11 to 3.13, in the words of this program."""
+        rules = {
+            r"(.+): invalid choice: '(.*)' \(choose from (.*)\)": self._no_choice,
+            r"(.+): invalid \w+ value: '(.*)'": "{}={}: this is not a number".format,
+            r"(.+): expected .*argument.*": "{} needs a value".format,
+            r"(.+): ignored explicit argument .*": "{} takes no value".format,
+            r"the following arguments are required: (.*)": _missing,
+            r"unrecognized arguments: (.*)": self._unknown,
+        }
+        for pattern, words in rules.items():
+            if found := re.fullmatch(pattern, message, re.DOTALL):
+                return words(*found.groups())
+        return message
+
+    def _no_choice(self, flag, value, choices):
+        choices = choices.replace("'", "")
+        given = f"{flag}={value}" if flag.startswith("-") else value
+        return f"{given} is not one of {choices}{nearest(value, choices.split(', '))}"
+
+    def _unknown(self, arguments):
+        first = arguments.split()[0]
+        if not first.startswith("-"):
+            return f"{first} belongs to no flag"
+        flag = first.partition("=")[0]
+        return f"{flag} is not a flag of {self.prog}{nearest(flag, self.flags())}"
+
+    def flags(self) -> list[str]:
+        """Returns the names of all flags, those of its subcommands among them."""
+        names = []
+        for action in self._actions:
+            names += action.option_strings
+            if isinstance(action, argparse._SubParsersAction):
+                names += [name for parser in action.choices.values() for name in parser.flags()]
+        return names
 
 
-def count(text):
+def _missing(names):
+    *others, last = names.split(", ")
+    return f"{', '.join(others)} and {last} are missing" if others else f"{last} is missing"
+
+
+def parser(command: str, description: str | None) -> Parser:
+    """Returns the Parser of `jaxvl COMMAND`."""
+    return Parser(prog=f"jaxvl {command}", description=description)
+
+
+def parse(parser: Parser, arguments: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
+    """Returns (flags, the arguments that change keys of a configuration: --config.KEY=VALUE).
+
+    These are for `overrides.apply`. Exits 2 for another argument that the parser does not know.
+    """
+    flags, changes = parser.parse_known_args(arguments)
+    for before, argument in zip(["", *changes], changes):
+        is_value = is_override(before) and "=" not in before
+        if not is_override(argument) and not is_value:
+            parser.error(f"unrecognized arguments: {argument}")
+    return flags, changes
+
+
+def is_override(argument: str) -> bool:
+    """Whether an argument changes a key of the configuration, and is not a flag of the command.
+
+    --noconfig.KEY is the same as --config.KEY=False.
+    """
+    return argument.startswith(("--config.", "--noconfig."))
+
+
+def refuse(error: object) -> NoReturn:
+    """Prints what the user can put right as one line to stderr and exits 2."""
+    print(f"jaxvl: {' '.join(str(error).split())}", file=sys.stderr)
+    sys.exit(2)
+
+
+@contextlib.contextmanager
+def mistakes_in_one_line(*, interrupted: str = "interrupted") -> Iterator[None]:
+    """Turns a UserError into one line on stderr and exit code 2.
+
+    interrupted: the line after Ctrl-C, with exit code 130.
+    """
+    try:
+        yield
+    except UserError as error:
+        refuse(error)
+    except KeyboardInterrupt:
+        print(interrupted, file=sys.stderr)
+        sys.exit(130)
+
+
+def count(text: str) -> int:
     """Returns the number of a flag that counts things. Raises ArgumentTypeError below 1."""
     if int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text} is not a positive number")
     return int(text)
 
 
-def cores():
-    """Returns the numbers of the cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return sorted(os.sched_getaffinity(0))
-    return list(range(os.cpu_count() or 1))
-
-
-def add_workers(parser):
-    """Adds --workers, by default one a core."""
-    here = len(cores())
+def add_workers(parser: argparse.ArgumentParser) -> None:
+    """Adds --workers, by default one for each core."""
+    here = len(host.cores())
     parser.add_argument("--workers", type=count, default=here, help=f"processes ({here} here)")
 
 
-def add_benchmark(parser):
-    """Adds the flags that `benchmark_of` reads."""
+def add_evaluation(parser: argparse.ArgumentParser, *, run: str) -> None:
+    """Adds the flags that say on what a run is evaluated. run: which one, in words."""
+    parser.add_argument("--split", help=f"of the data set (default: the eval.split of {run})")
+    parser.add_argument(
+        "--data", metavar="DIR", help=f"another prepared data set (default: that of {run})"
+    )
     parser.add_argument(
         "--benchmark",
         metavar="NAME",
-        help="beside retrieval only this: sugarcrepe, sugarcrepe_pp, aro_relation, "
-        "aro_attribution, aro_order, valse, winoground, bla, vl_checklist",
+        help="a published benchmark, such as sugarcrepe; retrieval is evaluated beside it, the "
+        "other evaluators are not",
     )
     parser.add_argument("--annotations", metavar="DIR", help="the benchmark's published files")
-    parser.add_argument("--images", metavar="DIR", help="the benchmark's pictures")
+    parser.add_argument("--images", metavar="DIR", help="the benchmark's images")
 
 
-def benchmark_of(flags):
-    """Returns (name, its keys in config.evals) of the flags, or None. Raises UserError."""
+def benchmark_of(flags: argparse.Namespace) -> tuple[str, dict[str, str]] | None:
+    """Returns (name, its keys in config.evals) of the flags, or None.
+
+    Raises UserError where one of the three flags is missing.
+    """
     given = {"--annotations": flags.annotations, "--images": flags.images}
     missing = [flag for flag, value in given.items() if not value]
     if flags.benchmark and missing:
@@ -63,63 +169,25 @@ def benchmark_of(flags):
     return flags.benchmark, {"annotations": flags.annotations, "images": flags.images}
 
 
-@contextlib.contextmanager
-def mistakes_in_one_line(*, interrupted="interrupted"):
-    """Prints what the user can put right as one line to stderr and exits 2.
-
-    interrupted: the line after Ctrl-C, with exit code 130.
-    """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    try:
-        yield
-    except UserError as error:
-        print(f"jaxvl: {' '.join(str(error).split())}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        print(interrupted, file=sys.stderr)
-        sys.exit(130)
+def add_processes(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags of a command that can run as several processes, for `connect`."""
+    group = parser.add_argument_group("several processes, each started with the same command")
+    group.add_argument("--distributed", action="store_true", help="found by Slurm or the TPU pod")
+    group.add_argument("--coordinator", metavar="HOST:PORT", help="elsewhere: of process 0")
+    group.add_argument("--num_processes", type=count, metavar="N", help="with --coordinator")
+    group.add_argument("--process_id", type=int, metavar="I", help="with --coordinator: from 0")
 
 
-def load_run(workdir, *, split=None, data=None, benchmark=None):
-    """Returns the configuration of a run for any machine, not the one it was trained on.
+def connect(flags: argparse.Namespace) -> None:
+    """Connects this process with the others, where the flags say that there are others."""
+    if flags.coordinator or flags.distributed:
+        import jax
 
-    split, data: a split, and a prepared data set, in place of the run's own; None for these.
-    benchmark: of `benchmark_of`; evaluators are then this one and retrieval, since the one is known
-    to cost the other.
-    """
-    from jaxvl.workdir import load_config
-
-    config = load_config(workdir)
-    config.mesh.update(data=-1, fsdp=1)
-    config.eval.split = split or config.eval.split
-    if data:
-        use_data(config, data)
-    if benchmark:
-        _only(config, *benchmark)
-    return config
+        jax.config.update("jax_cpu_collectives_implementation", "gloo")
+        jax.distributed.initialize(flags.coordinator, flags.num_processes, flags.process_id)
 
 
-def _only(config, name, keys):
-    from jaxvl.evals import BENCHMARKS
-
-    if name not in BENCHMARKS:
-        raise UserError(f"--benchmark {name} is not one of {', '.join(BENCHMARKS)}")
-    for other in config.evals:
-        if other != "retrieval":
-            config.evals[other] = None
-    config.evals[name] = keys
-
-
-def use_data(config, directory):
-    """Points a run's configuration at another prepared data set, read with the run's tokenizer."""
-    mixture = config.data.mixture
-    trained_on = mixture[0][0] if mixture and not config.data.dir else config.data.dir
-    config.data.tokenizer = config.data.tokenizer or trained_on
-    config.data.source = "prepared"
-    config.data.dir = directory
-
-
-def check_file(flag, path):
+def check_file(flag: str, path: Path | str) -> None:
     """Raises UserError where no file can be written at `path`."""
     if Path(path).is_dir():
         raise UserError(f"{flag} {path} is a folder; give the name of a file")

@@ -100,13 +100,12 @@ def _scenes(flags):
         raise UserError(
             f"--out {flags.out}: exists and is not this data set; name another or remove it"
         )
-    workers = 0 if flags.workers == 1 else flags.workers  # 0: no further process
     store.write(
         flags.out,
         kind="scenes",
         splits={
             split: scenes.generate(
-                split=split, count=count, size=flags.size, seed=flags.seed, workers=workers
+                split=split, count=count, size=flags.size, seed=flags.seed, workers=flags.workers
             )
             for split, count in counts.items()
         },

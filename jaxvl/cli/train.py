@@ -1,79 +1,80 @@
-"""Train or evaluate: jaxvl train --config=configs/x.py[:ARG] [--config.KEY=VALUE ...]."""
+"""Train an experiment, or continue its run where it stopped.
+
+  jaxvl train --config=coco_softmask:demo --config.data.dir=data/scenes
+  jaxvl train --config=my_experiment.py --config.batch_size=32 --workdir=runs/mine
+
+--config names an experiment: one that comes with jaxvl, or a Python file whose get_config() returns
+the configuration. What stands behind a colon is passed to get_config. --config.KEY=VALUE changes a
+key, and can be given several times.
+"""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from absl import app, flags, logging
-from ml_collections import config_flags
-
+from jaxvl.cli import common, shipped
 from jaxvl.errors import UserError
-from jaxvl.training import host_memory
 
-CONFIG = config_flags.DEFINE_config_file("config", None, "Experiment, FILE.py or FILE.py:ARG.")
-WORKDIR = flags.DEFINE_string(
-    "workdir", None, "Where the run lives and continues; default runs/NAME_OF_CONFIG[_ARG]."
-)
-EVAL_ONLY = flags.DEFINE_bool("eval_only", False, "Evaluate the newest checkpoint, do not train.")
-REPLAY = flags.DEFINE_string("replay", None, "Run again what led to this bundle of a stopped run.")
-DISTRIBUTED = flags.DEFINE_bool("distributed", False, "Find the other processes (Slurm, TPU pod).")
-COORDINATOR = flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0, elsewhere.")
-NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "With --coordinator.")
-PROCESS_ID = flags.DEFINE_integer("process_id", None, "With --coordinator: from 0.")
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
 
 
-def main(arguments=None):
+def main(arguments: Sequence[str] | None = None) -> None:
     """Command line. Exits 2 with one line on stderr for what the user can put right."""
-    host_memory.use_huge_pages()
-    argv = [sys.argv[0], *(sys.argv[1:] if arguments is None else arguments)]
-    app.run(_run, argv, flags_parser=parse)
+    flags, changes = common.parse(_parser(), arguments)
+    with common.mistakes_in_one_line():
+        config = None if flags.replay else read_config(flags.config, changes)
+        common.connect(flags)
+        from jaxvl.training import loop, nonfinite
+
+        if config is None:
+            sys.exit(0 if nonfinite.replay(flags.replay) else 1)
+        sys.exit(loop.train(config, flags.workdir or default_workdir(flags.config)))
 
 
-def _run(_):
-    try:
-        config = None if REPLAY.value else _config()
-        logging.set_verbosity(logging.ERROR)  # absl's own level shows all that JAX and TFDS report
-        _connect()
-        from jaxvl.training import evaluation, loop, nonfinite
-
-        if REPLAY.value:
-            sys.exit(int(not nonfinite.replay(REPLAY.value)))
-        run = evaluation.evaluate_only if EVAL_ONLY.value else loop.train
-        sys.exit(run(config, WORKDIR.value or _default_workdir()))
-    except UserError as error:
-        _refuse(error)
-
-
-def _config():
-    if CONFIG.value is None:
-        raise UserError("--config=FILE.py is missing (or --replay=BUNDLE)")
-    name = flags.FLAGS["config"].config_filename.partition(":")[0]
-    if not Path(name).is_file():
-        raise UserError(f"--config={name}: there is no such file")
-    return CONFIG.value
+def _parser():
+    parser = common.parser("train", __doc__)
+    there = ", ".join(shipped.names(shipped.EXPERIMENTS))
+    parser.add_argument(
+        "--config", metavar="NAME[:ARG]", help=f"the experiment: FILE.py, or one of {there}"
+    )
+    parser.add_argument(
+        "--workdir", metavar="DIR", help="where the run lives and continues (runs/NAME[_ARG])"
+    )
+    parser.add_argument(
+        "--replay",
+        metavar="BUNDLE",
+        help="instead: repeat the steps that led to a value that was not finite",
+    )
+    common.add_processes(parser)
+    return parser
 
 
-def _connect():
-    if COORDINATOR.value or DISTRIBUTED.value:
-        import jax
+def read_config(name: str | None, changes: Sequence[str]) -> "ConfigDict":
+    """Returns the configuration of an experiment, NAME_OR_FILE[:ARG], with changes of its keys.
 
-        jax.config.update("jax_cpu_collectives_implementation", "gloo")
-        jax.distributed.initialize(COORDINATOR.value, NUM_PROCESSES.value, PROCESS_ID.value)
+    Raises UserError where there is no such experiment, where its file raises anything, and for a
+    change that does not fit.
+    """
+    from ml_collections import ConfigDict
+
+    from jaxvl.cli import overrides
+
+    if name is None:
+        raise UserError("--config is missing: --config=NAME or --config=FILE.py (or --replay)")
+    file, _, argument = name.partition(":")
+    path = shipped.find("--config", file, shipped.EXPERIMENTS)
+    module = shipped.load("--config", path)
+    with shipped.errors_named(f"--config={name}"):
+        config = module.get_config(argument) if argument else module.get_config()
+    if not isinstance(config, ConfigDict):
+        raise UserError(f"--config={name}: get_config() does not return a ConfigDict")
+    overrides.apply(config, changes)
+    return config.lock()
 
 
-def _default_workdir():
-    name, _, argument = flags.FLAGS["config"].config_filename.partition(":")
-    return Path("runs") / "_".join(filter(None, [Path(name).stem, argument]))
-
-
-def _refuse(error):
-    print(f"jaxvl: {' '.join(str(error).split())}", file=sys.stderr)
-    sys.exit(2)
-
-
-def parse(argv):
-    """Parses the command line; a mistake in it or in the experiment is one line and exit code 2."""
-    try:
-        return flags.FLAGS(argv)
-    except Exception as error:  # an experiment file can raise anything
-        text = str(error).strip() or type(error).__name__
-        _refuse(f"{' '.join(argv[1:])}: {text.splitlines()[-1] if 'Traceback' in text else text}")
+def default_workdir(name: str) -> Path:
+    """Returns the working directory of an experiment, NAME_OR_FILE[:ARG]: runs/NAME[_ARG]."""
+    file, _, argument = name.partition(":")
+    return Path("runs") / "_".join(filter(None, [Path(file).stem, argument]))

@@ -17,12 +17,12 @@ from jaxvl.data.images import augment
 from jaxvl.data.negatives import open_negatives
 from jaxvl.data.negatives.own import open_own
 from jaxvl.data.order import make_order
-from jaxvl.data.prefetch import prefetch
+from jaxvl.data.prefetch import Prefetch
 from jaxvl.data.records import mapper
 from jaxvl.data.text import tokenizer as tokenizers
 from jaxvl.errors import UserError
 
-__all__ = ["Batches", "eval_images", "make_batches", "prefetch"]
+__all__ = ["Batches", "eval_images", "make_batches"]
 
 # These set the keys of other draws apart from those of every epoch's first view.
 CAPTION_STREAM, SECOND_STREAM = 1 << 62, 1 << 61
@@ -169,7 +169,7 @@ def eval_images(source, data_cfg, *, batch_size, process_index, process_count):
         return {"image": image_g, "index": np.where(mask_g, index_g, 0), "mask": mask_g}
 
     steps = range(-(-source.num_examples // batch_size))
-    with prefetch(
+    with Prefetch(
         batch, steps, depth=data_cfg.prefetch_batches, threads=data_cfg.loader_threads
     ) as ready:
         for _, images in ready:

@@ -1,29 +1,22 @@
-"""Prepared data sets: one record schema, written as ArrayRecord through TFDS's writer.
+"""Prepared data sets: records as ArrayRecord, in the layout that TFDS reads.
 
-`tfds.builder_from_directory(DIR)` reads what `write` leaves in DIR. Beside TFDS's own files lie
-`jaxvl.json` (what it is, how it was made) and `tokenizer.json` (trained on its captions).
-
-A record is a dict:
-    image              bytes            JPEG, RGB, upright
-    file_name          str              unique within the data set
-    captions           list of str      as written, at least one, none empty
-    boxes              float32 [O, 4]   ymin, xmin, ymax, xmax of O objects, in [0, 1]
-    mentions           int64 [M, 3]     rows (caption, word, object): which word means which object
-    negatives          list of str      K captions that are false of the picture
-    negative_kinds     list of str      what was changed in each
-    negative_captions  int64 [K]        the caption each one contradicts
-All but the first three may be left out: they are stored empty.
+`tfds.builder_from_directory(DIR)` opens what `write` leaves in DIR. Beside TFDS's own files lie
+`jaxvl.json` (what the data set is and how it was made) and `tokenizer.json` (trained on its
+captions). `jaxvl.data.schema.RECORD` lists the fields of a record.
 """
 
 import hashlib
 import itertools
 import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
 from jaxvl import files
+from jaxvl.data import schema
 from jaxvl.data.text import tokenizer
 from jaxvl.errors import UserError
 
@@ -31,58 +24,46 @@ META_FILE = "jaxvl.json"
 TOKENIZER_FILE = "tokenizer.json"
 FORMAT_VERSION = 1
 RECORDS_PER_SHARD = 8192
-_CHUNK = 256  # records handed to the writer at once; it rewrites dataset_info.json each time
+_FILE_FORMAT = "array_record"
+
+Record = Mapping[str, Any]
 
 
-def features():
-    """The record schema as a TFDS FeaturesDict."""
-    f = _tfds().features
-    return f.FeaturesDict(
-        {
-            "image": f.Image(shape=(None, None, 3), encoding_format="jpeg"),
-            "file_name": f.Text(),
-            "captions": f.Sequence(f.Text()),
-            "boxes": f.Tensor(shape=(None, 4), dtype=np.float32),
-            "mentions": f.Tensor(shape=(None, 3), dtype=np.int64),
-            "negatives": f.Sequence(f.Text()),
-            "negative_kinds": f.Sequence(f.Text()),
-            "negative_captions": f.Sequence(np.int64),
-        }
-    )
+def write(
+    directory: Path | str,
+    *,
+    kind: str,
+    splits: Mapping[str, Iterable[Record]],
+    counts: Mapping[str, int],
+    meta: Mapping[str, Any],
+    vocabulary_size: int,
+) -> None:
+    """Writes a prepared data set: all of it, or nothing.
 
-
-def write(directory, *, kind, splits, counts, meta, vocabulary_size):
-    """Write a prepared data set: all of it, or nothing.
-
-    kind: what it is, e.g. "scenes". splits: {name: iterable of records}, read once, in order.
-    counts: {name: number of records}, for the progress bar, and checked. meta: what else
-    jaxvl.json is to say, JSON values. vocabulary_size: of the WordPiece tokenizer trained on the
-    captions of split "train" (of all splits where there is none).
+    kind: what it is, such as "scenes". splits: {name: records}, each read once, in order.
+    counts: {name: number of records}, for the progress bar; checked. meta: further entries of
+    jaxvl.json, JSON values. vocabulary_size: of the WordPiece tokenizer trained on the captions of
+    split "train" (of all splits where there is none).
     Raises UserError if `directory` is not empty, a record is malformed, or the disk is full.
     """
-    directory = Path(directory)
     with files.written_whole(directory) as partial:
         digest, captions = hashlib.sha256(), []
-        writer = _writer(partial, f"jaxvl_{kind}")
-        writer.initialize_splits(list(splits))
-        for split, records in splits.items():
-            checked = (_checked(record) for record in records)
-            seen = 0
-            with tqdm(total=counts[split], desc=f"writing {split}", unit="image") as bar:
-                while chunk := list(itertools.islice(checked, _CHUNK)):
-                    writer.add_examples({split: chunk})
-                    for record in chunk:
-                        _update_digest(digest, split, record)
-                        if split == "train" or "train" not in splits:
-                            captions.extend(record["captions"])
-                    seen += len(chunk)
-                    bar.update(len(chunk))
-            if seen != counts[split]:
-                raise UserError(f"split {split}: {counts[split]} records announced, {seen} came")
-        writer.close_all()
+
+        def noted(split: str, records: Iterable[Record]) -> Iterator[Record]:
+            for record in map(schema.complete_record, records):
+                _update_digest(digest, split, record)
+                if split == "train" or "train" not in splits:
+                    captions.extend(record["captions"])
+                yield record
+
+        infos = [
+            _write_split(partial, kind, split, noted(split, records), count=counts[split])
+            for split, records in splits.items()
+        ]
+        _write_info(partial, kind, infos)
         _verify(partial, counts)
         trained = tokenizer.train(captions, vocabulary_size=vocabulary_size)
-        trained.save(str(partial / TOKENIZER_FILE))
+        files.write_text(partial / TOKENIZER_FILE, trained.to_str(pretty=True))
         described = dict(
             kind=kind,
             format_version=FORMAT_VERSION,
@@ -90,80 +71,139 @@ def write(directory, *, kind, splits, counts, meta, vocabulary_size):
             fingerprint=digest.hexdigest()[:32],
             **meta,
         )
-        (partial / META_FILE).write_text(json.dumps(described, indent=1) + "\n")
+        files.write_text(partial / META_FILE, json.dumps(described, indent=1) + "\n")
 
 
-def read_meta(directory):
-    """The contents of jaxvl.json. Raises UserError if there is no prepared data set."""
+def read_meta(directory: Path | str) -> dict[str, Any]:
+    """Returns the contents of jaxvl.json. Raises UserError if there is no prepared data set."""
     path = Path(directory) / META_FILE
     try:
         return json.loads(path.read_text())
     except FileNotFoundError:
         raise UserError(
             f"{directory}: no prepared data set here (no {META_FILE}); make one with "
-            f"`jaxvl prepare scenes --out {directory}` or `... prepare folder`"
+            f"`jaxvl prepare scenes --out {directory}` or `jaxvl prepare folder`"
         ) from None
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: unreadable ({error})") from error
 
 
-def _tfds():
+def features():
+    """Returns the schema of a record as a TFDS FeaturesDict."""
     from jaxvl.data.host_tf import tfds
 
-    return tfds
+    return tfds.features.FeaturesDict(
+        {name: _feature(tfds.features, field) for name, field in schema.RECORD.items()}
+    )
 
 
-def _writer(directory, name):
-    tfds = _tfds()
+def _feature(f: Any, field: schema.Field) -> Any:
+    if field.dtype is bytes:
+        return f.Image(shape=(None, None, 3), encoding_format="jpeg")
+    if field.dtype is str:
+        return f.Sequence(f.Text()) if field.shape else f.Text()
+    if len(field.shape) == 1:
+        return f.Sequence(field.dtype)
+    return f.Tensor(shape=field.shape, dtype=field.dtype)
+
+
+def _data_set_name(kind: str) -> str:
+    return f"jaxvl_{kind}"
+
+
+def _write_split(
+    directory: Path, kind: str, split: str, records: Iterator[Record], *, count: int
+) -> Any:
+    """Writes the shards of a split; returns TFDS's SplitInfo of it.
+
+    Raises UserError where the records are not `count`.
+    """
+    from array_record.python.array_record_module import ArrayRecordWriter
+
+    from jaxvl.data.host_tf import tfds
+
+    serialize = _serializer()
+    lengths, num_bytes = [], 0
+    stem = f"{_data_set_name(kind)}-{split}.{_FILE_FORMAT}"
+    with tqdm(total=count, desc=f"writing {split}", unit="image") as bar:
+        while (first := next(records, None)) is not None:
+            # One record a group: records are read in random order, one at a time.
+            writer = ArrayRecordWriter(
+                str(directory / f"{stem}-{len(lengths):05d}"), "group_size:1"
+            )
+            lengths.append(0)
+            for record in itertools.chain(
+                [first], itertools.islice(records, RECORDS_PER_SHARD - 1)
+            ):
+                serialized = serialize(record)
+                writer.write(serialized)
+                lengths[-1] += 1
+                num_bytes += len(serialized)
+                bar.update()
+            writer.close()
+    if sum(lengths) != count:
+        raise UserError(f"split {split}: {count} records announced, {sum(lengths)} came")
+    template = tfds.core.ShardedFileTemplate(
+        dataset_name=_data_set_name(kind),
+        data_dir=tfds.core.Path(directory),
+        split=split,
+        filetype_suffix=_FILE_FORMAT,
+        template="{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_INDEX}",
+    )
+    return tfds.core.SplitInfo(
+        name=split, shard_lengths=lengths, num_bytes=num_bytes, filename_template=template
+    )
+
+
+def _serializer() -> Callable[[Record], bytes]:
+    from jaxvl.data.host_tf import tf
+
+    stored = features()
+
+    def serialize(record: Record) -> bytes:
+        # TFDS leaves the order of an example's fields to the process: the same data would be
+        # written as other files.
+        example = tf.train.Example.FromString(stored.serialize_example(record))
+        return example.SerializeToString(deterministic=True)
+
+    return serialize
+
+
+def _write_info(directory: Path, kind: str, infos: list[Any]) -> None:
+    """Writes what TFDS reads beside the records: dataset_info.json and features.json.
+
+    `tfds.folder_dataset.write_metadata` does it too, but refuses a split without records.
+    """
+    from jaxvl.data.host_tf import tfds
+
     identity = tfds.core.DatasetIdentity(
-        name=name,
+        name=_data_set_name(kind),
         version=tfds.core.Version(f"{FORMAT_VERSION}.0.0"),
         data_dir=str(directory),
         module_name="",
     )
     info = tfds.core.DatasetInfo(builder=identity, features=features())
-    writer = tfds.core.SequentialWriter(
-        info, max_examples_per_shard=RECORDS_PER_SHARD, file_format="array_record"
-    )
-    _sort_fields(writer._serializer)
-    return writer
+    info.set_file_format(_FILE_FORMAT)
+    info.set_splits(tfds.core.SplitDict(infos))
+    info.write_to_directory(directory)
 
 
-def _sort_fields(serializer):
-    # TFDS leaves the order of an example's fields to the process: the same data, other files.
-    get_example = serializer.get_tf_example
-    serializer.serialize_example = lambda example: get_example(example).SerializeToString(
-        deterministic=True
-    )
-
-
-def _checked(record):
-    captions = list(record["captions"])
-    if not captions or not all(caption.strip() for caption in captions):
-        raise UserError(f"record {record['file_name']}: a caption is missing or empty")
-    return {
-        "image": record["image"],
-        "file_name": record["file_name"],
-        "captions": captions,
-        "boxes": np.asarray(record.get("boxes", ()), np.float32).reshape(-1, 4),
-        "mentions": np.asarray(record.get("mentions", ()), np.int64).reshape(-1, 3),
-        "negatives": list(record.get("negatives", ())),
-        "negative_kinds": list(record.get("negative_kinds", ())),
-        "negative_captions": np.asarray(record.get("negative_captions", ()), np.int64),
-    }
-
-
-def _update_digest(digest, split, record):
+def _update_digest(digest: Any, split: str, record: Record) -> None:
     rest = {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in record.items()}
     rest["image"] = hashlib.sha256(record["image"]).hexdigest()
     digest.update(json.dumps([split, rest], sort_keys=True).encode())
 
 
-def _verify(directory, counts):
-    """Count every shard again from disk: a writer that met a full disk need not have said so."""
+def _verify(directory: Path, counts: Mapping[str, int]) -> None:
+    """Counts every shard again from disk, since a writer need not report a full disk.
+
+    Raises UserError naming a split that holds fewer records.
+    """
     from array_record.python.array_record_data_source import ArrayRecordDataSource
 
-    info = _tfds().builder_from_directory(str(directory)).info
+    from jaxvl.data.host_tf import tfds
+
+    info = tfds.builder_from_directory(str(directory)).info
     for split, count in counts.items():
         paths = [str(path) for path in info.splits[split].filepaths] if count else []
         stored = len(ArrayRecordDataSource(paths)) if paths else 0

@@ -13,7 +13,7 @@ import numpy as np
 
 from jaxvl.errors import UserError
 from jaxvl.interop import layouts, tensor_files
-from jaxvl.models.vit import PIXEL_MEAN, PIXEL_STD
+from jaxvl.preprocessing import PIXEL_MEAN, PIXEL_STD
 
 HEAD_WIDTH = 64  # of all published CLIP and ALBEF models, whose state dicts do not say it
 ALBEF_TRAINING = {  # state of its training: what it is, and why it is not read

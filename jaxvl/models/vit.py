@@ -25,11 +25,10 @@ from jaxvl.models.layers import (
     run_stack,
 )
 from jaxvl.ops.rng import stream
+from jaxvl.preprocessing import PIXEL_MEAN, PIXEL_STD
 from jaxvl.types import Params
 
 EPSILON = 1e-6  # of LayerNorm
-PIXEL_MEAN = (0.48145466, 0.4578275, 0.40821073)  # of CLIP's training images; ALBEF uses them too
-PIXEL_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 class PatchEmbedding(nn.Module):

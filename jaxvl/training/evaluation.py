@@ -1,119 +1,168 @@
-"""Evaluation of a run: the evaluators' scores, the panel of pictures, results.json, the table."""
+"""Evaluation of a run, in training and afterwards: scores, result files, drawings, tables.
+
+A result file has "step", "split" and "data" beside the scores, whose names have a slash:
+`retrieval/i2t_r1`. results.json holds the evaluation of a run on its own split, with its own
+evaluators; an evaluation on something else is in results_NAME.json beside it.
+"""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 
-from jaxvl import checkpoint, files, preprocessing
-from jaxvl.evals.tables import change_table, table
-from jaxvl.interop import load
+from jaxvl import evals, files
+from jaxvl.data.sources import Source
+from jaxvl.errors import UserError
+from jaxvl.evals import false_match, panel
+from jaxvl.evals.tables import change, change_table, table
 from jaxvl.training import experiment
+from jaxvl.types import Params
+
+RESULTS, START = "results.json", "start.json"
+Scores = dict[str, float]
+
+
+class Before(NamedTuple):
+    """Scores to compare an evaluation with."""
+
+    what: str  # "init", a step, a working directory or a file
+    scores: Scores
 
 
 class Evaluation:
-    """Callable `(params, step=...) -> dict of floats` that leaves results.json and a panel."""
+    """The evaluators of a run, opened once, and the scores of any parameters of its model."""
 
-    def __init__(self, basis, directory):
-        """Opens the held-out split and builds the evaluators of config.evals."""
-        from jaxvl import evals
+    def __init__(self, basis: experiment.Basis, *, source: Source | None) -> None:
+        """Opens the evaluators of config.evals.
 
-        self._basis, self._directory = basis, Path(directory)
-        self._source = experiment.open_held_out(basis)
+        source: the split to evaluate on; None where only published benchmarks are evaluated.
+        """
+        self.basis, self._source = basis, source
         self._evaluators = evals.make_evaluators(
             basis.config,
             model=basis.model,
-            source=self._source,
+            source=source,
             tokenizer=basis.tokenizer,
             mesh=basis.mesh,
         )
-        self.panel = None  # path of the pictures drawn last
 
-    def __call__(self, params, *, step):
-        chief = jax.process_index() == 0
-        scores = self._scores(params, report=self._report if chief else None)
-        self.panel = self._draw_panel(params, step)
-        if chief:
-            files.write_json(self._directory / "results.json", {"step": step, **scores})
-        return scores
+    def scores(self, params: Params, *, report: Callable | None = None) -> Scores:
+        """Returns the scores of parameters. report: as in evals.run_all."""
+        return evals.run_all(self._evaluators, params, progress=is_chief(), report=report)
 
-    def of_start(self, params):
-        """Leaves start.json: the scores of the weights that the run starts from."""
-        scores = self._scores(params, report=None)
-        if jax.process_index() == 0:
-            files.write_json(self._directory / "start.json", {"step": 0, **scores})
+    def draw_panel(self, params: Params, path: Path) -> Path | None:
+        """Draws at `path` what each word of some held-out captions refers to, and returns it.
 
-    def _scores(self, params, *, report):
-        from jaxvl import evals
-
-        return evals.run_all(
-            self._evaluators, params, progress=jax.process_index() == 0, report=report
-        )
-
-    def _report(self, name, findings):
-        from jaxvl.evals import false_match
-
-        false_match.write(findings, self._directory / "false_match", name)
-
-    def _draw_panel(self, params, step):
-        from jaxvl.evals import panel
-
-        config = self._basis.config
-        if not config.log.panel_images or not self._basis.model.fuse:
-            return None  # without fusion no word looks at anything
-        path = self._directory / "panels" / f"step_{step:07d}.png"
+        Returns None where the model has no fusion encoder, or log.panel_images is 0.
+        """
+        basis = self.basis
+        if not basis.config.log.panel_images or not basis.model.fuse or self._source is None:
+            return None
         path.parent.mkdir(parents=True, exist_ok=True)
         return panel.draw_panel(
-            config,
-            model=self._basis.model,
+            basis.config,
+            model=basis.model,
             params=params,
             source=self._source,
-            tokenizer=self._basis.tokenizer,
-            mesh=self._basis.mesh,
+            tokenizer=basis.tokenizer,
+            mesh=basis.mesh,
             path=path,
         )
 
-    def show_last(self):
-        """Prints results.json, with the change since start.json, and where the pictures are."""
-        path = self._directory / "results.json"
-        if jax.process_index() or not path.exists():
-            return
-        results = json.loads(path.read_text())
-        print(f"\nscores on {self._basis.config.eval.split} after step {results.pop('step')}\n")
-        start = self._directory / "start.json"
-        if start.exists():
-            print(change_table(results, json.loads(start.read_text()), title="start"))
-        else:
-            print(table(results))
-        panels = sorted((self._directory / "panels").glob("*.png"))
-        if panels:
-            print(f"\nwhat each word looks at: {panels[-1]}")
-        plots = sorted((self._directory / "false_match").glob("*.png"))
-        if plots:
-            print(f"false matches by how alike the captions are: {', '.join(map(str, plots))}")
-        print(f"scores as JSON: {path}", flush=True)
+
+def is_chief() -> bool:
+    """Whether this process is the one that prints and writes files."""
+    return jax.process_index() == 0
 
 
-def make(basis, directory):
-    """Returns the Evaluation of a run in its working directory."""
-    return Evaluation(basis, directory)
+def write_results(
+    evaluation: Evaluation,
+    params: Params,
+    out: Path,
+    *,
+    step: int,
+    before: Before | None = None,
+) -> Scores:
+    """Evaluates parameters and writes the result file `out`. Returns the scores.
+
+    Tables and plots of false matches go to the folder `false_match_folder(out)`.
+    before: scores to compare with; the file then also has these and the change.
+    """
+
+    def report(name, findings):
+        false_match.write(findings, false_match_folder(out), name)
+
+    scores = evaluation.scores(params, report=report if is_chief() else None)
+    if is_chief():
+        config = evaluation.basis.config
+        about: dict[str, Any] = {
+            "step": step,
+            "split": config.eval.split,
+            "data": experiment.data_name(config),
+        }
+        compared = _compared(scores, before) if before else {}
+        files.write_json(out, {**about, **scores, **compared})
+    return scores
 
 
-def evaluate_only(config, directory):
-    """Evaluates the newest checkpoint of the working directory, or `model.init` without one."""
-    basis = experiment.open_basis(config)
-    directory = Path(directory)
-    if config.model.init and not (directory / "checkpoints").is_dir():
-        directory.mkdir(parents=True, exist_ok=True)
-        params = experiment.load_init(basis, directory=directory)
-        step = 0
-        used = load.paths_of(config.model.init)
+def _compared(scores, before):
+    against = {"what": before.what, **before.scores}
+    return {"against": against, "change": change(scores, before.scores)}
+
+
+def write_start(evaluation: Evaluation, params: Params, directory: Path) -> None:
+    """Writes start.json: the scores of the weights that a run starts from."""
+    scores = evaluation.scores(params)
+    if is_chief():
+        files.write_json(directory / START, {"step": 0, **scores})
+
+
+def panel_path(directory: Path, step: int) -> Path:
+    """Returns where a run's drawing of words after `step` lies."""
+    return directory / "panels" / f"step_{step:07d}.png"
+
+
+def false_match_folder(out: Path) -> Path:
+    """Returns the folder beside a result file: false_match/ of results.json, false_match_NAME/."""
+    name = out.stem.removeprefix("results").strip("_")
+    return out.parent / "_".join(filter(None, ["false_match", name]))
+
+
+def read_scores(path: Path) -> Scores:
+    """Returns the scores of a result file. Raises UserError where it is not one."""
+    try:
+        stored = json.loads(path.read_text())
+        return {name: value for name, value in stored.items() if "/" in name}
+    except (OSError, ValueError, AttributeError):
+        raise UserError(f"{path} is not a JSON file of scores") from None
+
+
+def show(out: Path) -> None:
+    """Prints a result file, the change where there is one, and where the drawings are.
+
+    The change is the one in the file, or of results.json the change since start.json.
+    """
+    if not is_chief() or not out.exists():
+        return
+    found, scores = json.loads(out.read_text()), read_scores(out)
+    print(f"\nscores on {found['split']} of {found['data']} after step {found['step']}\n")
+    start = out.parent / START
+    if "against" in found:
+        before = found["against"]
+        print(change_table(scores, before, title=_title(before["what"])))
+    elif out.name == RESULTS and start.exists():
+        print(change_table(scores, read_scores(start), title="start"))
     else:
-        params, step = checkpoint.restore_params(directory, model=basis.model, mesh=basis.mesh)
-        used = [directory]
-    for weights in used:
-        preprocessing.warn_of_another(weights, config)
-    evaluate = make(basis, directory)
-    evaluate(params, step=step)
-    evaluate.show_last()
-    return 0
+        print(table(scores))
+    panels = sorted((out.parent / "panels").glob("*.png")) if out.name == RESULTS else []
+    if panels:
+        print(f"\nwhich region each word refers to: {panels[-1]}")
+    for plot in sorted(false_match_folder(out).glob("*.png")):
+        print(f"false matches by similarity of the captions: {plot}")
+    print(f"scores as JSON: {out}", flush=True)
+
+
+def _title(what):
+    return f"step {what}" if what.isdigit() else Path(what).name

@@ -128,6 +128,11 @@ def _resolve(config, words):
     ).lock()
 
 
+def data_name(config: ConfigDict) -> str:
+    """Returns the name of a configuration's data set, for people."""
+    return config.data.name if config.data.source == "tfds" else _data_directory(config)
+
+
 def _data_directory(config):
     mixture = config.data.mixture
     return config.data.dir or (mixture[0][0] if mixture else "")

@@ -3,71 +3,82 @@
 import sys
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
+from ml_collections import ConfigDict
 
 from jaxvl import sharding, workdir
 from jaxvl.checkpoint import Checkpoints
-from jaxvl.data.batches import prefetch
+from jaxvl.data.prefetch import Prefetch
 from jaxvl.training import evaluation, experiment
-from jaxvl.training.metrics import Clock, Means, Writer, duration, progress_line
-from jaxvl.training.nonfinite import NonFinite, is_finite, write_bundle
+from jaxvl.training.evaluation import Evaluation
+from jaxvl.training.experiment import Basis, Training
+from jaxvl.training.log import Log, say
+from jaxvl.training.metrics import duration
+from jaxvl.training.nonfinite import NonFinite, write_bundle
 from jaxvl.training.step import compile_step
 from jaxvl.training.stopping import Stop
 
 
-def train(config, directory):
-    """Trains to config.total_steps in the working directory, continuing where it was left.
+class _Run(NamedTuple):
+    """The parts that the loop needs besides the state."""
 
-    config: ConfigDict with the keys of config.base(). Returns the exit code: 0, or 1 where a value
-    that is not finite stopped the run. Raises UserError for what can be put right.
+    basis: Basis
+    training: Training
+    evaluator: Evaluation | None  # None where eval.every_steps is 0
+    checkpoints: Checkpoints
+    log: Log
+    directory: Path
+
+
+def train(config: ConfigDict, directory: Path | str) -> int:
+    """Trains to config.total_steps in a working directory, or continues the run that is there.
+
+    config: with the keys of jaxvl.config.base(). Returns the exit code of the command: 0, or 1
+    where a value that is not finite stopped the run.
+    Raises UserError for what the user can put right.
     """
     basis = experiment.open_basis(config)
     config = basis.config
     directory = Path(directory)
     workdir.begin(config, directory)
     training = experiment.make_training(basis, experiment.open_batches(basis))
-    evaluate = evaluation.make(basis, directory) if config.eval.every_steps else None
+    evaluator = None
+    if config.eval.every_steps:
+        evaluator = Evaluation(basis, source=experiment.open_held_out(basis))
     checkpoints = Checkpoints(
         directory, keep=config.checkpoint.keep, best_metric=config.checkpoint.best_metric
     )
     state, first = experiment.restored_or_first_state(
         basis, training, checkpoints, directory=directory
     )
-    _say(_headline(basis, training, state, first))
-    if evaluate and config.model.init and not first:
-        evaluate.of_start(state.params)
+    say(_headline(basis, training, state, first))
+    if evaluator and config.model.init and not first:
+        evaluation.write_start(evaluator, state.params, directory)
     log = Log(config, directory, first, warn=training.warn)
+    run = _Run(basis, training, evaluator, checkpoints, log, directory)
     try:
-        _loop(basis, training, state, first, log=log, evaluate=evaluate, checkpoints=checkpoints)
+        _loop(run, state, first)
     except NonFinite as failure:
-        checkpoints.close()
-        newest = max(checkpoints.steps(), default=0)
-        path = write_bundle(failure, directory, checkpoint_step=newest)
-        print(
-            f"step {failure.step} is not finite, stopped; run it again with: "
-            f"python -m jaxvl.main --replay {path}",
-            file=sys.stderr,
-        )
+        _report(failure, run)
         return 1
     finally:
         log.close()
         checkpoints.close()
-    if evaluate:
-        evaluate.show_last()
+    if evaluator:
+        evaluation.show(directory / evaluation.RESULTS)
     return 0
 
 
-def _loop(basis, training, state, first, *, log, evaluate, checkpoints):
-    config, mesh = basis.config, basis.mesh
-    saved = first
-    steps = range(first, config.total_steps)
-    compiled = None
+def _loop(run, state, first):
+    config = run.basis.config
+    compiled, saved = None, first
     with (
         Stop() as stop,
-        prefetch(
-            training.batches.batch,
-            steps,
+        Prefetch(
+            run.training.batches.batch,
+            range(first, config.total_steps),
             depth=config.data.prefetch_batches,
             threads=config.data.loader_threads,
         ) as batches,
@@ -75,34 +86,44 @@ def _loop(basis, training, state, first, *, log, evaluate, checkpoints):
         asked_at = time.monotonic()
         for step, batch in batches:
             waited = time.monotonic() - asked_at
-            global_batch = sharding.to_global(batch, mesh)
+            global_batch = sharding.to_global(batch, run.basis.mesh)
             if compiled is None:
-                compiled, waited = _compile(training, global_batch), 0.0
-                log.clock.restart()
+                compiled, waited = _compile(run.training, global_batch), 0.0
+                run.log.clock.restart()
             state, metrics = compiled(state, global_batch)
-            # One step late: the numbers of the step before are there by now, so that reading
-            # them does not hold up the device.
-            log.add(step, batch["example_id"], metrics, waited=waited)
+            # Metrics are read one step late, when they have been computed: reading them then does
+            # not make the device wait.
+            run.log.add(step, batch["example_id"], metrics, waited=waited)
 
             done = step + 1
             stopping = stop.asked(done)
-            evaluating = evaluate and _is_due(done, config.eval.every_steps, config)
-            saving = stopping or evaluating or _is_due(done, config.checkpoint.every_steps, config)
-            if saving:
-                log.settle()  # what is not finite must never be saved
-                scores = {}
-                if evaluating:
-                    scores = evaluate(state.params if state.ema is None else state.ema, step=done)
-                    log.scores(scores, evaluate.panel, step=done)
-                checkpoints.save(state, step=done, metrics=scores)
+            evaluating = bool(run.evaluator) and _is_due(done, config.eval.every_steps, config)
+            if stopping or evaluating or _is_due(done, config.checkpoint.every_steps, config):
+                _save(run, state, done, evaluating=evaluating)
                 saved = done
-                log.clock.restart()
             if stopping:
-                _say(f"stopped after step {done}, saved; the same command continues")
+                say(f"stopped after step {done}, saved; the same command continues the run")
                 return
             asked_at = time.monotonic()
-    log.settle()
+    run.log.settle()
     assert saved == max(first, config.total_steps)
+
+
+def _save(run, state, done, *, evaluating):
+    """Saves the state after `done` steps, with the scores of an evaluation where it is due."""
+    run.log.settle()  # raises NonFinite: such a state must never be saved
+    scores = _evaluate(run, state, done) if evaluating else {}
+    run.checkpoints.save(state, step=done, metrics=scores)
+    run.log.clock.restart()
+
+
+def _evaluate(run, state, done):
+    params = state.params if state.ema is None else state.ema
+    out = run.directory / evaluation.RESULTS
+    scores = evaluation.write_results(run.evaluator, params, out, step=done)
+    panel = run.evaluator.draw_panel(params, evaluation.panel_path(run.directory, done))
+    run.log.scores(scores, panel, step=done)
+    return scores
 
 
 def _is_due(done, every_steps, config):
@@ -110,11 +131,22 @@ def _is_due(done, every_steps, config):
 
 
 def _compile(training, batch):
-    _say("compiling the training step")
+    say("compiling the training step")
     start = time.monotonic()
     compiled = compile_step(training.train_step, training.abstract, batch)
-    _say(f"compiled in {duration(time.monotonic() - start)}")
+    say(f"compiled in {duration(time.monotonic() - start)}")
     return compiled
+
+
+def _report(failure, run):
+    run.checkpoints.close()
+    newest = max(run.checkpoints.steps(), default=0)
+    bundle = write_bundle(failure, run.directory, checkpoint_step=newest)
+    print(
+        f"stopped: the loss or the gradient of step {failure.step} is not finite; "
+        f"jaxvl train --replay {bundle} repeats the steps that led to it",
+        file=sys.stderr,
+    )
 
 
 def _headline(basis, training, state, first):
@@ -128,66 +160,3 @@ def _headline(basis, training, state, first):
         f"{config.method}: {millions:.1f} M parameters, {batches.num_examples} examples, "
         f"{batches.steps_per_epoch} steps an epoch, mesh {axes}; {start}"
     )
-
-
-def _say(line):
-    if jax.process_index() == 0:
-        print(line, flush=True)
-
-
-class Log:
-    """Collects the steps' numbers one step late, and stops at the first that is not finite."""
-
-    def __init__(self, config, directory, first, *, warn):
-        """Opens metrics.jsonl and TensorBoard, in the first process only. warn: of the method."""
-        self._total, self._every = config.total_steps, config.log.every_steps
-        self._means, self._pending = Means(), None
-        self._warn, self._warned = warn, False
-        self.clock = Clock(batch_size=config.batch_size)
-        self._writer = None
-        if jax.process_index() == 0:
-            self._writer = Writer(directory, from_step=first, tensorboard=config.log.tensorboard)
-
-    def add(self, step, example_ids, metrics, *, waited):
-        """Notes a step's numbers, which may still be computed; settles those of the one before."""
-        self.settle()
-        self._pending = (step, example_ids, metrics)
-        self.clock.add_step(waited=waited)
-
-    def settle(self):
-        """Waits for the numbers noted last. Raises NonFinite."""
-        if self._pending is None:
-            return
-        (step, example_ids, metrics), self._pending = self._pending, None
-        metrics = {name: float(value) for name, value in jax.device_get(metrics).items()}
-        if not is_finite(metrics):
-            raise NonFinite(step, example_ids, metrics)
-        self._means.add(metrics)
-        if _is_line(step + 1, self._every, self._total):
-            self._write(step + 1, metrics["learning_rate"])
-
-    def _write(self, step, learning_rate):
-        values = {**self._means.take(), "learning_rate": learning_rate, **self.clock.take()}
-        if self._writer:
-            self._writer.write(values, step=step)
-            _say(progress_line(values, step=step, total_steps=self._total))
-        warning = self._warn(values)
-        if warning and not self._warned:  # once, until it has been well again
-            _say(f"warning: {warning}")
-        self._warned = bool(warning)
-
-    def scores(self, scores, panel, *, step):
-        """Writes an evaluation's scores and shows its panel of pictures."""
-        if self._writer:
-            self._writer.write(scores, step=step)
-            if panel:
-                self._writer.picture("what each word looks at", panel, step=step)
-
-    def close(self):
-        """Closes the files."""
-        if self._writer:
-            self._writer.close()
-
-
-def _is_line(step, every, total):
-    return step == total or step % every == 0

@@ -1,8 +1,10 @@
-"""Values that are not finite: a bundle that says where, and running that stretch again."""
+"""On a NaN or Inf: write a report of the step, and repeat the steps that led to it."""
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -17,18 +19,18 @@ from jaxvl.training import experiment
 class NonFinite(Exception):
     """The loss or the gradient of a step is not finite."""
 
-    def __init__(self, step, example_ids, metrics):
-        """step: updates made before it. example_ids: of this process's rows."""
+    def __init__(self, step: int, example_ids: np.ndarray, metrics: Mapping[str, float]) -> None:
+        """step: updates made before it. example_ids: of the rows of this process."""
         super().__init__(f"step {step}")
         self.step, self.example_ids, self.metrics = step, example_ids, metrics
 
 
-def is_finite(metrics):
-    """Says whether a step's loss and gradient norm are finite."""
+def is_finite(metrics: Mapping[str, float]) -> bool:
+    """Whether the loss and the gradient norm of a step are finite."""
     return math.isfinite(metrics["loss"]) and math.isfinite(metrics["norm/gradient"])
 
 
-def write_bundle(failure, directory, *, checkpoint_step):
+def write_bundle(failure: NonFinite, directory: Path | str, *, checkpoint_step: int) -> Path:
     """Writes WORKDIR/nonfinite/step_N.json and returns its path.
 
     checkpoint_step: of the newest checkpoint, from which the step can be reached again; 0 where
@@ -57,8 +59,8 @@ def _of_all_processes(ids):
     return np.asarray(ids).tolist()
 
 
-def read_bundle(path):
-    """Reads a bundle. Raises UserError where it is not one."""
+def read_bundle(path: Path | str) -> dict[str, Any]:
+    """Returns a bundle. Raises UserError where the file is not one."""
     try:
         bundle = json.loads(Path(path).read_text())
     except (OSError, ValueError) as error:
@@ -69,10 +71,11 @@ def read_bundle(path):
     return bundle
 
 
-def replay(path):
-    """Runs from the checkpoint before the bundle's step up to it and says if it happens again.
+def replay(path: Path | str) -> bool:
+    """Repeats the steps from the checkpoint before the bundle's step up to it.
 
-    Prints losses and norms of every step; writes nothing. Returns whether the same values came.
+    Prints losses and norms of every step; writes nothing. Returns whether the last step gives the
+    values of the bundle. Raises UserError where the file is not a bundle.
     """
     bundle = read_bundle(path)
     directory = Path(path).resolve().parent.parent
@@ -82,27 +85,30 @@ def replay(path):
     state, first = experiment.restored_or_first_state(
         basis, training, checkpoints, at_most=bundle["step"]
     )
-    print(f"replaying steps {first} to {bundle['step']} of {directory}", flush=True)
+    print(f"repeating steps {first} to {bundle['step']} of {directory}", flush=True)
+    ids, metrics = [], {}
     for step in range(first, bundle["step"] + 1):
         batch = training.batches.batch(step)
-        state, metrics = training.train_step(state, sharding.to_global(batch, basis.mesh))
-        metrics = {name: float(value) for name, value in jax.device_get(metrics).items()}
+        state, arrays = training.train_step(state, sharding.to_global(batch, basis.mesh))
+        metrics = {name: float(value) for name, value in jax.device_get(arrays).items()}
+        ids = _of_all_processes(batch["example_id"])
         shown = [f"{k} {v:.6g}" for k, v in metrics.items() if k.startswith(("loss", "norm/"))]
         print(f"step {step}  " + "  ".join(shown), flush=True)
-    return _report(bundle, _of_all_processes(batch["example_id"]), metrics)
+    return _report(bundle, ids, metrics)
 
 
 def _report(bundle, ids, metrics):
+    """Prints whether the last step is that of the bundle, and returns it."""
     recorded = {**bundle["losses"], **bundle["norms"]}
     again = {name: files.plain(metrics[name]) for name in recorded if name in metrics}
     same = ids == bundle["example_ids"] and again == recorded
     print(f"example ids of step {bundle['step']}: {ids}")
     if ids != bundle["example_ids"]:
-        print(f"not the examples of the bundle: {bundle['example_ids']}; has the data changed?")
+        print(f"the bundle has other example ids: {bundle['example_ids']}; has the data changed?")
     if same:
         print(f"reproduced: step {bundle['step']} gives the values of the bundle")
     elif not is_finite(metrics):
-        print("reproduced in kind: not finite again, though not the very same values")
+        print("reproduced in part: not finite again, but with other values than the bundle's")
     else:
         print(f"not reproduced: step {bundle['step']} is finite here")
     return same

@@ -1,26 +1,33 @@
-"""AdamW as the papers use it: linear warm-up, cosine decay, none on biases, norms and scalars."""
+"""AdamW as in the papers: linear warm-up, cosine decay, no weight decay on biases and scalars."""
 
 import jax
 import optax
+from ml_collections import ConfigDict
+
+from jaxvl.types import Params
 
 NO_DECAY = ("bias", "scale", "temperature")  # last word of a parameter's name: key_bias too
 
 
-def make_schedule(optim, *, total_steps):
-    """Returns step -> learning rate: linear over `warmup_steps`, then a cosine to `total_steps`."""
+def make_schedule(optim: ConfigDict, *, total_steps: int) -> optax.Schedule:
+    """Returns step -> learning rate: linear over `warmup_steps`, then a cosine to `total_steps`.
+
+    optim: config.optim.
+    """
     warmup = optax.linear_schedule(
         optim.warmup_learning_rate, optim.learning_rate, optim.warmup_steps
     )
+    highest, last = optim.learning_rate, optim.final_learning_rate
     cosine = optax.cosine_decay_schedule(
-        optim.learning_rate,
+        highest,
         max(total_steps - optim.warmup_steps, 1),
-        alpha=optim.final_learning_rate / optim.learning_rate,
+        alpha=last / highest if highest else 0.0,
     )
     return optax.join_schedules([warmup, cosine], [optim.warmup_steps])
 
 
-def decay_mask(params):
-    """Returns a tree of bools: which parameters weight decay pulls on, by their last name."""
+def decay_mask(params: Params) -> Params:
+    """Returns a tree of bools: True for the parameters that weight decay acts on."""
 
     def decays(path, _):
         name = jax.tree_util.keystr(path[-1:], simple=True)
@@ -29,8 +36,8 @@ def decay_mask(params):
     return jax.tree_util.tree_map_with_path(decays, params)
 
 
-def make_optimizer(optim, *, total_steps):
-    """Returns the optax transformation of config.optim; clipping, where asked for, comes first."""
+def make_optimizer(optim: ConfigDict, *, total_steps: int) -> optax.GradientTransformation:
+    """Returns the optax transformation of config.optim: clipping where it is on, then AdamW."""
     adamw = optax.adamw(
         make_schedule(optim, total_steps=total_steps),
         b1=optim.b1,

@@ -1,20 +1,31 @@
 """One training step: loss, gradient, update, constraints, running mean. Pure, jitted, donated."""
 
+from collections.abc import Callable, Mapping
+
 import jax
 import jax.numpy as jnp
 import optax
+from ml_collections import ConfigDict
 
 from jaxvl.ops.trimming import at_length
 from jaxvl.state import TrainState
-from jaxvl.training import host_memory
+from jaxvl.training import host
+from jaxvl.types import Method
 
 
-def make_train_step(config, *, method, optimizer, schedule, abstract):
+def make_train_step(
+    config: ConfigDict,
+    *,
+    method: Method,
+    optimizer: optax.GradientTransformation,
+    schedule: optax.Schedule,
+    abstract: TrainState,
+) -> jax.stages.Wrapped:
     """Returns a jitted (state, batch) -> (state, metrics).
 
-    method: types.Method. abstract: of state.abstract_state; the new state keeps its shardings.
-    batch: dict of global arrays. metrics: flat dict of float32 scalars of the step that was taken.
-    The old state's buffers are reused: do not touch it afterwards.
+    abstract: of state.abstract_state; the new state keeps its shardings.
+    batch: global arrays, as in data.schema.batch_spec. metrics: flat dict of float32 scalars.
+    The buffers of the old state are reused: it cannot be read afterwards.
     """
 
     def train_step(state, batch):
@@ -34,7 +45,7 @@ def make_train_step(config, *, method, optimizer, schedule, abstract):
         # Second the update, third what must hold after every update (the temperature's range).
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = method.project(optax.apply_updates(state.params, updates))
-        # Last the running mean, of parameters that are valid.
+        # Last the running mean, of parameters that meet the constraints.
         ema = _running_mean(state.ema, params, decay=config.optim.ema_decay)
 
         metrics = {
@@ -52,10 +63,12 @@ def make_train_step(config, *, method, optimizer, schedule, abstract):
     return jax.jit(train_step, donate_argnums=0, out_shardings=(shardings, everywhere))
 
 
-def compile_step(train_step, abstract, batch):
-    """Returns the step compiled for batches of this shape, the compiler's own memory given back."""
+def compile_step(
+    train_step: jax.stages.Wrapped, abstract: TrainState, batch: Mapping[str, jax.Array]
+) -> Callable:
+    """Returns the step compiled for batches of this shape; the compiler's memory is given back."""
     compiled = train_step.lower(abstract, batch).compile()
-    host_memory.give_back()  # at published size a gigabyte that the C library would keep
+    host.give_back()  # at published sizes a gigabyte, which the C library would keep
     return compiled
 
 

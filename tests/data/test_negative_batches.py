@@ -1,4 +1,4 @@
-"""Hard negatives in a batch: each caption's own, one column a kind, padding where there is none."""
+"""Hard negatives in a batch: those of each row's caption, one column a kind, padded."""
 
 import numpy as np
 import pytest
@@ -113,7 +113,7 @@ def test_a_mixture_brings_each_data_set_s_own(source, words):
     assert alone["negative_valid"].shape == (40, 3)
 
 
-def test_those_of_a_folder_are_asked_for_by_picture_and_caption(source, words, monkeypatch):
+def test_negatives_of_a_folder_are_read_by_image_and_caption(source, words, monkeypatch):
     asked = []
 
     def opened(directory, *, fingerprint, kinds):
@@ -135,10 +135,10 @@ def test_those_of_a_folder_are_asked_for_by_picture_and_caption(source, words, m
         text = words.decode(batch["negative_ids"][row, 1].tolist())
         assert text.startswith(f"a {'red blue'.split()[example % 2]}")
     lengths = batch["negative_mask"][:, 1].sum(-1)
-    assert lengths.min() < lengths.max()  # captions take turns, and so do their negatives
+    assert lengths.min() < lengths.max()  # captions of several turns, each with its negatives
 
 
-def test_what_reads_like_the_caption_once_it_is_cut_is_no_negative(source, words, monkeypatch):
+def test_a_negative_that_equals_the_caption_once_truncated_is_left_out(source, words, monkeypatch):
     record = sources.annotations(source)
 
     def read(example, caption):
@@ -149,7 +149,7 @@ def test_what_reads_like_the_caption_once_it_is_cut_is_no_negative(source, words
     monkeypatch.setattr(batches, "open_negatives", lambda *_, kinds, **__: Negatives(kinds, read))
     keys = dict(negatives="folder", negative_kinds=("noun", "verb"), max_tokens=4, add_sep=False)
     batch = make([source], words, **keys).batch(0)
-    short = ~batch["token_mask"].all(-1)  # cut captions are as long as their negatives
+    short = ~batch["token_mask"].all(-1)  # truncated captions are as long as their negatives
     assert batch["negative_valid"][:, 1].all() and not short.all()
     np.testing.assert_array_equal(batch["negative_valid"][:, 0], short)
     assert not batch["negative_mask"][~short, 0].any()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from jaxvl.data.prefetch import prefetch
+from jaxvl.data.prefetch import Prefetch
 
 
 def loader_threads():
@@ -21,13 +21,13 @@ def test_batches_come_in_order_however_long_each_takes():
         time.sleep(0.02 if step % 3 == 0 else 0)
         return step * 10
 
-    with prefetch(batch, range(5, 25), depth=4, threads=3) as ready:
+    with Prefetch(batch, range(5, 25), depth=4, threads=3) as ready:
         assert list(ready) == [(step, step * 10) for step in range(5, 25)]
 
 
 def test_no_more_than_depth_batches_are_ahead_of_the_caller():
     started = []
-    with prefetch(started.append, range(100), depth=3, threads=2) as ready:
+    with Prefetch(started.append, range(100), depth=3, threads=2) as ready:
         for taken in range(1, 11):
             next(ready)
             assert len(started) <= taken + 3
@@ -41,14 +41,14 @@ def test_an_exception_reaches_the_caller_at_its_turn():
 
     got = []
     with pytest.raises(ValueError, match="picture 3 is broken"):
-        with prefetch(batch, range(10), depth=4, threads=2) as ready:
+        with Prefetch(batch, range(10), depth=4, threads=2) as ready:
             got.extend(step for step, _ in ready)
     assert got == [0, 1, 2]
     assert not loader_threads()
 
 
 def test_after_close_there_are_no_threads_and_no_batches():
-    ready = prefetch(lambda step: step, iter(range(10**9)), depth=4, threads=2)
+    ready = Prefetch(lambda step: step, iter(range(10**9)), depth=4, threads=2)
     assert next(ready) == (0, 0)
     ready.close()
     assert list(ready) == [] and not loader_threads()
@@ -60,7 +60,8 @@ from types import SimpleNamespace
 import numpy as np
 from PIL import Image
 from jaxvl.data.text import tokenizer
-from jaxvl.data.batches import make_batches, prefetch
+from jaxvl.data.batches import make_batches
+from jaxvl.data.prefetch import Prefetch
 from jaxvl.data.host_tf import tf
 from jaxvl.data.sources import Source
 
@@ -81,11 +82,11 @@ ENDINGS = """
 ending = sys.argv[1]
 if ending == "twenty times":
     for number in range(20):
-        ready = prefetch(made.batch, range(10**6), depth=4, threads=2)
+        ready = Prefetch(made.batch, range(10**6), depth=4, threads=2)
         next(ready), next(ready)
         if number % 2:  # the others are dropped while batches are being computed
             ready.close()
-ready = prefetch(made.batch, range(10**6), depth=4, threads=2)
+ready = Prefetch(made.batch, range(10**6), depth=4, threads=2)
 next(ready), next(ready)
 print("ready", flush=True)
 if ending == "exception":

@@ -213,9 +213,11 @@ def test_clips_own_tokenizer_goes_out_as_its_files(clip_run, tmp_path):
 
 
 def small_bpe(folder):
+    from tokenizers.pre_tokenizers import ByteLevel
+
     from jaxvl.data.text import clip_bpe
 
-    letters = clip_bpe._byte_letters()
+    letters = sorted(ByteLevel.alphabet())
     words = [*letters, *(f"{letter}</w>" for letter in letters), "ca", "cat</w>"]
     words += [clip_bpe.START, clip_bpe.END]
     (folder / "vocab.json").write_text(json.dumps({word: n for n, word in enumerate(words)}))

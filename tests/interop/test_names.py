@@ -75,9 +75,9 @@ def test_layout_of_albef_has_the_names_and_shapes_of_its_published_checkpoint():
 
 def test_training_state_of_albef_goes_both_ways():
     sizes, shapes = shapes_of("albef")
-    from jaxvl.methods.albef import TWINS
+    from jaxvl.methods.encoders import MOMENTUM_PARTS
 
-    slots = {"twins": {name: random_tree(shapes)[name] for name in TWINS}}
+    slots = {"twins": {name: random_tree(shapes)[name] for name in MOMENTUM_PARTS}}
     slots["queue"] = {
         "image": np.arange(32.0, dtype=np.float32).reshape(4, 8),
         "text": np.ones((4, 8), np.float32),

@@ -28,7 +28,9 @@ ids = jnp.arange(G)
 
 def itc_with_negatives(zi, zt, zn, valid, chunk=0):
     keys = hard_negative.text_keys(zt, zn, ids, jnp.asarray(valid))
-    return contrastive.itc(zi, ids, keys, SCALE, momentum=None, gamma=0, focal_on="all", chunk=chunk)
+    return contrastive.itc(
+        zi, ids, keys, SCALE, momentum=None, gamma=0, focal_on="all", chunk=chunk
+    )
 
 
 def test_the_keys_of_an_image_are_all_captions_and_all_valid_negatives():

@@ -1,6 +1,6 @@
-"""The loop: exact resume after kill -9, SIGTERM, values that are not finite, evaluation, refusals.
+"""The loop: exact resume after kill -9, SIGTERM, values that are not finite, evaluation, errors.
 
-The toy of toy.py trains, through the whole program.
+The toy of toy.py is trained by the whole program.
 """
 
 import json
@@ -12,7 +12,7 @@ import pytest
 from toy_runs import lines, parameters, start, wait_for_checkpoint, write_config
 
 from jaxvl.errors import UserError
-from jaxvl.training import evaluation, loop, nonfinite
+from jaxvl.training import finished, loop, nonfinite
 
 
 def test_stopped_by_sigterm_and_by_kill_9_and_continued_is_the_same_run(toy_config, tmp_path):
@@ -99,15 +99,18 @@ def test_the_last_evaluation_is_written_and_shown_and_the_mean_is_what_it_sees(
     toy_config.eval.every_steps = 3
     assert loop.train(toy_config, tmp_path) == 0
     results = json.loads((tmp_path / "results.json").read_text())
-    assert results == {"step": 4, "retrieval/mean_recall": 0.5}
+    about = {"step": 4, "split": "val", "data": toy_config.data.dir}
+    assert results == {**about, "retrieval/mean_recall": 0.5}
     assert "retrieval/mean_recall      50.0 %" in capsys.readouterr().out
     scored = [line["step"] for line in lines(tmp_path) if "retrieval/mean_recall" in line]
     assert scored == [3, 4] and len(seen) == 2
 
-    assert evaluation.evaluate_only(toy_config, tmp_path) == 0
+    assert finished.evaluate(tmp_path, toy_config) == {"retrieval/mean_recall": 0.75}
     np.testing.assert_array_equal(seen[2], seen[1])
+    again = json.loads((tmp_path / "results.json").read_text())
+    assert again == {**about, "retrieval/mean_recall": 0.75}  # the same file, in the same form
     with pytest.raises(UserError, match="has no checkpoint"):
-        evaluation.evaluate_only(toy_config, tmp_path / "elsewhere")
+        finished.evaluate(tmp_path / "elsewhere", toy_config)
 
 
 def test_what_a_run_started_from_is_evaluated_once_and_the_change_is_shown(
@@ -160,5 +163,5 @@ def test_a_working_directory_of_another_computation_is_refused(toy_config, tmp_p
     toy_config.total_steps, toy_config.log.every_steps = 2, 2
     assert loop.train(toy_config, tmp_path) == 0  # these two may change
     toy_config.optim.learning_rate = 0.5
-    with pytest.raises(UserError, match="optim.learning_rate=0.5, but .* was begun with 0.0001"):
+    with pytest.raises(UserError, match="optim.learning_rate=0.5, but .* was started with 0.0001"):
         loop.train(toy_config, tmp_path)

@@ -1,7 +1,6 @@
 from typing import Any
 
 from absl.flags import FlagHolder, FlagValues
-
 from ml_collections import ConfigDict
 
 def DEFINE_config_dict(

@@ -1,50 +1,56 @@
-"""Hard negatives of captions: what training reads, and where it comes from.
+"""Hard negatives of captions: how they are made, and what training reads.
 
-K kinds of negative, n captions asked for.
+FILLERS names the sources of new words. A new one is a file with a FillerComponent and a line here.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from jaxvl.data.negatives import storage
+from jaxvl.data.negatives.corpus_filler import CORPUS
+from jaxvl.data.negatives.edits import KINDS
+from jaxvl.data.negatives.filler import ChosenFiller, FillerComponent, Option, no_language_model
+from jaxvl.data.negatives.mlm_filler import MLM
+from jaxvl.data.negatives.storage import Negatives, open_negatives
 from jaxvl.errors import UserError
 
-__all__ = ["KINDS", "Negatives", "open_negatives"]
+__all__ = ["FILLERS", "KINDS", "Negatives", "choose_filler", "filler_options", "open_negatives"]
 
-KINDS = ("relation", "adj_swap", "adj", "noun", "verb")
+FILLERS: dict[str, FillerComponent] = {"corpus": CORPUS, "mlm": MLM}
 
 
-class Negatives(NamedTuple):
-    """Hard negatives of one split.
+def filler_options() -> dict[Option, list[str]]:
+    """Returns the options of all fillers, each with the names of the fillers that take it."""
+    takers: dict[Option, list[str]] = {}
+    for name, component in FILLERS.items():
+        for option in component.options:
+            takers.setdefault(option, []).append(name)
+    return takers
 
-    kinds: what was changed, one name a column, K in all. read(example, caption): int [n] each,
-    the record's place in the split and the caption's in the record -> list of n lists of K str,
-    "" where there is none; may be called from several threads.
+
+def choose_filler(
+    name: str,
+    given: Mapping[str, Any],
+    *,
+    read_language_model: Callable[[str], tuple[Any, Any]] = no_language_model,
+) -> ChosenFiller:
+    """Returns the filler of a name in FILLERS with its options.
+
+    given: {option: value}; of other fillers only defaults. read_language_model: as in FillerInputs.
+    Raises UserError for an unknown name, another filler's option, or values that cannot work.
     """
-
-    kinds: tuple[str, ...]
-    read: Callable
-
-
-def open_negatives(directory, *, fingerprint, kinds):
-    """The Negatives that `jaxvl negatives` wrote, for the source of that fingerprint.
-
-    fingerprint: `Source.fingerprint`. kinds: the columns expected, in order.
-    Raises UserError where there are none, for another data set, or other kinds.
-    """
-    kinds = tuple(kinds)
-    meta = storage.read_meta(directory)
-    if tuple(meta["kinds"]) != kinds:
-        raise UserError(
-            f"{directory}: holds {len(meta['kinds'])} negatives a caption "
-            f"({', '.join(meta['kinds'])}), data.negative_kinds asks for {len(kinds)} "
-            f"({', '.join(kinds)}); set data.negative_kinds to what is there"
-        )
-    data_set, _, split = fingerprint.partition(":")
-    if meta["fingerprint"] != data_set:
-        raise UserError(
-            f"{directory}: made for another data set ({meta['data']}, {meta['fingerprint'][:8]}, "
-            f"not {data_set[:8]}); make it anew with "
-            f"`jaxvl negatives --data ... --out {directory}`"
-        )
-    return Negatives(kinds, storage.reader(directory, split=split, splits=meta["splits"]))
+    if name not in FILLERS:
+        raise UserError(f"--filler {name} is not one of {', '.join(FILLERS)}")
+    component = FILLERS[name]
+    options = {option.name: given.get(option.name, option.default) for option in component.options}
+    for option, takers in filler_options().items():
+        unused = option.name not in options
+        if unused and given.get(option.name, option.default) != option.default:
+            raise UserError(
+                f"--{option.name} belongs to --filler {' or '.join(takers)}; --filler {name} takes "
+                "no such option"
+            )
+    component.check(options)
+    given_options = tuple(options.items())
+    return ChosenFiller(
+        name, component.make, given_options, component.in_processes, read_language_model
+    )

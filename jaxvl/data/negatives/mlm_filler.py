@@ -1,145 +1,183 @@
-"""Fills of a masked language model (BERT, RoBERTa): read from a local folder, run here.
+"""Words of a masked language model (BERT, RoBERTa), which is read from a local folder and run here.
 
-The model ranks words for a place; what is put in is drawn from the best of them, among the words
-that the data set itself has in the same form (`vocabulary.forms`): so part of speech and
-inflection are kept. Letters: G slots of a batch, L tokens, V vocabulary, T best.
+The model ranks words for a place in the caption. The word is drawn from the best ones, among the
+words that the data set itself has in the same form (`vocabulary.forms`), so that part of speech and
+inflection are kept. Letters: G slots of a batch, L tokens, V vocabulary, T best words.
 """
 
 import functools
+import random
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxvl.data.negatives.generator import Filler
+from jaxvl.data.negatives.filler import (
+    Candidate,
+    Example,
+    Fill,
+    FillerComponent,
+    FillerInputs,
+    Option,
+)
+from jaxvl.data.negatives.slots import Slot
 from jaxvl.errors import UserError
 
 BATCH = 64  # G
-LENGTHS = (16, 32, 64)  # L, so that three programs are compiled at most
+LENGTHS = (16, 32, 64)  # L; one program is compiled for each
 BEST = 64  # T
 
 
-def make(vocabulary, weights):
-    """Returns the `generator.Filler` of the model in a Hugging Face folder.
+class Ranking(NamedTuple):
+    """The best tokens for a place, and their probabilities."""
 
-    The score of a fill is the model's probability. Raises UserError where the folder holds no
-    masked language model with its tokenizer.
+    tokens: list[int]
+    probabilities: list[float]
+
+
+def make_mlm_filler(inputs: FillerInputs):
+    """Returns `Filler.prepare`; the score is the model's probability of the word.
+
+    Raises UserError where the folder --weights holds no masked language model with its tokenizer.
     """
-    best, tokenizer = _open(weights)
-    words = _words(tokenizer)
+    folder = inputs.options["weights"]
+    best_words = _best_words(*inputs.read_language_model(folder))
+    tokenizer = _open_tokenizer(folder)
+    words = _whole_words(tokenizer)
     lemmas = {
         key: {written: lemma for lemma, written in sorted(forms.items())}
-        for key, forms in vocabulary.forms.items()
+        for key, forms in inputs.vocabulary.forms.items()
     }
 
-    def prepare(examples):
+    def prepare(examples: list[Example]) -> Fill:
         asked = [
             (caption, slot)
             for captions, readings in examples
             for caption, reading in zip(captions, readings, strict=True)
             for slot in reading.slots
         ]
-        asked = {_key(caption, slot): (caption, slot) for caption, slot in asked}
-        ranked = _rank(best, tokenizer, list(asked.values()))
-        table = dict(zip(asked, ranked, strict=True))
+        distinct = {_place(caption, slot): (caption, slot) for caption, slot in asked}
+        rankings = _rank(best_words, tokenizer, list(distinct.values()))
+        ranking_of = dict(zip(distinct, rankings, strict=True))
 
-        def fill(caption, slot, rng):
+        def fill(caption: str, slot: Slot, rng: random.Random) -> Iterator[Candidate]:
             known = lemmas.get(f"{slot.part}|{slot.form}", {})
-            found = []
-            for token, probability in zip(*table[_key(caption, slot)]):
+            drawn = []
+            for token, probability in zip(*ranking_of[_place(caption, slot)]):
                 word = words[token]
-                if word in known:  # drawn without putting back, as likely as the model says
-                    turn = np.log(max(rng.random(), 1e-300)) / max(float(probability), 1e-12)
-                    found.append((turn, known[word], word, round(float(probability), 6)))
-            for _, lemma, word, probability in sorted(found, reverse=True):
+                if word in known:  # drawn without replacement, as likely as the model says
+                    turn = np.log(max(rng.random(), 1e-300)) / max(probability, 1e-12)
+                    drawn.append((turn, known[word], word, round(probability, 6)))
+            for _, lemma, word, probability in sorted(drawn, reverse=True):
                 yield lemma, word, probability
 
         return fill
 
-    return Filler("mlm", prepare)
+    return prepare
 
 
-def _key(caption, slot):
+def _place(caption: str, slot: Slot) -> tuple[str, int, int]:
     return caption, slot.start, slot.end
 
 
-def _open(weights):
-    """Returns (jitted (ids_GxL, mask_GxL, at_G) -> (tokens_GxT, probabilities_GxT), tokenizer)."""
+def _best_words(model: Any, params: Any) -> Callable:
+    """Returns a jitted (ids_GxL, mask_GxL, at_G) -> (tokens_GxT, probabilities_GxT)."""
     import jax
     import jax.numpy as jnp
 
-    from jaxvl.interop.masked_lm import load_masked_lm
-
-    model, params, _ = load_masked_lm(weights, words=True)
-
     @jax.jit
-    def best(params, ids_GxL, mask_GxL, at_G):
+    def best_words(params, ids_GxL, mask_GxL, at_G):
         t_GxLxD = model.encode(params, ids_GxL, mask_GxL)
         t_Gx1xD = jnp.take_along_axis(t_GxLxD, at_G[:, None, None], axis=1)
         p_GxV = jax.nn.softmax(model.word_logits(params, t_Gx1xD)[:, 0])
         p_GxT, token_GxT = jax.lax.top_k(p_GxV, min(BEST, p_GxV.shape[1]))
         return token_GxT, p_GxT
 
-    return functools.partial(best, params), _tokenizer(weights)
+    return functools.partial(best_words, params)
 
 
-def _tokenizer(weights):
-    """The folder's tokenizer; RoBERTa's may be vocab.json and merges.txt."""
-    from pathlib import Path
-
+def _open_tokenizer(folder: str) -> Any:
+    """Returns the tokenizer of a folder; RoBERTa's may be vocab.json with merges.txt."""
     import tokenizers
 
-    from jaxvl.data.text import tokenizer as loading
+    from jaxvl.data.text import tokenizer as tokenizer_lib
 
-    folder = Path(weights)
-    if not (folder / "tokenizer.json").is_file() and (folder / "merges.txt").is_file():
-        files = str(folder / "vocab.json"), str(folder / "merges.txt")
-        found = tokenizers.ByteLevelBPETokenizer(*files)
+    vocabulary, merges = Path(folder) / "vocab.json", Path(folder) / "merges.txt"
+    if not (Path(folder) / "tokenizer.json").is_file() and merges.is_file():
+        tokenizer = tokenizers.ByteLevelBPETokenizer(str(vocabulary), str(merges))
     else:
-        found = loading.load(weights)
-    if loading.special_ids(found).mask < 0:
-        raise UserError(f"--weights {weights}: its tokenizer has no mask token")
-    return found
+        tokenizer = tokenizer_lib.load(folder)
+    if tokenizer_lib.special_ids(tokenizer).mask < 0:
+        raise UserError(f"--weights {folder}: its tokenizer has no mask token")
+    return tokenizer
 
 
-def _words(tokenizer):
-    """Token id -> the whole word it is, "" for pieces and signs. A space marks a word's start."""
-    spaced = any(token.startswith("Ġ") for token in tokenizer.get_vocab())
-    found = {}
-    for token, number in tokenizer.get_vocab().items():
+def _whole_words(tokenizer: Any) -> dict[int, str]:
+    """Returns {token id: its word}, "" for parts of words and for signs."""
+    vocabulary = tokenizer.get_vocab()
+    spaced = any(token.startswith("Ġ") for token in vocabulary)  # a space begins a word
+    words = {}
+    for token, number in vocabulary.items():
         whole = token.startswith("Ġ") if spaced else not token.startswith("##")
         text = token.removeprefix("Ġ")
-        found[number] = text.lower() if whole and text.isalpha() else ""
-    return found
+        words[number] = text.lower() if whole and text.isalpha() else ""
+    return words
 
 
-def _rank(best, tokenizer, asked):
-    """For each (caption, slot): (tokens [T], probabilities [T]) in the slot's place."""
+def _rank(best_words: Callable, tokenizer: Any, asked: list[tuple[str, Slot]]) -> list[Ranking]:
+    """Returns the Ranking for the place of each (caption, slot), in order."""
     from jaxvl.data.text.tokenizer import special_ids
 
-    special, rows = special_ids(tokenizer), []
-    for caption, slot in asked:
-        left, right = (
-            tokenizer.encode(text, add_special_tokens=False).ids
-            for text in (caption[: slot.start].rstrip(), caption[slot.end :])
-        )
-        left = left[-(LENGTHS[-1] // 2) :]
-        right = right[: LENGTHS[-1] - len(left) - 3]
-        rows.append(([special.cls, *left, special.mask, *right, special.sep], len(left) + 1))
-    results = [None] * len(rows)
+    special = special_ids(tokenizer)
+    rows = [_masked(tokenizer, special, caption, slot) for caption, slot in asked]
+    rankings: dict[int, Ranking] = {}
+    shorter = 0
     for length in LENGTHS:
-        shorter = max((size for size in LENGTHS if size < length), default=0)
         here = [k for k, (ids, _) in enumerate(rows) if shorter < len(ids) <= length]
         for start in range(0, len(here), BATCH):
             chosen = here[start : start + BATCH]
-            token_GxT, p_GxT = _batch(best, [rows[k] for k in chosen], length, special.pad)
+            batch = _padded([rows[k] for k in chosen], length, special.pad)
+            tokens_GxT, p_GxT = (np.asarray(value) for value in best_words(*batch))
             for row, k in enumerate(chosen):
-                results[k] = token_GxT[row].tolist(), p_GxT[row].tolist()
-    return results
+                rankings[k] = Ranking(tokens_GxT[row].tolist(), p_GxT[row].tolist())
+        shorter = length
+    return [rankings[k] for k in range(len(rows))]
 
 
-def _batch(best, rows, length, pad):
+def _masked(tokenizer: Any, special: Any, caption: str, slot: Slot) -> tuple[list[int], int]:
+    """Returns the token ids of a caption with a mask for the slot, and the mask's position."""
+    left, right = (
+        tokenizer.encode(text, add_special_tokens=False).ids
+        for text in (caption[: slot.start].rstrip(), caption[slot.end :])
+    )
+    left = left[-(LENGTHS[-1] // 2) :]
+    right = right[: LENGTHS[-1] - len(left) - 3]
+    return [special.cls, *left, special.mask, *right, special.sep], len(left) + 1
+
+
+def _padded(rows: list[tuple[list[int], int]], length: int, pad: int) -> tuple[np.ndarray, ...]:
+    """Returns (ids_GxL, mask_GxL, at_G) of up to G rows."""
     ids_GxL = np.full((BATCH, length), max(pad, 0), np.int32)
     mask_GxL, at_G = np.zeros((BATCH, length), bool), np.zeros(BATCH, np.int32)
-    mask_GxL[:, 0] = True  # rows that only fill the batch up
+    mask_GxL[:, 0] = True  # padding rows need a token too
     for row, (ids, at) in enumerate(rows):
         ids_GxL[row, : len(ids)], mask_GxL[row, : len(ids)], at_G[row] = ids, True, at
-    return tuple(np.asarray(value) for value in best(ids_GxL, mask_GxL, at_G))
+    return ids_GxL, mask_GxL, at_G
+
+
+def _check(options: Mapping[str, Any]) -> None:
+    if not options["weights"]:
+        raise UserError(
+            "--filler mlm needs --weights DIR, a Hugging Face folder of BERT or RoBERTa with its "
+            "tokenizer"
+        )
+
+
+MLM = FillerComponent(
+    make_mlm_filler,
+    meaning="a masked language model",
+    options=(Option("weights", "DIR", "Hugging Face folder of a BERT or RoBERTa"),),
+    check=_check,
+    in_processes=False,  # it uses all cores in one
+)

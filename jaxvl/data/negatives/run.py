@@ -1,8 +1,7 @@
-"""Makes a directory of negatives: analysis of all captions, their statistics, then the edits.
+"""Writes a directory of negatives: tokens of all captions, their statistics, then the edits.
 
-The work is cut into chunks of examples whatever the number of workers; each is a file in a hidden
-sibling of the directory, so that a run that was stopped goes on where it was. Files are moved to
-the directory in one piece at the end.
+Each chunk's files are kept in a hidden sibling of the directory, so a run that was stopped
+continues where it was. At the end the directory appears as a whole.
 """
 
 import contextlib
@@ -10,200 +9,141 @@ import functools
 import json
 import os
 import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 from tqdm import tqdm
 
 from jaxvl import files
-from jaxvl.data.negatives import analysis, corpus_filler, generator, slots, storage
+from jaxvl.data.negatives import analysis, chunks, storage
 from jaxvl.data.negatives import vocabulary as vocabularies
+from jaxvl.data.negatives.captions import CaptionSet
+from jaxvl.data.negatives.chunks import Chunk
+from jaxvl.data.negatives.edits import KINDS
+from jaxvl.data.negatives.filler import ChosenFiller
 from jaxvl.data.processes import ordered_map
 from jaxvl.errors import UserError
 
-VERSION = 1  # counts changes after which the same captions and seed give other negatives
-CHUNK = 256  # examples
-COUNTED = 100_000  # examples whose captions the statistics are taken from, about
+VERSION = 1  # increased when the same captions and seed give other negatives
 _PLAN = "plan.json"
 _RESULT = "result"
 
 
-class Chunk(NamedTuple):
-    """Examples `first` to `stop` of a split."""
+def write_negatives(
+    directory: Path | str,
+    *,
+    data: CaptionSet,
+    filler: ChosenFiller,
+    seed: int,
+    workers: int,
+    runner: str = "",
+) -> dict[str, Any] | None:
+    """Writes the negatives of every caption to `directory`, or continues to.
 
-    split: str
-    first: int
-    stop: int
-
-    @property
-    def name(self):
-        """What its files are called."""
-        return f"{self.split}-{self.first:09d}"
-
-
-def write(directory, *, data, plan, workers, runner=""):
-    """Write the negatives of every caption to `directory`, or go on with it.
-
-    data: `captions.DataSet`. plan: what negatives.json is to say of how they are made: kinds,
-    filler, weights, seed. runner: an Apache Beam runner that does the work in place of `workers`
-    processes here. Returns that file's contents.
-    Raises UserError where the directory is not empty, another process writes it, or the disk is
-    full.
+    workers: number of processes. runner: an Apache Beam runner that does the work instead.
+    Returns the contents of negatives.json, or None where the directory holds these negatives.
+    Raises UserError where a package is not installed, the directory holds something else, another
+    process writes it, or the disk is full.
     """
-    directory, plan = Path(directory), complete(plan, data)
-    with _partial(directory, plan) as partial:
-        chunks = chunks_of(data.splits)
-        if runner:
-            from jaxvl.data.negatives import beam
+    analysis.check_installed()
+    if runner:
+        from jaxvl.data.negatives import beam
 
-            beam.fill(partial, data=data, chunks=chunks, plan=plan, runner=runner)
+        beam.apache_beam()  # before any work
+    directory, plan = Path(directory), _plan_of(data, filler, seed)
+    if files.is_filled(directory):
+        _check_is_result(directory, plan)
+        return None
+    with _partial(directory, plan) as partial:
+        parts = chunks.chunks_of(data.splits)
+        if runner:
+            beam.write_chunks(
+                partial, data=data, parts=parts, filler=filler, seed=seed, runner=runner
+            )
         else:
-            _analyse(partial, data, chunks, workers)
-            _count(partial, chunks)
-            _generate(partial, chunks, plan, workers if plan["filler"] == "corpus" else 1)
-        meta = _assemble(partial, data, chunks, plan)
+            _write_tokens(partial, data, parts, workers)
+            _write_vocabulary(partial, parts)
+            _write_lines(partial, parts, filler, seed, workers)
+        meta = _assemble(partial, data, parts, plan)
         os.replace(partial / _RESULT, directory)
     return meta
 
 
-def complete(plan, data):
-    """The plan with what of it follows from the data set and this version of jaxvl."""
+def _plan_of(data: CaptionSet, filler: ChosenFiller, seed: int) -> dict[str, Any]:
+    """Returns everything that the negatives depend on, as negatives.json stores it."""
     return {
         "format_version": storage.FORMAT_VERSION,
         "generator_version": VERSION,
         "fingerprint": data.fingerprint,
         "splits": data.splits,
-        **plan,
+        "kinds": list(KINDS),
+        "filler": filler.name,
+        **dict(filler.options),
+        "seed": seed,
     }
 
 
-def chunks_of(splits):
-    """The Chunks of all splits. splits: {name: number of examples}."""
-    return [
-        Chunk(name, first, min(first + CHUNK, count))
-        for name, count in splits.items()
-        for first in range(0, count, CHUNK)
-    ]
-
-
-def _analyse(partial, data, chunks, workers):
-    left = [chunk for chunk in chunks if not analysed(partial, chunk).exists()]
-    with tqdm(
-        total=len(chunks),
-        initial=len(chunks) - len(left),
-        desc="analysing",
-        unit="chunk",
-        smoothing=0.1,
-    ) as bar:
-        texts = (data.captions(chunk.split, chunk.first, chunk.stop) for chunk in left)
-        done = ordered_map(analyse_chunk, texts, workers=workers, chunk=1)
-        for chunk, content in zip(left, done, strict=True):
-            put(analysed(partial, chunk), content)
-            bar.update()
-
-
-def analyse_chunk(captions):
-    """The tokens of a chunk, as JSON. captions: a list of texts for each example."""
-    tokens = iter(analysis.analyse([text for texts in captions for text in texts]))
-    examples = [[[text, next(tokens)] for text in texts] for texts in captions]
-    return json.dumps(examples, ensure_ascii=False).encode()
-
-
-def readings_of(content):
-    """What `analyse_chunk` wrote: (captions, `slots.Reading`s) for each example."""
-    for example in json.loads(content):
-        yield (
-            [text for text, _ in example],
-            [slots.read([analysis.Token(*token) for token in tokens]) for _, tokens in example],
+def _check_is_result(directory: Path, plan: dict[str, Any]) -> None:
+    """Raises UserError where the directory does not hold the negatives of this plan."""
+    try:
+        meta = storage.read_meta(directory)
+    except UserError:
+        meta = {}
+    if {**meta, **plan} != meta:
+        raise UserError(
+            f"--out {directory}: exists and is not these negatives; name another or remove it"
         )
 
 
-def counted_chunks(chunks):
-    """The chunks that the statistics are taken from: of "train", or of all splits without it."""
-    chosen = [chunk for chunk in chunks if chunk.split == "train"] or chunks
-    return chosen[:: -(-len(chosen) * CHUNK // COUNTED)] if chosen else []
+def _write_tokens(partial: Path, data: CaptionSet, parts: Sequence[Chunk], workers: int) -> None:
+    def tokens_of_each(missing: list[Chunk]) -> Iterable[bytes]:
+        captions = (data.captions(chunk.split, chunk.first, chunk.stop) for chunk in missing)
+        return ordered_map(chunks.tokens_of, captions, workers=workers, chunk=1)
+
+    path_of = functools.partial(chunks.tokens_path, partial)
+    _write_missing("analysing", parts, path_of, tokens_of_each)
 
 
-def count_chunk(counts, content):
-    """Adds a chunk's captions to `vocabulary.Counts`. content: what `analyse_chunk` returned."""
-    for _, readings in readings_of(content):
-        vocabularies.count(counts, readings)
-
-
-def _count(partial, chunks):
-    if vocabulary_path(partial).exists():
+def _write_vocabulary(partial: Path, parts: Sequence[Chunk]) -> None:
+    if chunks.vocabulary_path(partial).exists():
         return
     counts = vocabularies.no_counts()
-    for chunk in tqdm(counted_chunks(chunks), desc="counting", unit="chunk"):
-        count_chunk(counts, analysed(partial, chunk).read_bytes())
+    for chunk in tqdm(chunks.counted_chunks(parts), desc="counting", unit="chunk"):
+        chunks.count_chunk(counts, chunks.tokens_path(partial, chunk).read_bytes())
     vocabulary = vocabularies.conclude(counts)
-    put(vocabulary_path(partial), vocabularies.to_json(vocabulary).encode())
+    files.write_text(chunks.vocabulary_path(partial), vocabularies.to_json(vocabulary))
 
 
-def _generate(partial, chunks, plan, workers):
-    left = [chunk for chunk in chunks if not made(partial, chunk).exists()]
-    make = functools.partial(
-        generate_file, str(partial), plan["filler"], plan["weights"], plan["seed"]
-    )
-    with tqdm(
-        total=len(chunks),
-        initial=len(chunks) - len(left),
-        desc="making negatives",
-        unit="chunk",
-        smoothing=0.1,
-    ) as bar:
-        for chunk, content in zip(
-            left, ordered_map(make, left, workers=workers, chunk=1), strict=True
-        ):
-            put(made(partial, chunk), content)
+def _write_lines(
+    partial: Path, parts: Sequence[Chunk], filler: ChosenFiller, seed: int, workers: int
+) -> None:
+    def lines_of_each(missing: list[Chunk]) -> Iterable[bytes]:
+        one = functools.partial(chunks.lines_of_file, str(partial), filler, seed)
+        return ordered_map(one, missing, workers=workers if filler.in_processes else 1, chunk=1)
+
+    path_of = functools.partial(chunks.lines_path, partial)
+    _write_missing("making negatives", parts, path_of, lines_of_each)
+
+
+def _write_missing(
+    what: str,
+    parts: Sequence[Chunk],
+    path_of: Callable[[Chunk], Path],
+    contents_of: Callable[[list[Chunk]], Iterable[bytes]],
+) -> None:
+    """Writes the file of each chunk that has none. contents_of: the chunks' contents, in order."""
+    missing = [chunk for chunk in parts if not path_of(chunk).exists()]
+    done = len(parts) - len(missing)
+    with tqdm(total=len(parts), initial=done, desc=what, unit="chunk", smoothing=0.1) as bar:
+        for chunk, content in zip(missing, contents_of(missing), strict=True):
+            files.write_bytes(path_of(chunk), content)
             bar.update()
 
 
-def generate_file(partial, filler, weights, seed, chunk):
-    """The lines of SPLIT.jsonl of a chunk, from the files in `partial`."""
-    vocabulary, words = _opened(str(vocabulary_path(partial)), filler, weights)
-    content = analysed(partial, chunk).read_bytes()
-    return generate_chunk(content, chunk, vocabulary=vocabulary, filler=words, seed=seed)
-
-
-@functools.lru_cache(maxsize=1)
-def _opened(path, filler, weights):
-    vocabulary = vocabularies.from_json(Path(path).read_text())
-    return vocabulary, make_filler(filler, vocabulary, weights)
-
-
-def make_filler(name, vocabulary, weights):
-    """The `generator.Filler` of that name: "corpus", or "mlm" of the model in folder `weights`."""
-    if name == "corpus":
-        return corpus_filler.make(vocabulary)
-    from jaxvl.data.negatives import mlm_filler
-
-    return mlm_filler.make(vocabulary, weights)
-
-
-def generate_chunk(content, chunk, *, vocabulary, filler, seed):
-    """The lines of SPLIT.jsonl of a chunk. content: what `analyse_chunk` returned for it."""
-    lines = []
-    examples = list(readings_of(content))
-    fill = filler.prepare(examples)
-    for example, (captions, readings) in enumerate(examples, start=chunk.first):
-        picture = generator.picture_of(captions, readings, vocabulary)
-        for number, caption in enumerate(captions):
-            made = generator.negatives_of(
-                picture,
-                number,
-                vocabulary=vocabulary,
-                fill=fill,
-                name=filler.name,
-                seed=seed,
-                place=f"{chunk.split}/{example}/{number}",
-            )
-            line = {"example": example, "caption": number, "text": caption, "negatives": made}
-            lines.append(json.dumps(line, ensure_ascii=False) + "\n")
-    return "".join(lines).encode()
-
-
-def _assemble(partial, data, chunks, plan):
+def _assemble(
+    partial: Path, data: CaptionSet, parts: Sequence[Chunk], plan: dict[str, Any]
+) -> dict[str, Any]:
     """Joins the chunks' files in partial/result, with index and negatives.json."""
     result = partial / _RESULT
     shutil.rmtree(result, ignore_errors=True)
@@ -212,9 +152,9 @@ def _assemble(partial, data, chunks, plan):
     for split, count in plan["splits"].items():
         rows = []
         with open(result / f"{split}.jsonl", "wb") as out:
-            for chunk in chunks:
+            for chunk in parts:
                 if chunk.split == split:
-                    content = made(partial, chunk).read_bytes()
+                    content = chunks.lines_path(partial, chunk).read_bytes()
                     out.write(content)
                     for line in content.splitlines(keepends=True):
                         entry = json.loads(line)
@@ -223,38 +163,16 @@ def _assemble(partial, data, chunks, plan):
                             count_of[kind] += negative is not None
         (result / f"{split}.index.npz").write_bytes(storage.index_of(rows, count))
         captions += len(rows)
-    shutil.copyfile(vocabulary_path(partial), result / storage.VOCABULARY_FILE)
+    shutil.copyfile(chunks.vocabulary_path(partial), result / storage.VOCABULARY_FILE)
     name = data.builder or data.directory
     meta = {"data": name, **plan, "captions": captions, "made": count_of}
     (result / storage.META_FILE).write_text(json.dumps(meta, indent=1) + "\n")
     return meta
 
 
-def analysed(partial, chunk):
-    """The file that a chunk's tokens are kept in."""
-    return Path(partial) / f"{chunk.name}.tokens.json"
-
-
-def made(partial, chunk):
-    """The file that a chunk's lines are kept in."""
-    return Path(partial) / f"{chunk.name}.jsonl"
-
-
-def vocabulary_path(partial):
-    """The file that the statistics are kept in."""
-    return Path(partial) / storage.VOCABULARY_FILE
-
-
-def put(path, content):
-    """Writes a file whole or not at all."""
-    temporary = path.with_name(f"{path.name}.tmp")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
-
-
 @contextlib.contextmanager
-def _partial(directory, plan):
-    """The hidden sibling that the work is done in: kept where the plan is the one begun with."""
+def _partial(directory: Path, plan: dict[str, Any]) -> Iterator[Path]:
+    """Yields the hidden sibling for the work; its content is kept where its plan is this one."""
     with files.locked_partial(directory) as partial:
         try:
             wanted = json.dumps(plan, indent=1)
@@ -262,13 +180,13 @@ def _partial(directory, plan):
             if not (path.exists() and path.read_text() == wanted):
                 for left_over in partial.iterdir():
                     shutil.rmtree(left_over) if left_over.is_dir() else left_over.unlink()
-                put(path, wanted.encode())
+                files.write_text(path, wanted)
             yield partial
             shutil.rmtree(partial, ignore_errors=True)
         except OSError as error:
             if files.is_disk_full(error):
                 raise UserError(
                     f"--out {directory}: the disk is full; make room and give the same command "
-                    f"again, it goes on from {partial}"
+                    f"again, it continues from {partial}"
                 ) from None
             raise UserError(f"--out {directory}: {error.strerror} ({error.filename})") from None

@@ -1,10 +1,12 @@
-"""Words of a caption that can be exchanged or replaced, and the context that they stand in."""
+"""Words of a caption that can be exchanged or replaced, and their context."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from jaxvl.data.negatives import words
+from jaxvl.data.negatives.analysis import Token
 
-_MAX_RUN = 3  # nouns in a row; more is a tagger's mistake
+_MAX_RUN = 3  # nouns in a row; more are a mistake of the tagger
 _VISIBLE = ("colour", "pattern", "material")  # kinds whose words are adjectives before a noun
 _DETERMINERS = ("DT", "PRP$", "CD", "POS", "PDT", "WP$")
 
@@ -12,9 +14,12 @@ _DETERMINERS = ("DT", "PRP$", "CD", "POS", "PDT", "WP$")
 class Slot(NamedTuple):
     """A word, or a few nouns in a row ("tennis ball"), by its place in the caption.
 
-    first, last: tokens. form: part of speech, number and article: what may stand here instead
-    has been seen in the same form. near, far: the context that a fill must have been seen in,
-    and that it should have been. head: of an adjective, its noun's slot number.
+    part: "noun", "adj" or "verb".
+    first, last: numbers of the tokens. start, end: characters.
+    form: part of speech, number and article. A replacement has been seen in the same form.
+    near: the context that a replacement must have been seen in. far: one that it should have been
+    seen in.
+    head: of an adjective, the number of its noun among the slots; else -1.
     """
 
     part: str
@@ -32,16 +37,23 @@ class Slot(NamedTuple):
 class Reading(NamedTuple):
     """A caption's tokens and its slots, nouns first."""
 
-    tokens: list
-    slots: list
+    tokens: Sequence[Token]
+    slots: list[Slot]
 
-    def of(self, part):
-        """Its slots of one part of speech."""
+    def of(self, part: str) -> list[Slot]:
+        """Returns the slots of one part of speech."""
         return [slot for slot in self.slots if slot.part == part]
 
 
-def read(tokens):
-    """The Reading of a caption's tokens."""
+class Connection(NamedTuple):
+    """The words between two nouns, and whether the relation holds in one direction only."""
+
+    words: str
+    one_way: bool
+
+
+def read(tokens: Sequence[Token]) -> Reading:
+    """Returns the Reading of a caption's tokens."""
     adjectives = _adjectives(tokens)
     runs = _noun_runs(tokens, adjectives)
     nouns = [_noun(tokens, adjectives, first, last) for first, last in runs]
@@ -50,7 +62,7 @@ def read(tokens):
 
 
 def _adjectives(tokens):
-    """Positions of words that describe a noun, whatever the tagger says of colours."""
+    """Returns the positions of words that describe a noun, colours tagged otherwise included."""
     found = set()
     for i in range(len(tokens) - 1, -1, -1):
         token = tokens[i]
@@ -64,7 +76,7 @@ def _adjectives(tokens):
 
 
 def _said_of(tokens, i):
-    """Whether word i is said of what came before: "that is red", "that is big and red"."""
+    """Returns whether word i follows a form of "be": "that is red", "that is big and red"."""
     if i >= 3 and tokens[i - 1].word == "and":
         i -= 2
     return i >= 1 and tokens[i - 1].lemma == "be"
@@ -83,7 +95,7 @@ def _noun_runs(tokens, adjectives):
 
 
 def _before_phrase(tokens, adjectives, first):
-    """The position before a noun's adjectives."""
+    """Returns the position before the adjectives of a noun."""
     i = first - 1
     while i >= 0 and (
         i in adjectives
@@ -122,7 +134,7 @@ def _next(tokens, last):
 
 
 def _described(tokens, adjectives, nouns):
-    """Slots of the adjectives whose noun is clear."""
+    """Returns the slots of the adjectives whose noun is clear."""
     slots = []
     for i in sorted(adjectives):
         at = i + 1
@@ -167,7 +179,7 @@ def _verbs(tokens, adjectives, nouns):
 
 
 def _governed(tokens, i):
-    """What a verb is followed by: a preposition or particle as it is, "NP", or the end."""
+    """Returns what follows a verb: a preposition or particle, "NP", another tag, or ""."""
     if i + 1 == len(tokens):
         return ""
     following = tokens[i + 1]
@@ -178,11 +190,8 @@ def _governed(tokens, i):
     return "" if following.tag in (".", ",", ":", "CC") else following.tag
 
 
-def connection(reading, one, other):
-    """The words by which noun `one` stands to the later noun `other`, or None where unclear.
-
-    Returns (words joined, whether it holds one way round only).
-    """
+def connection(reading: Reading, one: Slot, other: Slot) -> Connection | None:
+    """Returns how noun `one` is related to the later noun `other`, or None where it is unclear."""
     tokens = reading.tokens
     between = range(one.last + 1, other.first)
     described = {slot.first for slot in reading.of("adj")}
@@ -193,11 +202,10 @@ def connection(reading, one, other):
     ]
     if not kept or len(kept) > 4 or any(token.tag in (",", "CC", ":", ".") for token in kept):
         return None
-    texts = [token.word for token in kept]
     nouns = [token.word for token in kept if token.tag in ("NN", "NNS")]
     if any(noun not in words.ONE_WAY_OF for noun in nouns):
         return None
-    return " ".join(texts), _is_one_way(kept)
+    return Connection(" ".join(token.word for token in kept), _is_one_way(kept))
 
 
 def _is_one_way(kept):

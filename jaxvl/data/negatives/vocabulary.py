@@ -1,42 +1,46 @@
 """Statistics of a data set's captions: which words stand where, and which mean the same.
 
-Integer counts that are added up, so that neither order nor number of processes matters; then a
-Vocabulary, as JSON beside the negatives.
+The counts are integers that are added up, so the order and the number of processes do not matter.
+The Vocabulary is made from them and stored as JSON beside the negatives.
 """
 
 import itertools
 import json
 from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-MIN_COUNT = 3  # of a word in a form, to be put in
-MAX_CHOICES = 300  # most frequent words kept of a context
-_CONFUSED_LIFT = 4.0  # alternation of two words, over chance, that makes them synonyms
-_CONFUSED_SHARE = 0.04  # least share of a word's alternations
-_CONFUSED_COUNT = 3
-_CONFUSED_TOTAL = 20  # alternations of the rarer word; below it says nothing
-_EXCLUSIVE_EXPECTED = 5.0  # times two adjectives should have met on one noun, were they unrelated
-_EXCLUSIVE_LIFT = 0.1  # and how often they did, at most
+from jaxvl.data.negatives.slots import Reading
+
+MIN_COUNT = 3  # occurrences of a word in a form, for it to be put in
+MAX_CHOICES = 300  # words kept for a context, the most frequent ones
+_CONFUSED_LIFT = 4.0  # least alternation of two synonyms, as a multiple of chance
+_CONFUSED_SHARE = 0.04  # least share of the rarer word's alternations
+_CONFUSED_COUNT = 3  # least number of alternations of the pair
+_CONFUSED_TOTAL = 20  # least number of alternations of the rarer word
+_EXCLUSIVE_EXPECTED = 5.0  # least expected number of times that two unrelated adjectives meet
+_EXCLUSIVE_LIFT = 0.1  # largest share of those meetings that exclusive adjectives have
 
 
 class Vocabulary(NamedTuple):
-    """What words are drawn from.
+    """The words that a data set uses, by form and context.
 
-    near: {"part|form|context": [(lemma, count), ...]}, most frequent first. far: {"part|context":
-    lemmas}. forms: {"part|form": {lemma: the word as written}}. confused: {part: {lemma: lemmas}},
-    words by which different captions of one picture call the same thing. exclusive: {adjective:
-    adjectives} that a noun has only one of.
+    near: {"part|form|context": [(lemma, count), ...]}, most frequent first.
+    far: {"part|context": lemmas}.
+    forms: {"part|form": {lemma: the word as it is written}}.
+    confused: {part: {lemma: lemmas}}, words that captions of one image use for the same thing.
+    exclusive: {adjective: adjectives}; a noun has only one of the two.
     """
 
-    near: dict
-    far: dict
-    forms: dict
-    confused: dict
-    exclusive: dict
+    near: Mapping[str, Sequence[tuple[str, int]]]
+    far: Mapping[str, Sequence[str]]
+    forms: Mapping[str, Mapping[str, str]]
+    confused: Mapping[str, Mapping[str, Sequence[str]]]
+    exclusive: Mapping[str, Sequence[str]]
 
 
 class Counts(NamedTuple):
-    """Counters that can be added: see `count`."""
+    """Counters that can be added; see `count`."""
 
     forms: Counter
     near: Counter
@@ -45,13 +49,13 @@ class Counts(NamedTuple):
     describing: Counter
 
 
-def no_counts():
-    """Returns Counts of nothing."""
+def no_counts() -> Counts:
+    """Returns empty Counts."""
     return Counts(*(Counter() for _ in Counts._fields))
 
 
-def count(counts, readings):
-    """Adds the captions of one picture, as `slots.Reading`s, to the counts."""
+def count(counts: Counts, readings: Sequence[Reading]) -> None:
+    """Adds the captions of one image to the counts."""
     for reading in readings:
         together = defaultdict(list)
         for slot in reading.slots:
@@ -72,14 +76,14 @@ def count(counts, readings):
                 counts.alternating[(part, *sorted(pair))] += 1
 
 
-def add(counts, more):
+def add(counts: Counts, more: Counts) -> None:
     """Adds the counts `more` to `counts`."""
     for total, part in zip(counts, more):
         total.update(part)
 
 
-def conclude(counts):
-    """The Vocabulary of some Counts."""
+def conclude(counts: Counts) -> Vocabulary:
+    """Returns the Vocabulary of the counts."""
     written = defaultdict(Counter)
     for (part, form, lemma, text), number in counts.forms.items():
         written[f"{part}|{form}", lemma][text] += number
@@ -109,7 +113,7 @@ def conclude(counts):
 
 
 def _mistaken(forms):
-    """Words that are verbs more often than nouns: the tagger's "two dogs jump", all nouns."""
+    """Returns words that are verbs more often than nouns; the tagger takes "jump" for a noun."""
     uses = {"noun": Counter(), "verb": Counter(), "adj": Counter()}
     for (part, _, lemma, _), number in forms.items():
         uses[part][lemma] += number
@@ -117,7 +121,7 @@ def _mistaken(forms):
 
 
 def _confused(alternating):
-    """Words that stand for each other in captions of one picture far more often than chance."""
+    """Returns words that replace each other in captions of one image far more than by chance."""
     totals, all_of = Counter(), Counter()
     for (part, one, other), number in alternating.items():
         totals[part, one] += number
@@ -135,7 +139,7 @@ def _confused(alternating):
 
 
 def _exclusive(describing):
-    """Adjectives that might often have described one noun together, and hardly ever did."""
+    """Returns adjectives that described one noun together far more rarely than by chance."""
     totals, total = Counter(), 2 * describing.total()
     for (one, other), number in describing.items():
         totals[one] += number
@@ -150,11 +154,11 @@ def _exclusive(describing):
     return dict(sorted(found.items()))
 
 
-def to_json(vocabulary):
-    """A Vocabulary as text: the same one gives the same text."""
+def to_json(vocabulary: Vocabulary) -> str:
+    """Returns a Vocabulary as text; equal ones give equal texts."""
     return json.dumps(vocabulary._asdict(), ensure_ascii=False, sort_keys=True) + "\n"
 
 
-def from_json(text):
-    """The Vocabulary that `to_json` wrote."""
+def from_json(text: str) -> Vocabulary:
+    """Returns the Vocabulary that `to_json` wrote."""
     return Vocabulary(**json.loads(text))

@@ -1,13 +1,13 @@
-"""What the generator knows of English words without a dictionary: short lists, as lemmas.
+"""Short lists of English words, as lemmas: which can be true together, and which cannot.
 
-They decide what cannot be true together, and what may be. A word that stands in none of them is
-judged by the data set's own captions (`vocabulary.py`).
+A word in none of the lists is judged by the data set's own captions (`vocabulary.py`).
 """
 
 import functools
+from collections.abc import Collection, Iterable
 
-# Attributes of which a thing has one: kind -> values, each a group of words that mean the same.
-# A word may only be replaced by one of another group of its kind.
+# Kind of attribute -> values, each a group of words with the same meaning. A thing has one value of
+# a kind. A word is replaced only by a word of another group of its kind.
 ATTRIBUTES = {
     "colour": (
         "red scarlet crimson maroon",
@@ -64,8 +64,8 @@ ATTRIBUTES = {
     "clothing": ("naked nude", "dressed clothed"),
 }
 
-# Words that one thing may be called by, or that tend to be in the same place: neither replaces
-# the other. A word may stand in several groups.
+# Groups of words that may name one thing, or things that are often in the same place. A word is not
+# replaced by another one of its group. A word may be in several groups.
 TOGETHER = {
     "noun": (
         "street road path sidewalk pavement lane highway city town alley crosswalk trail driveway",
@@ -178,8 +178,8 @@ TOGETHER = {
     ),
 }
 
-# People: noun -> sex and age, "" where it says nothing. One replaces the other only where they
-# contradict each other.
+# Nouns for people -> sex (m, f) and age (+, -), as far as the word says. One replaces another only
+# where the two contradict each other.
 PEOPLE = {
     "man": "m+",
     "gentleman": "m+",
@@ -284,7 +284,7 @@ PEOPLE = {
     "shopper": "",
 }
 
-# Too general to contradict anything, or about the picture and not what is in it.
+# Words too general to contradict anything, or about the image and not about its content.
 VAGUE = {
     "noun": frozenset(
         "person people someone somebody group thing object item area place side front back top "
@@ -306,7 +306,7 @@ VAGUE = {
     ),
 }
 
-# A verb that is never taken out either: it holds the sentence together, or tells of the picture.
+# Verbs and nouns that are never replaced: the sentence needs them, or they are about the image.
 UNTOUCHED_VERBS = frozenset(
     "be have do can will could would should may might must let get show see depict picture feature "
     "seem appear display include contain try start begin continue want use go make look".split()
@@ -318,15 +318,15 @@ UNTOUCHED_NOUNS = frozenset(
     "group s t variety sort it".split()
 )
 
-# Relations that hold only one way round: "A on B" is not "B on A".
+# Relations that hold in one direction only: "A on B" is not "B on A".
 ONE_WAY = frozenset(
     "in on under underneath beneath below above over behind inside within into onto through around "
     "atop across along down up off from toward towards of than surrounding".split()
 )
 ONE_WAY_OF = frozenset("front top left right inside outside out back side".split())
 ONE_WAY_THAN = frozenset("higher lower bigger smaller taller larger older younger".split())
-# Verbs that hold both ways round, or only as a whole ("a man wearing a hat" is fine, its inverse
-# no sentence, so no use): never between exchanged nouns.
+# Nouns are not exchanged around these verbs. The relation holds in both directions, or the sentence
+# makes no sense afterwards ("a hat wearing a man").
 BOTH_WAYS = frozenset(
     "be have kiss hug embrace meet join face greet marry touch resemble match fight wrestle race "
     "do play wear".split()
@@ -336,9 +336,9 @@ ARTICLES = frozenset(("a", "an"))
 COUNTING = frozenset(("a", "an", "one", "another", "each", "every", "single"))
 
 
-def _groups(lists):
-    """word -> the numbers of the groups it stands in."""
-    found = {}
+def _groups(lists: Iterable[str]) -> dict[str, set[int]]:
+    """Returns {word: the numbers of its groups}."""
+    found: dict[str, set[int]] = {}
     for number, words in enumerate(lists):
         for word in words.split():
             found.setdefault(word, set()).add(number)
@@ -346,38 +346,38 @@ def _groups(lists):
 
 
 _TOGETHER = {part: _groups(lists) for part, lists in TOGETHER.items()}
-_VALUES = {}
+_VALUES: dict[str, dict[str, int]] = {}
 for _kind, _lists in ATTRIBUTES.items():
     for _word, _numbers in _groups(_lists).items():
         _VALUES.setdefault(_word, {})[_kind] = min(_numbers)
 
 
-def kinds_of(adjective):
-    """Attribute kinds that an adjective is a value of; empty for a word that is not listed."""
+def kinds_of(adjective: str) -> Collection[str]:
+    """Returns the attribute kinds that an adjective is a value of; none for an unlisted word."""
     return _VALUES.get(adjective, {}).keys()
 
 
-def is_colour(word):
-    """Whether a word names a colour, as a noun too ("a boy in red")."""
+def is_colour(word: str) -> bool:
+    """Returns whether a word names a colour, also as a noun ("a boy in red")."""
     return "colour" in kinds_of(word)
 
 
 @functools.cache
-def mates(adjective):
-    """Every listed word that shares a kind with this one and has another value, sorted."""
+def mates(adjective: str) -> list[str]:
+    """Returns the listed words with another value of a kind of this one, sorted."""
     return sorted(word for word in _VALUES if contradict(adjective, word))
 
 
-def contradict(one, other):
-    """Whether two listed adjectives cannot both hold: they differ in each kind they share."""
+def contradict(one: str, other: str) -> bool:
+    """Returns whether two listed adjectives share a kind, and differ in each kind they share."""
     a, b = _VALUES.get(one, {}), _VALUES.get(other, {})
     shared = a.keys() & b.keys()
     return bool(shared) and all(a[kind] != b[kind] for kind in shared)
 
 
 @functools.cache
-def companions(part, word):
-    """Words that the lists say may be true of the same thing or place, people aside."""
+def companions(part: str, word: str) -> frozenset[str]:
+    """Returns words that may be true of the same thing or place, without nouns for people."""
     if part == "adj":
         mine = _VALUES.get(word, {}).items()
         return frozenset(other for other, values in _VALUES.items() if mine & values.items())
@@ -386,8 +386,8 @@ def companions(part, word):
     return frozenset(other for other, numbers in groups.items() if mine & numbers)
 
 
-def may_be_the_same(part, one, other):
-    """Whether the lists say that both words may be true of one thing or place."""
+def may_be_the_same(part: str, one: str, other: str) -> bool:
+    """Returns whether both words may be true of one thing or place, by the lists."""
     if one == other:
         return True
     if part == "noun" and one in PEOPLE and other in PEOPLE:

@@ -1,20 +1,26 @@
-"""Captions of a scene: five ways to say what is there, from two words to all of it.
+"""Captions of a scene: five descriptions, from two words to a full account.
 
-A caption is a list of parts (Noun, Relation, str) until it is written out, so that a negative can
-change one part of it, and so that each word's object is known.
+A caption is a list of parts (Noun, Relation, str) until it is written out. So a negative can change
+one part, and the object that each word describes is known.
 """
 
+import random
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from jaxvl.data.scenes.truth import parse, readings
 from jaxvl.data.scenes.vocabulary import ATTRIBUTES, OPENINGS, RELATIONS, WORDS
-from jaxvl.data.scenes.world import relation_holds
+from jaxvl.data.scenes.world import World, relation_holds
 
-_MAX_WORDS = 27  # models read 30, and a negative's relation may be 3 words longer
+_MAX_WORDS = 27  # models read 30 words, and the relation of a negative may be 3 words longer
 
 
 class Noun(NamedTuple):
-    """A noun phrase. words: attribute kind (and "shape") -> word. after: kinds said after it."""
+    """A noun phrase.
+
+    thing: index of the object. words: attribute kind (and "shape") -> word. after: the attribute
+    kinds that stand after the noun, "a star that is red".
+    """
 
     thing: int
     article: str
@@ -23,15 +29,21 @@ class Noun(NamedTuple):
 
 
 class Relation(NamedTuple):
-    """A relation between the nouns around it. fronted: before both, "left of a ring is a star"."""
+    """A relation between the nouns around it.
+
+    fronted: the relation stands before both nouns, "left of a ring is a star".
+    """
 
     name: str
     phrase: str
     fronted: bool = False
 
 
-def write(parts):
-    """Writes parts out. Returns the caption and its mentions, (word position, thing) pairs."""
+Draft = Sequence[Noun | Relation | str]  # a caption in parts
+
+
+def write(parts: Draft) -> tuple[str, list[tuple[int, int]]]:
+    """Returns the caption as text, and its mentions as (position of the word, thing) pairs."""
     texts, mentions = [], []
 
     def name(thing, word):
@@ -61,10 +73,10 @@ def write(parts):
     return " ".join(texts), mentions
 
 
-def describe(world, rng):
-    """Five different captions of a scene, in no fixed order, as lists of parts.
+def describe(world: World, rng: random.Random) -> list[Draft]:
+    """Returns five different captions of a scene, in random order.
 
-    Each is true, and every noun in it can only mean the thing it was written for.
+    Each is true, and each noun fits only the object that it was written for.
     """
     makers = (_terse, _detailed, *((_related, _listed, _full) if len(world.things) > 1 else ()))
     makers += (_detailed,) * (5 - len(makers))
@@ -77,7 +89,7 @@ def describe(world, rng):
             fits = text not in texts and text.count(" ") < _MAX_WORDS
             if fits and _means_what_it_should(parts, text, world):
                 break
-            sure += 0.1  # say colours more often until nothing else fits the words
+            sure += 0.1  # name colours more often, until the words fit one reading only
         drafts.append(parts)
         texts.add(text)
     rng.shuffle(drafts)
@@ -85,13 +97,17 @@ def describe(world, rng):
 
 
 def _means_what_it_should(parts, text, world):
-    """Whether the caption, read back from its words, is true in exactly the intended reading."""
+    """Returns whether the text, parsed back, is true in the intended reading and in no other."""
     intended = [part.thing for part in parts if isinstance(part, Noun)]
-    return readings(parse(text), world) == [(tuple(intended), True)]
+    statement = parse(text)
+    return statement is not None and readings(statement, world) == [(tuple(intended), True)]
 
 
 def _noun(world, thing, rng, *, colour, extra, article=None, after=True):
-    """Names a thing. colour, extra: chance to say its colour, and each of size and texture."""
+    """Returns a Noun for a thing.
+
+    colour: probability of naming its colour. extra: the same for its size and for its texture.
+    """
     values = world.things[thing]
     chances = {"size": extra, "colour": colour}
     chances["texture"] = extra * (0.5 if values.texture == "plain" else 1.3)
@@ -124,7 +140,10 @@ def _detailed(world, rng, sure):
 
 
 def _relation_between(world, i, j, rng):
-    """A relation of thing i to thing j that clearly holds, or None; contact before direction."""
+    """Returns a relation of thing i to thing j that clearly holds, or None.
+
+    Contact (inside, in front) is preferred to direction (left, above).
+    """
     true = [name for name in RELATIONS if relation_holds(world, i, name, j)]
     contact = [name for name in true if name in ("inside", "around", "front", "behind")]
     if not true:
@@ -134,12 +153,12 @@ def _relation_between(world, i, j, rng):
 
 
 def _in_contact(world):
-    """Whether the second thing, as layouts have it, is inside or in front of the first."""
+    """Returns whether the second thing of the layout is inside or in front of the first."""
     return any(relation_holds(world, 1, name, 0) for name in ("inside", "front"))
 
 
 def _related(world, rng, sure):
-    """Two things and how one stands to the other."""
+    """Returns a caption of two things and a relation between them."""
     relation = None
     while relation is None:
         i, j = rng.sample(range(len(world.things)), 2)
@@ -161,7 +180,7 @@ def _clause(one, relation, other, rng):
 
 
 def _listed(world, rng, sure):
-    """Every thing, in any order."""
+    """Returns a caption that lists every thing, in any order."""
     order = rng.sample(range(len(world.things)), len(world.things))
     article = "" if rng.random() < 0.3 else None
     nouns = [
@@ -177,7 +196,7 @@ def _listed(world, rng, sure):
 
 
 def _full(world, rng, sure):
-    """Every thing and how they stand to each other, two by two."""
+    """Returns a caption of every thing, with relations between neighbours in the caption."""
     count = len(world.things)
     order = rng.sample(range(count), count)
     if _in_contact(world):

@@ -1,19 +1,20 @@
-"""Draws scenes at random: how many things, what they look like and where they are."""
+"""Random scenes: how many things, their attributes and their positions."""
 
 import math
+import random
 
 from jaxvl.data.scenes import shapes
 from jaxvl.data.scenes.vocabulary import HELD_OUT, WORDS
-from jaxvl.data.scenes.world import Thing, measure, relation_holds
+from jaxvl.data.scenes.world import Thing, World, measure, relation_holds
 
 RADII = {"small": (0.125, 0.145), "big": (0.19, 0.225), "container": (0.27, 0.31)}
-GAP = 0.015  # least distance between things that do not belong together
+GAP = 0.015  # least distance between things of different groups
 
 
-def sample(rng, *, unseen):
-    """Draws a World of 1-4 things, no two of the same colour and shape.
+def sample(rng: random.Random, *, unseen: bool) -> World:
+    """Returns a random World of 1 to 4 things; no two have the same colour and shape.
 
-    rng: random.Random. unseen: with at least one held-out pair of colour and shape, or with none.
+    unseen: True includes at least one held-out pair of colour and shape, False none.
     """
     count = rng.choices((1, 2, 3, 4), (0.08, 0.34, 0.36, 0.22))[0]
     kind = rng.choices(("apart", "inside", "front"), (0.36, 0.34, 0.3))[0] if count > 1 else "apart"
@@ -28,7 +29,7 @@ def sample(rng, *, unseen):
 
 
 def _looks(rng, count, unseen):
-    """Attributes of `count` things."""
+    """Returns `count` things with their attributes, not yet placed."""
     colours, kinds = tuple(WORDS["colour"]), tuple(WORDS["shape"])
     pairs = [rng.choice(sorted(HELD_OUT))] if unseen else []
     while len(pairs) < count:
@@ -48,9 +49,10 @@ def _looks(rng, count, unseen):
 
 
 def _groups(things, kind, rng):
-    """Things that keep together, each with its place relative to the group's first.
+    """Returns groups of things, each placed relative to the first of its group.
 
-    Returns None where these things cannot form such a pair.
+    kind: "apart", or how the first two things are related: "inside" or "front". Returns None where
+    these two cannot be.
     """
     if kind == "inside":
         things.sort(key=lambda thing: thing.shape not in shapes.ROOM)
@@ -79,7 +81,7 @@ def _scaled(thing, scale, rng):
 
 
 def _place(groups, rng):
-    """Moves each group to a free spot, whole within the picture. None where there is no room."""
+    """Returns the things, each group moved to a free place within the image; None without room."""
     placed = []
     for group in groups:
         for _ in range(15):
@@ -93,12 +95,12 @@ def _place(groups, rng):
 
 
 def _free(x, y, radius, placed):
-    """Whether a thing is in the picture, and clear of all others to a side: a relation holds."""
+    """Returns whether a thing lies within the image and clearly beside every other one."""
     return min(x, y, 1 - x, 1 - y) >= radius and all(
         max(abs(x - p.x), abs(y - p.y)) > radius + p.radius + GAP for p in placed
     )
 
 
 def _clearly_in_front(world):
-    """Whether the second thing hides some of the first, not most of it, and sticks out of it."""
+    """Returns whether the second thing covers 8 to 45 % of the first and is not inside it."""
     return 0.08 <= world.covered[0][1] <= 0.45 and relation_holds(world, 1, "front", 0)

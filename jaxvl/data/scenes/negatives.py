@@ -1,11 +1,17 @@
-"""Hard negatives: a caption with one thing changed, and certain to be false of the scene."""
+"""Hard negatives of Scenes: a caption with one change that makes it false of the scene."""
 
-from jaxvl.data.scenes.captions import Noun, Relation, write
-from jaxvl.data.scenes.truth import judge, parse
+import random
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from jaxvl.data.scenes.captions import Draft, Noun, Relation, write
+from jaxvl.data.scenes.truth import Statement, judge, parse
 from jaxvl.data.scenes.vocabulary import ATTRIBUTES, HELD_OUT, INVERSE, LEXICON, RELATIONS, WORDS
+from jaxvl.data.scenes.world import World
 
-# How often a replaced relation becomes this one, after how often captions use it, so that the
-# relation alone does not give a negative away.
+Negative = tuple[str, str, int]  # text, kind, index of the caption that was changed
+
+# Weights by which a replaced relation is drawn. They follow how often captions use each relation,
+# so that the relation alone does not reveal that a text is a negative.
 _USUAL = {
     "left": 4,
     "right": 4,
@@ -18,11 +24,12 @@ _USUAL = {
 }
 
 
-def contradict(captions, drafts, world, rng, *, unseen):
-    """One negative of each kind that the captions allow.
+def contradict(
+    captions: list[str], drafts: list[Draft], world: World, rng: random.Random, *, unseen: bool
+) -> list[Negative]:
+    """Returns one negative of each kind that the captions allow.
 
-    drafts: the captions as lists of parts. unseen: whether held-out pairs may be spoken of.
-    Returns a list of (text, kind, index of the caption it contradicts).
+    drafts: the captions in parts. unseen: whether held-out pairs may be named.
     """
     found, taken = [], set(captions)
     for kind, edits in EDITS.items():
@@ -35,8 +42,19 @@ def contradict(captions, drafts, world, rng, *, unseen):
     return found
 
 
-def contradict_others(found, captions, drafts, world, rng, *, unseen):
-    """The negatives, in the form of `contradict`, of each kind and caption that `found` lacks."""
+def contradict_others(
+    found: list[Negative],
+    captions: list[str],
+    drafts: list[Draft],
+    world: World,
+    rng: random.Random,
+    *,
+    unseen: bool,
+) -> list[Negative]:
+    """Returns a negative of each pair of kind and caption that is not in `found` and is possible.
+
+    The other arguments are those of `contradict`.
+    """
     others, taken = [], set(captions) | {text for text, _, _ in found}
     missing = {(kind, index) for kind in EDITS for index in range(len(drafts))}
     for kind, index in sorted(missing - {(kind, index) for _, kind, index in found}):
@@ -47,17 +65,20 @@ def contradict_others(found, captions, drafts, world, rng, *, unseen):
     return others
 
 
-def _first_false(candidates, world, taken, unseen):
+def _first_false(
+    candidates: Iterable[Draft], world: World, taken: set[str], unseen: bool
+) -> str | None:
     for parts in candidates:
         text, _ = write(parts)
         statement = parse(text)
-        allowed = text not in taken and (unseen or not _names_held_out(statement))
-        if allowed and judge(statement, world) is False:
+        if statement is None or text in taken or not unseen and _names_held_out(statement):
+            continue
+        if judge(statement, world) is False:
             return text
     return None
 
 
-def _names_held_out(statement):
+def _names_held_out(statement: Statement) -> bool:
     return any((d.get("colour"), d["shape"]) in HELD_OUT for d in statement.descriptions)
 
 
@@ -74,7 +95,7 @@ def _reworded(noun, kind, word):
 
 
 def _swap_attribute(parts, rng):
-    """Two nouns exchange their words of one kind."""
+    """Yields drafts in which two nouns have exchanged their words of one attribute kind."""
     nouns = _nouns(parts)
     options = [
         (i, j, kind)
@@ -88,9 +109,9 @@ def _swap_attribute(parts, rng):
         yield _with(parts, {i: _reworded(parts[i], kind, other), j: _reworded(parts[j], kind, one)})
 
 
-def _replace(kinds):
-    def edits(parts, rng):
-        """A noun's word of one of these kinds becomes a word of another meaning."""
+def _replace_word(kinds: Sequence[str]) -> Callable[[Draft, random.Random], Iterator[Draft]]:
+    def edited(parts, rng):
+        """Yields drafts in which a noun's word of one of these kinds has another meaning."""
         options = [(i, kind) for i in _nouns(parts) for kind in kinds if kind in parts[i].words]
         for i, kind in rng.sample(options, len(options)):
             meant = LEXICON[parts[i].words[kind]][1]
@@ -98,11 +119,11 @@ def _replace(kinds):
             for value in rng.sample(others, len(others)):
                 yield _with(parts, {i: _reworded(parts[i], kind, rng.choice(WORDS[kind][value]))})
 
-    return edits
+    return edited
 
 
 def _related(parts):
-    """Positions of (relation, noun, noun) for each relation."""
+    """Yields the positions (relation, subject, object) of each relation."""
     nouns = _nouns(parts)
     for k, part in enumerate(parts):
         if isinstance(part, Relation):
@@ -111,7 +132,7 @@ def _related(parts):
 
 
 def _swap_relation(parts, rng):
-    """Subject and object change places, or the relation turns into its inverse."""
+    """Yields drafts with subject and object exchanged, or with the inverse relation."""
     for k, i, j in _related(parts):
         inverse = INVERSE[parts[k].name]
         inverted = parts[k]._replace(name=inverse, phrase=rng.choice(RELATIONS[inverse]))
@@ -122,7 +143,7 @@ def _swap_relation(parts, rng):
 
 
 def _replace_relation(parts, rng):
-    """A relation becomes another one, not its inverse."""
+    """Yields drafts with another relation that is not the inverse."""
     for k, _, _ in _related(parts):
         names = [n for n in RELATIONS if n not in (parts[k].name, INVERSE[parts[k].name])]
         names.sort(key=lambda name: rng.random() ** (1 / _USUAL[name]), reverse=True)
@@ -131,10 +152,10 @@ def _replace_relation(parts, rng):
             yield _with(parts, {k: parts[k]._replace(name=name, phrase=phrase)})
 
 
-EDITS = {
+EDITS: dict[str, Callable[[Draft, random.Random], Iterator[Draft]]] = {
     "swap_attribute": _swap_attribute,
     "swap_relation": _swap_relation,
-    "replace_attribute": _replace(ATTRIBUTES),
-    "replace_object": _replace(("shape",)),
+    "replace_attribute": _replace_word(ATTRIBUTES),
+    "replace_object": _replace_word(("shape",)),
     "replace_relation": _replace_relation,
 }

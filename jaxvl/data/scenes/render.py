@@ -1,6 +1,7 @@
-"""Draws a scene: things with texture, outline and shadow on a cluttered, noisy background.
+"""Rendering: things with texture, outline and shadow on a cluttered, noisy background.
 
-A canvas is float32 [3, size, size]: channels first, since NumPy is slow where the last axis is 3.
+A canvas is float32 [3, size, size]. Channels come first because NumPy is slow where the last axis
+has 3 elements.
 """
 
 import functools
@@ -10,13 +11,14 @@ from PIL import Image
 
 from jaxvl.data.scenes import shapes
 from jaxvl.data.scenes.vocabulary import COLOURS
+from jaxvl.data.scenes.world import Thing, World
 
-_FIELD = 4  # sides of a picture in a side of the clutter that backgrounds are cut from
-_LIGHT_ACCENT = ("black", "blue", "purple")  # too dark for a pattern in a darker shade
+_FIELD = 4  # side of the clutter that backgrounds are cropped from, in sides of an image
+_LIGHT_ACCENT = ("black", "blue", "purple")  # colours too dark for a pattern in a darker shade
 
 
-def render(world, size, rng):
-    """The picture of a world. rng: numpy Generator. Returns uint8 [size, size, 3]."""
+def render(world: World, size: int, rng: np.random.Generator) -> np.ndarray:
+    """Returns the image of a world, uint8 [size, size, 3]."""
     canvas = background(size, rng)
     for thing in world.things:
         draw(canvas, thing, rng)
@@ -27,8 +29,8 @@ def render(world, size, rng):
     return canvas.transpose(1, 2, 0).astype(np.uint8, order="C")
 
 
-def background(size, rng):
-    """A gradient under a random crop of the clutter. Returns a canvas."""
+def background(size: int, rng: np.random.Generator) -> np.ndarray:
+    """Returns a canvas with a gradient and a random crop of the clutter."""
     tint = rng.uniform(-12, 12, (3, 3, 1, 1)).astype(np.float32)
     ramp = np.linspace(-1, 1, size, dtype=np.float32)
     canvas = _crop(_clutter(size)[1:], size, rng) * np.float32(rng.uniform(0.7, 1.2))
@@ -46,16 +48,16 @@ def _crop(field, size, rng):
 
 @functools.cache
 def _clutter(size):
-    """What backgrounds are cut from: grain, then blotches, curves and specks in three channels.
+    """Returns the field that backgrounds are cropped from, int8 [4, F, F].
 
-    The same in every process. Returns int8 [4, F, F].
+    One channel of grain, then three of blotches, curves and specks; equal in every process.
     """
     rng = np.random.Generator(np.random.PCG64(0))
     side = size * _FIELD
-    blotches = sum(
-        _enlarged(rng.uniform(0, 255, (cells * _FIELD, cells * _FIELD, channels)), side) * strength
-        for cells, channels, strength in ((4, 1, 0.3), (12, 1, 0.12), (12, 3, 0.04))
-    )
+    blotches = np.zeros((3, side, side))
+    for cells, channels, strength in ((4, 1, 0.3), (12, 1, 0.12), (12, 3, 0.04)):
+        grid = rng.uniform(0, 255, (cells * _FIELD, cells * _FIELD, channels))
+        blotches += _enlarged(grid, side) * strength
     blotches -= blotches.mean()
     t = np.linspace(0, 1, size)[:, None]
     for _ in range(5 * _FIELD**2):
@@ -70,14 +72,14 @@ def _clutter(size):
 
 
 def _enlarged(grid, side):
-    """Smoothly enlarges [h, w, channels] of bytes to float [channels, side, side]."""
+    """Returns [h, w, channels], rounded to bytes, smoothly enlarged to [channels, side, side]."""
     channels = [Image.fromarray(plane.astype(np.uint8)) for plane in np.moveaxis(grid, -1, 0)]
     return np.stack(
         [np.asarray(c.resize((side, side), Image.Resampling.BICUBIC), float) for c in channels]
     )
 
 
-def draw(canvas, thing, rng):
+def draw(canvas: np.ndarray, thing: Thing, rng: np.random.Generator) -> None:
     """Draws one thing onto a canvas, in place."""
     size = canvas.shape[-1]
     rows, columns, distance = shapes.patch(thing, size, 2 + size // 48)
@@ -105,7 +107,7 @@ def draw(canvas, thing, rng):
 
 
 def _texture(texture, shape, size, rng):
-    """How much of the accent colour each pixel takes: float32 in [0, 1], of `shape`."""
+    """Returns the share of the accent colour of each pixel, float32 of `shape` in [0, 1]."""
     y = np.arange(shape[0], dtype=np.float32)[:, None]
     x = np.arange(shape[1], dtype=np.float32)
     phase = rng.uniform(0, 6.28, 2).astype(np.float32)

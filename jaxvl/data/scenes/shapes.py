@@ -1,11 +1,17 @@
 """Outlines as signed distances: negative inside, in units of the object's radius, y downwards.
 
-Each lies within the unit disc, so that objects whose radii do not meet cannot overlap.
+Each outline lies within the unit disc, so objects whose discs do not meet cannot overlap.
 """
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from jaxvl.data.scenes.world import Thing
 
 _TIP = np.cos(np.pi / 5), np.sin(np.pi / 5)
 
@@ -23,7 +29,7 @@ def _triangle(x, y):
 
 
 def _star(x, y):
-    # Folded into one tenth of the star, between a tip at 1 and an inner corner at 0.45.
+    # By symmetry, one tenth of the star is enough: from a tip at 1 to an inner corner at 0.45.
     fifth = 2 * np.pi / 5
     angle = abs((np.arctan2(x, -y) + fifth / 2) % fifth - fifth / 2)
     radius = np.hypot(x, y)
@@ -42,7 +48,7 @@ def _ring(x, y):
 
 
 def _heart(x, y):
-    # A square on its corner with a half disc on each of its two upper sides.
+    # A square that stands on a corner, with a half disc on each of its two upper sides.
     down = (abs(x) + y - 0.06) * 0.7071
     up = (abs(x) - y + 0.06) * 0.7071
     return np.minimum(np.maximum(abs(down), abs(up)), np.hypot(down, up - 0.5)) - 0.5
@@ -76,15 +82,15 @@ DISTANCE = {
     "arrow": _arrow,
 }
 
-# Shapes that can hold another one, with the radius of the free disc around their centre.
+# Shapes that another one fits into, with the radius of the free disc around their centre.
 ROOM = {"circle": 0.9, "square": 0.7, "ring": 0.52, "diamond": 0.53, "heart": 0.5, "triangle": 0.5}
 
 
-def patch(thing, size, margin):
-    """Signed distance in pixels to an object's outline, on the part of a picture around it.
+def patch(thing: Thing, size: int, margin: int) -> tuple[slice, slice, np.ndarray]:
+    """Returns the signed distance in pixels to an outline, on the part of the image around it.
 
-    thing: a `world.Thing`. size: pixels of the picture's side. margin: pixels around the object.
-    Returns (rows, columns, distance): slices into the picture, and float32 [rows, columns].
+    size: pixels of a side of the image. margin: pixels around the object.
+    Returns (rows, columns, distance): slices of the image, and float32 [rows, columns].
     """
     reach = thing.radius * size + margin
     x, y = thing.x * size - 0.5, thing.y * size - 0.5

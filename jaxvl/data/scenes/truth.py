@@ -1,9 +1,10 @@
-"""What a caption says, read back from its words, and whether it is true of a scene."""
+"""Parses a caption of Scenes, and decides whether it is true of a scene."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from jaxvl.data.scenes.vocabulary import ARTICLES, FILLERS, LEXICON, PHRASES
-from jaxvl.data.scenes.world import relation_holds
+from jaxvl.data.scenes.world import Thing, World, relation_holds
 from jaxvl.data.text.clean import clean_caption
 
 _LONGEST = max(map(len, PHRASES))
@@ -12,18 +13,18 @@ _MAX_WORDS = 100
 
 
 class Statement(NamedTuple):
-    """There are different things of these descriptions, in these relations.
+    """The meaning of a caption: there are different things of these descriptions and relations.
 
-    descriptions: dict of attribute kind -> value for each thing, "shape" among them.
-    relations: (subject, relation, object), positions in `descriptions`.
+    descriptions: {attribute kind: value} of each thing, "shape" among the kinds.
+    relations: (subject, relation, object); subject and object are positions in `descriptions`.
     """
 
-    descriptions: tuple[dict, ...]
+    descriptions: tuple[Mapping[str, str], ...]
     relations: tuple[tuple[int, str, int], ...]
 
 
-def parse(caption):
-    """Reads a caption of the Scenes grammar: a Statement, or None where it is not one."""
+def parse(caption: str) -> Statement | None:
+    """Returns the meaning of a caption, or None where the Scenes grammar cannot read it."""
     words = clean_caption(caption, max_words=_MAX_WORDS).split()
     descriptions, relations = [], []
     pending, waiting, fronted, predicate = {}, None, None, False
@@ -36,7 +37,7 @@ def parse(caption):
             if descriptions:
                 waiting = name
             else:
-                fronted = name  # "left of a ring is a star": what stands there comes second
+                fronted = name  # "left of a ring is a star": the subject comes second
             predicate = False
             at += length
             continue
@@ -75,10 +76,10 @@ def _relation_at(words, at):
     return 0, None
 
 
-def readings(statement, world):
-    """Which thing each description may mean: a list of (things, True or None), not the false ones.
+def readings(statement: Statement, world: World) -> list[tuple[tuple[int, ...], bool | None]]:
+    """Returns every assignment of things to descriptions that is not false: (things, verdict).
 
-    None stands for a reading that depends on a debatable relation.
+    verdict: True, or None where the reading depends on a debatable relation.
     """
     candidates = [
         [i for i, thing in enumerate(world.things) if _fits(thing, description)]
@@ -94,7 +95,7 @@ def readings(statement, world):
     return found
 
 
-def _fits(thing, description):
+def _fits(thing: Thing, description: Mapping[str, str]) -> bool:
     for kind, value in description.items():
         if getattr(thing, kind) != value:
             return False
@@ -102,7 +103,7 @@ def _fits(thing, description):
 
 
 def _different(candidates):
-    """All ways to take one of each list without taking anything twice."""
+    """Returns all ways to take one element of each list without taking any twice."""
     if not candidates:
         return [()]
     return [
@@ -112,16 +113,16 @@ def _different(candidates):
     ]
 
 
-def judge(statement, world):
-    """Whether a statement is true of a scene: True, False, or None if debatable."""
+def judge(statement: Statement, world: World) -> bool | None:
+    """Returns whether a statement is true of a scene: True, False, or None if debatable."""
     verdicts = [verdict for _, verdict in readings(statement, world)]
     return True if True in verdicts else None if verdicts else False
 
 
-def holds(caption, world):
-    """Whether a caption is true of a scene: True, False, or None if debatable or not understood.
+def holds(caption: str, world: World) -> bool | None:
+    """Returns whether a caption is true of a scene; None if debatable or not in the grammar.
 
-    caption: text of the Scenes grammar, for instance a negative made by another program.
+    caption: any text, for instance a negative that another program made.
     """
     statement = parse(caption)
     return None if statement is None else judge(statement, world)

@@ -1,4 +1,4 @@
-"""What Scenes can show and the words for it: every word has one meaning, so captions parse back."""
+"""Colours, shapes, relations and their words: one meaning a word, so that captions parse back."""
 
 COLOURS = {
     "red": (214, 38, 42),
@@ -13,8 +13,8 @@ COLOURS = {
     "black": (30, 30, 34),
 }
 
-# Attribute kind -> value -> the words for it, the plainest first. The order of kinds is the order
-# in front of a noun: "a small striped red star".
+# Attribute kind -> value -> its words, the plainest first. The order of kinds is their order before
+# a noun: "a small striped red star".
 WORDS = {
     "size": {
         "small": ("small", "little", "tiny"),
@@ -76,11 +76,10 @@ INVERSE = {
 
 ARTICLES = ("a", "an", "the", "one")
 OPENINGS = ("there is", "a picture of", "the picture shows", "we see", "here is")
-FILLERS = frozenset(
-    "and with that which is picture of shows we see here there".split()
-)  # a caption's words that neither describe nor relate
+# Words of a caption that neither describe nor relate.
+FILLERS = frozenset("and with that which is picture of shows we see here there".split())
 
-# word -> (kind, value), and a relation's words -> its name.
+# word -> (kind, value), and the words of a relation -> its name.
 LEXICON = {
     word: (kind, value)
     for kind, values in WORDS.items()
@@ -89,8 +88,8 @@ LEXICON = {
 }
 PHRASES = {tuple(phrase.split()): name for name, phrases in RELATIONS.items() for phrase in phrases}
 
-# Colour-shape pairs that only the split `unseen` shows: each colour and each shape exactly once,
-# since 3 and the number of shapes have no common factor.
+# Colour-shape pairs that appear in the split `unseen` only. Each colour and each shape occurs in
+# exactly one, because 3 and the number of shapes have no common factor.
 HELD_OUT = frozenset(
     (colour, tuple(WORDS["shape"])[(3 * i + 1) % len(WORDS["shape"])])
     for i, colour in enumerate(WORDS["colour"])

@@ -1,6 +1,7 @@
-"""A scene as things in a unit square, and which relations hold in it."""
+"""A scene as things in a unit square, and the relations that hold in it."""
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -8,11 +9,11 @@ import numpy as np
 from jaxvl.data.scenes import shapes
 from jaxvl.data.scenes.vocabulary import INVERSE
 
-RASTER = 96  # pixels a side on which overlaps and boxes are measured, whatever the picture's size
+RASTER = 96  # pixels a side for measuring overlaps and boxes; the size of the image does not matter
 
 
 class Thing(NamedTuple):
-    """One object: what can be said of it, and where it is, in picture sides and radians."""
+    """One object: its attributes, and its place in sides of the image and radians."""
 
     shape: str
     colour: str
@@ -27,8 +28,8 @@ class Thing(NamedTuple):
 class World(NamedTuple):
     """A scene. Things are drawn in their order, so a later one covers an earlier one.
 
-    boxes: per thing ymin, xmin, ymax, xmax in [0, 1] of what is visible of it.
-    extents: the same of the whole thing, covered or not.
+    boxes: ymin, xmin, ymax, xmax in [0, 1] of the visible part of each thing.
+    extents: the same of the whole thing, whether covered or not.
     covered: covered[i][j] is the share of thing i that thing j hides.
     """
 
@@ -38,8 +39,8 @@ class World(NamedTuple):
     covered: tuple[tuple[float, ...], ...]
 
 
-def measure(things):
-    """The world of these things, in the order in which they are drawn."""
+def measure(things: Sequence[Thing]) -> World:
+    """Returns the world of these things, given in the order in which they are drawn."""
     patches = [shapes.patch(thing, RASTER, 0) for thing in things]
     masks = [distance <= 0 for _, _, distance in patches]
     extents = [_box(patch, mask) for patch, mask in zip(patches, masks)]
@@ -66,7 +67,7 @@ def _apart(one, other):
 
 
 def _box(patch, mask):
-    """The extent of a mask (not empty) on its patch, in [0, 1]."""
+    """Returns the extent in [0, 1] of a mask, which is not empty, on its patch."""
     rows, columns, _ = patch
     (y0, y1), (x0, x1) = _span(mask.any(axis=1)), _span(mask.any(axis=0))
     top, left = rows.start, columns.start
@@ -77,8 +78,8 @@ def _span(line):
     return int(line.argmax()), len(line) - int(line[::-1].argmax())
 
 
-def relation_holds(world, i, name, j):
-    """Whether thing i stands in relation `name` to thing j: True, False, or None if debatable."""
+def relation_holds(world: World, i: int, name: str, j: int) -> bool | None:
+    """Returns whether thing i is in relation `name` to thing j: True, False, None if debatable."""
     if name in ("right", "below", "around", "behind"):
         return relation_holds(world, j, INVERSE[name], i)
     if name == "left":
@@ -89,13 +90,13 @@ def relation_holds(world, i, name, j):
     if name == "inside":
         return inside
     if inside is not False:
-        return None  # what lies on a thing might be called in front of it, too
+        return None  # a thing that lies inside another may also be called in front of it
     share = world.covered[j][i]
     return None if 0 < share < 0.05 else share > 0
 
 
 def _before(first, second):
-    """Whether interval `first` lies before `second`, but for a slight overlap."""
+    """Returns whether interval `first` lies before `second`; a slight overlap is allowed."""
     overlap = first[1] - second[0]
     if overlap <= 0.15 * min(first[1] - first[0], second[1] - second[0]):
         return True

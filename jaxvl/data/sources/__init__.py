@@ -1,11 +1,12 @@
-"""Sources by name: data sets by random access, whatever wrote them.
+"""Data sources by name: random access to the records of a data set.
 
-A source reads raw records in bulk on the host and says how TensorFlow parses one; nothing in
-between runs Python inside a tf.data graph. `config.data.source` chooses. Each component's
-`make(data, *, directory, split)` returns a Source; `data` is config.data.
+A source reads serialized records in bulk on the host and tells TensorFlow how to parse one, so that
+no Python runs inside a tf.data graph. `config.data.source` chooses a component of SOURCES.
 """
 
 from pathlib import Path
+
+from ml_collections import ConfigDict
 
 from jaxvl.data.sources import prepared, tfds
 from jaxvl.data.sources.prepared import open_prepared
@@ -26,18 +27,18 @@ __all__ = [
 ]
 
 
-def open_source(data, *, split: str, directory: str | Path = "") -> Source:
+def open_source(data: ConfigDict, *, split: str, directory: str | Path = "") -> Source:
     """Returns the Source of a split of the data set that `data` (config.data) names.
 
-    split: as TFDS writes them, so that "train+val" and "train[:10%]" work too. directory: in place
-    of data.dir. Raises UserError where there is nothing to read.
+    split: also an expression of TFDS, such as "train+val" or "train[:10%]". directory: replaces
+    data.dir. Raises UserError where there is nothing to read.
     """
     return SOURCES[data.source].make(data, directory=directory or data.dir, split=split)
 
 
-def split_sizes(data, *, directory: str | Path = "") -> dict[str, int]:
+def split_sizes(data: ConfigDict, *, directory: str | Path = "") -> dict[str, int]:
     """Returns the number of examples of each split of the data set that `data` names.
 
-    directory: in place of data.dir. Raises UserError where there is nothing to read.
+    directory: replaces data.dir. Raises UserError where there is nothing to read.
     """
     return SOURCES[data.source].split_sizes(data, directory=directory or data.dir)

@@ -1,15 +1,22 @@
 """Data sets written by `jaxvl prepare`."""
 
 import functools
+from pathlib import Path
+from typing import Any
 
-from jaxvl.data import store
+from ml_collections import ConfigDict
+
+from jaxvl.data import schema, store
 from jaxvl.data.sources import shards
 from jaxvl.data.sources.source import Source, SourceComponent
 from jaxvl.errors import UserError, require
 
 
-def open_prepared(directory, *, split):
-    """Returns the Source of a split of a prepared directory."""
+def open_prepared(directory: Path | str, *, split: str) -> Source:
+    """Returns the Source of a split of a prepared directory.
+
+    Raises UserError where there is none, the split is unknown or empty, or a file is missing.
+    """
     from jaxvl.data.host_tf import tfds
 
     meta = store.read_meta(directory)
@@ -29,33 +36,30 @@ def open_prepared(directory, *, split):
     )
 
 
-def parse(serialized):
-    """Returns a serialized record as a dict of tensors, as in `store`; the image stays encoded."""
+def parse(serialized: Any) -> dict[str, Any]:
+    """Returns a serialized record as a dict of tensors, as in `schema.RECORD`.
+
+    The image stays encoded. `serialized`: scalar string tensor; a graph function.
+    """
     from jaxvl.data.host_tf import tf
 
     return tf.io.parse_single_example(serialized, _features())
 
 
 @functools.cache
-def _features():
+def _features() -> dict[str, Any]:
     from jaxvl.data.host_tf import tf
 
-    def many(shape, dtype):
-        return tf.io.FixedLenSequenceFeature(shape, dtype, allow_missing=True)
+    def feature(field: schema.Field) -> Any:
+        dtype = tf.string if field.dtype in (bytes, str) else field.dtype
+        if not field.shape:
+            return tf.io.FixedLenFeature([], dtype)
+        return tf.io.FixedLenSequenceFeature(field.shape[1:], dtype, allow_missing=True)
 
-    return {
-        "image": tf.io.FixedLenFeature([], tf.string),
-        "file_name": tf.io.FixedLenFeature([], tf.string),
-        "captions": many([], tf.string),
-        "boxes": many([4], tf.float32),
-        "mentions": many([3], tf.int64),
-        "negatives": many([], tf.string),
-        "negative_kinds": many([], tf.string),
-        "negative_captions": many([], tf.int64),
-    }
+    return {name: feature(field) for name, field in schema.RECORD.items()}
 
 
-def _check(config):
+def _check(config: ConfigDict) -> None:
     require(
         config.data.dir or config.data.mixture,
         "data.dir is empty; give a prepared data set with --config.data.dir=DIR "

@@ -1,30 +1,37 @@
 """Random access to one split of a TFDS directory stored as ArrayRecord."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from jaxvl.errors import UserError
 
 
-def find_split(info, split):
-    """TFDS's SplitInfo of `split`, which may be an expression such as "train+val".
+def find_split(info: Any, split: str) -> Any:
+    """Returns TFDS's SplitInfo of `split`, which may be an expression such as "train+val".
 
-    Raises UserError, naming the splits there are, for one unknown or empty.
+    info: TFDS's DatasetInfo. Raises UserError, naming the splits there are, where the split is
+    unknown or empty.
     """
     try:
         found = info.splits[split]
         num_examples = found.num_examples
     except (KeyError, ValueError, AssertionError):
-        num_examples = 0
+        found, num_examples = None, 0
     if not num_examples:
         there = ", ".join(f"{name} ({info.splits[name].num_examples})" for name in info.splits)
         raise UserError(f"{info.data_dir}: no split {split!r}, or an empty one; there are: {there}")
     return found
 
 
-def reader(split_info):
-    """read(indices) -> list of raw records. Thread-safe; opens a shard when it is first read."""
+def reader(split_info: Any) -> Callable[[np.ndarray], list[bytes]]:
+    """Returns `read(indices) -> list of serialized records` of a split.
+
+    It is thread-safe, and opens a file when it first reads from it. Raises UserError naming a file
+    that is missing.
+    """
     from array_record.python.array_record_data_source import ArrayRecordDataSource
 
     instructions = split_info.file_instructions
@@ -33,7 +40,7 @@ def reader(split_info):
             raise UserError(f"{instruction.filename}: missing; copy or prepare the data set again")
     records = ArrayRecordDataSource(instructions)
 
-    def read(indices):
-        return records.__getitems__(np.asarray(indices).tolist())
+    def read(indices: np.ndarray) -> list[bytes]:
+        return list(records.__getitems__(np.asarray(indices).tolist()))
 
     return read

@@ -1,7 +1,7 @@
-"""What a source is, and reading all of one."""
+"""What a source is, and how to read all annotations of one."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,17 +13,20 @@ _CHUNK = 4096
 class Source(NamedTuple):
     """One split of a data set.
 
-    name: for messages. num_examples: records in the split. fingerprint: changes when the split
-    does. read(indices): int [n] -> list of n serialized tf.train.Example; may be called from
-    several threads, opens files on first use. parse: graph function, scalar string -> dict of
-    tensors named as in `store`'s record; the image stays encoded.
+    name: for messages.
+    num_examples: records in the split.
+    fingerprint: changes when the split does.
+    read: indices int [n] -> list of n serialized tf.train.Example. It may be called from several
+      threads and opens files when it first reads from them.
+    parse: graph function, scalar string -> dict of tensors, as in `schema.RECORD`; the image stays
+      encoded.
     """
 
     name: str
     num_examples: int
     fingerprint: str
     read: Callable[[np.ndarray], list[bytes]]
-    parse: Callable
+    parse: Callable[[Any], dict[str, Any]]
 
 
 class SourceComponent(NamedTuple):
@@ -40,10 +43,10 @@ class SourceComponent(NamedTuple):
     check: Callable = lambda config: None
 
 
-def annotations(source):
-    """Everything of each record but the image, in order: a list of dicts, for evaluation.
+def annotations(source: Source) -> list[dict[str, Any]]:
+    """Returns every field of each record but the image, in order, for evaluation.
 
-    Strings are str, lists of strings are lists, numbers NumPy arrays.
+    Strings are str, lists of strings are lists, numbers are NumPy arrays.
     """
     from jaxvl.data.host_tf import tf
 
@@ -56,11 +59,11 @@ def annotations(source):
         indices = np.arange(start, min(start + _CHUNK, source.num_examples))
         records = tf.data.Dataset.from_tensor_slices(source.read(indices)).map(parse)
         for record in records.as_numpy_iterator():
-            found.append({key: _to_python(value) for key, value in record.items()})
+            found.append({key: _to_python(value) for key, value in dict(record).items()})
     return found
 
 
-def _to_python(value):
+def _to_python(value: Any) -> Any:
     if isinstance(value, bytes):
         return value.decode()
     if value.dtype == object:

@@ -2,7 +2,13 @@
 
 import hashlib
 import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
+from ml_collections import ConfigDict
+
+from jaxvl.data import schema
 from jaxvl.data.sources import shards
 from jaxvl.data.sources.source import Source, SourceComponent
 from jaxvl.errors import UserError, require
@@ -12,8 +18,10 @@ _CAPTION_KEYS = ("captions", "caption", "text", "texts")
 _FILE_NAME_KEYS = ("file_name", "image/filename", "filename", "image_id", "image/id", "id")
 
 
-def open_tfds(name, directory, *, split):
-    """The Source of a split of TFDS builder `name` (`name/config` too) in data_dir `directory`.
+def open_tfds(name: str, directory: Path | str, *, split: str) -> Source:
+    """Returns the Source of a split of a TFDS builder.
+
+    name: of the builder, or `name/config`. directory: the data_dir that it was prepared in.
 
     Raises UserError, with the one command that prepares it, where it is not prepared as
     ArrayRecord, and for a builder without image or captions.
@@ -29,11 +37,14 @@ def open_tfds(name, directory, *, split):
     )
 
 
-def find_info(name, directory):
-    """TFDS's DatasetInfo of builder `name`, stored as ArrayRecord. Raises as `open_tfds`."""
+def find_info(name: str, directory: Path | str) -> Any:
+    """Returns TFDS's DatasetInfo of builder `name`, stored as ArrayRecord.
+
+    Raises UserError, with the one command that prepares it, where it is not.
+    """
     from jaxvl.data.host_tf import tfds
 
-    read_only_builder = tfds.core.read_only_builder
+    core: Any = tfds.core  # it adds its modules when they are asked for
     # Not `tfds build`: the tfds command line starts only where apache_beam is installed.
     command = (
         f"python -c \"import tensorflow_datasets as tfds; tfds.builder('{name}', "
@@ -41,7 +52,7 @@ def find_info(name, directory):
     )
     try:
         # From the files alone: the builder's own code might look on the network.
-        builder = read_only_builder.builder_from_files(name, data_dir=str(directory))
+        builder = core.read_only_builder.builder_from_files(name, data_dir=str(directory))
     except tfds.core.DatasetNotFoundError:
         raise UserError(
             f"TFDS data set {name} is not prepared in {directory}; run: {command}"
@@ -57,7 +68,7 @@ def find_info(name, directory):
     return tfds.builder_from_directory(str(builder.data_path), file_format="array_record").info
 
 
-def _image_key(info):
+def _image_key(info: Any) -> str:
     from jaxvl.data.host_tf import tfds
 
     keys = [key for key, f in info.features.items() if isinstance(f, tfds.features.Image)]
@@ -66,8 +77,8 @@ def _image_key(info):
     return "image" if "image" in keys else keys[0]
 
 
-def _caption_key(info):
-    """Where the captions are in a stored example: "captions", or "captions/text" and the like."""
+def _caption_key(info: Any) -> str:
+    """Returns the name of the captions in a stored example: "captions", "captions/text", ..."""
     from jaxvl.data.host_tf import tf
 
     stored = info.features.get_serialized_info()
@@ -84,7 +95,7 @@ def _caption_key(info):
     )
 
 
-def _parser(info, image_key, caption_key):
+def _parser(info: Any, image_key: str, caption_key: str) -> Callable[[Any], dict[str, Any]]:
     from jaxvl.data.host_tf import tf
 
     file_name_key = next((key for key in _FILE_NAME_KEYS if key in info.features), None)
@@ -99,27 +110,26 @@ def _parser(info, image_key, caption_key):
     def parse(serialized):
         example = tf.io.parse_single_example(serialized, spec)
         name = example[file_name_key] if file_name_key else tf.constant("")
-        return {
+        found = {
             "image": example[image_key],
             "file_name": name if name.dtype == tf.string else tf.as_string(name),
             "captions": example[caption_key],
-            "boxes": tf.zeros([0, 4], tf.float32),
-            "mentions": tf.zeros([0, 3], tf.int64),
-            "negatives": tf.zeros([0], tf.string),
-            "negative_kinds": tf.zeros([0], tf.string),
-            "negative_captions": tf.zeros([0], tf.int64),
         }
+        for field, (dtype, shape, _) in schema.RECORD.items():
+            if field not in found:
+                found[field] = tf.zeros([0, *shape[1:]], tf.string if dtype is str else dtype)
+        return found
 
     return parse
 
 
-def _fingerprint(info, split):
+def _fingerprint(info: Any, split: str) -> str:
     sizes = {name: [s.shard_lengths, s.num_bytes] for name, s in info.splits.items()}
     described = json.dumps([info.full_name, sizes], sort_keys=True)
     return f"{hashlib.sha256(described.encode()).hexdigest()[:32]}:{split}"
 
 
-def _check(config):
+def _check(config: ConfigDict) -> None:
     require(config.data.name, "data.name is empty; data.source='tfds' needs a TFDS builder")
     require(config.data.dir, "data.dir is empty; give the data_dir that TFDS prepared it in")
     require(
@@ -129,7 +139,7 @@ def _check(config):
     )
 
 
-def _split_sizes(data, *, directory):
+def _split_sizes(data: ConfigDict, *, directory: Path | str) -> dict[str, int]:
     splits = find_info(data.name, directory).splits
     return {name: split.num_examples for name, split in splits.items()}
 

@@ -1,14 +1,17 @@
-"""Tokenizers: load any fast Hugging Face tokenizer, train a WordPiece one, encode captions.
+"""Tokenizers: loads any fast Hugging Face tokenizer, trains a WordPiece one, encodes captions.
 
 Letters: n captions, L tokens of a caption.
 """
 
 import collections
 import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import tokenizers
+from tokenizers import Tokenizer, models, trainers
 
 from jaxvl.data.text import clip_bpe
 from jaxvl.data.text.clean import clean_caption
@@ -16,7 +19,7 @@ from jaxvl.errors import UserError
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
-# The same role under the names of BERT, RoBERTa and CLIP, in this order.
+# The names of one role in BERT, RoBERTa and CLIP, in this order.
 _CLS = ("[CLS]", "<s>", "<|startoftext|>")
 _SEP = ("[SEP]", "</s>", "<|endoftext|>")
 _PAD = ("[PAD]", "<pad>", "<|endoftext|>")
@@ -38,7 +41,7 @@ class Tokens(NamedTuple):
 
 
 class SpecialIds(NamedTuple):
-    """Ids of the special tokens; -1 for one the tokenizer does not have (never cls)."""
+    """Ids of the special tokens; -1 for one that the tokenizer does not have (never cls)."""
 
     pad: int
     cls: int
@@ -46,28 +49,24 @@ class SpecialIds(NamedTuple):
     mask: int
 
 
-def load(name_or_path):
-    """A tokenizer from a tokenizer.json, a folder holding one, a BERT vocab.txt, or by name.
+def load(name_or_path: Path | str) -> Tokenizer:
+    """Returns a tokenizer: from a tokenizer.json, a folder that holds one, a vocab.txt, or by name.
 
-    CLIP's is read from its vocab.json and merges.txt too, or from OpenAI's list of merges (.gz).
-    What looks like a special token in a caption is read as the letters it consists of.
-    A name is looked for in the local Hugging Face cache only, never on the network.
+    vocab.txt is BERT's. CLIP's tokenizer is also read from its vocab.json and merges.txt, or from
+    OpenAI's list of merges (.gz). A name is looked up in the local Hugging Face cache only, never
+    on the network. A special token that is spelt in a caption is read as plain characters.
     Raises UserError where there is none, with the command that fetches it.
     """
-    import tokenizers
-
     path = _tokenizer_file(str(name_or_path))
     try:
         if path.suffix == ".txt":
-            tokenizer = tokenizers.Tokenizer.from_str(
-                tokenizers.BertWordPieceTokenizer(str(path)).to_str()
-            )
+            tokenizer = Tokenizer.from_str(tokenizers.BertWordPieceTokenizer(str(path)).to_str())
         elif path.suffix == ".gz":
             tokenizer = clip_bpe.from_merges(path)
         elif path.name == "vocab.json":
             tokenizer = clip_bpe.from_files(path, path.with_name("merges.txt"))
         else:
-            tokenizer = tokenizers.Tokenizer.from_file(str(path))
+            tokenizer = Tokenizer.from_file(str(path))
     except UserError:
         raise
     except Exception as error:  # the library raises bare Exception for unreadable files
@@ -78,7 +77,7 @@ def load(name_or_path):
     return tokenizer
 
 
-def _tokenizer_file(name_or_path):
+def _tokenizer_file(name_or_path: str) -> Path:
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 
@@ -105,19 +104,16 @@ def _tokenizer_file(name_or_path):
     )
 
 
-def train(captions, *, vocabulary_size):
-    """A BERT-style WordPiece tokenizer of at most `vocabulary_size` ids, trained on captions.
+def train(captions: Iterable[str], *, vocabulary_size: int) -> Tokenizer:
+    """Returns a BERT-style WordPiece tokenizer of at most `vocabulary_size` ids.
 
-    The captions are cleaned first. Ids 0-4 are [PAD] [UNK] [CLS] [SEP] [MASK]. The result
-    depends only on the captions.
+    The captions are cleaned first. Ids 0-4 are [PAD] [UNK] [CLS] [SEP] [MASK]. The result depends
+    on the captions alone.
     """
-    import tokenizers
-    from tokenizers import models, trainers
-
     cleaned = [_trainable(caption) for caption in captions]
     # The trainer numbers letters in the order of a randomly seeded hash map, and breaks ties by
-    # number. Told the letters beforehand, in a fixed order, it gives the same result every time.
-    untrained = _word_piece(tokenizers, models.WordPiece(unk_token="[UNK]"))
+    # number. Given the letters beforehand, in a fixed order, it gives the same result every time.
+    untrained = _word_piece(models.WordPiece(unk_token="[UNK]"))
     letters = _alphabet(untrained.normalizer, cleaned, limit=vocabulary_size // 4)
     trainer = trainers.WordPieceTrainer(
         vocab_size=vocabulary_size,
@@ -129,43 +125,46 @@ def train(captions, *, vocabulary_size):
     untrained.train_from_iterator(cleaned, trainer)
     # A fresh tokenizer, in which the letters are not special.
     model = models.WordPiece(vocab=untrained.get_vocab(), unk_token="[UNK]")
-    tokenizer = _word_piece(tokenizers, model)
+    tokenizer = _word_piece(model)
     tokenizer.add_special_tokens(list(SPECIAL_TOKENS))
     return tokenizer
 
 
-def _trainable(caption):
+def _trainable(caption: str) -> str:
     # WordPiece reads longer words as [UNK]; training on one takes time quadratic in its length.
     words = clean_caption(caption, max_words=None).split()
     return " ".join(word for word in words if len(word) <= _MAX_WORD_LETTERS)
 
 
-def _word_piece(tokenizers, model):
-    tokenizer = tokenizers.Tokenizer(model)
+def _word_piece(model: models.WordPiece) -> Tokenizer:
+    tokenizer = Tokenizer(model)
     tokenizer.normalizer = tokenizers.normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = tokenizers.decoders.WordPiece()
     return tokenizer
 
 
-def _alphabet(normalizer, texts, *, limit):
-    """The `limit` most frequent signs: rare ones must not crowd out the words."""
+def _alphabet(normalizer: Any, texts: Iterable[str], *, limit: int) -> list[str]:
+    """Returns the `limit` most frequent characters: rare ones must not crowd out the words."""
     counts = collections.Counter()
     for text in texts:
         counts.update(normalizer.normalize_str(text))
     del counts[" "]
-    return sorted(sorted(counts, key=lambda sign: (-counts[sign], sign))[:limit])
+    return sorted(sorted(counts, key=lambda letter: (-counts[letter], letter))[:limit])
 
 
-def special_ids(tokenizer):
-    """SpecialIds of a tokenizer. Raises UserError if it has no token to begin a caption with."""
+def special_ids(tokenizer: Tokenizer) -> SpecialIds:
+    """Returns the ids of a tokenizer's special tokens.
+
+    Raises UserError if it has no token to begin a caption with.
+    """
     pad, cls, sep, mask = (_first_id(tokenizer, names) for names in (_PAD, _CLS, _SEP, _MASK))
     if cls < 0:
         raise UserError(f"tokenizer: has none of {', '.join(_CLS)} to begin a caption with")
     return SpecialIds(pad=pad, cls=cls, sep=sep, mask=mask)
 
 
-def _first_id(tokenizer, names):
+def _first_id(tokenizer: Tokenizer, names: Iterable[str]) -> int:
     for name in names:
         token_id = tokenizer.token_to_id(name)
         if token_id is not None:
@@ -173,12 +172,21 @@ def _first_id(tokenizer, names):
     return -1
 
 
-def encode(tokenizer, captions, *, max_tokens, max_words, add_sep):
-    """Tokens of captions: `[CLS] x`, and `[SEP]` if add_sep, padded to max_tokens.
+def encode(
+    tokenizer: Tokenizer,
+    captions: Sequence[str],
+    *,
+    max_tokens: int,
+    max_words: int,
+    add_sep: bool,
+) -> Tokens:
+    """Returns the Tokens of captions: [CLS], the caption, [SEP] if add_sep, padded to max_tokens.
 
-    Captions are cleaned as ALBEF does, except for byte-level BPE as of CLIP, which reads them as
-    they are written. What does not fit into max_tokens, special tokens included, is cut. An empty
-    caption gives [CLS] alone (and [SEP]). max_words: words kept by the cleaning.
+    Captions are cleaned as in ALBEF, which keeps max_words words; but a byte-level BPE such as
+    CLIP's reads them as they are written. A longer caption is truncated to max_tokens, special
+    tokens included. An empty caption gives [CLS] (and [SEP]) alone.
+    Raises UserError where add_sep needs a [SEP] that the tokenizer lacks, or max_tokens leaves no
+    room for a word.
     """
     special = special_ids(tokenizer)
     if add_sep and special.sep < 0:
@@ -203,19 +211,17 @@ def encode(tokenizer, captions, *, max_tokens, max_words, add_sep):
     return Tokens(ids=ids, mask=np.arange(max_tokens) < lengths[:, None], words=words)
 
 
-def _read_as(tokenizer, caption, max_words):
+def _read_as(tokenizer: Tokenizer, caption: str, max_words: int) -> str:
     if cleans(tokenizer):
         return clean_caption(caption, max_words=max_words)
     return " ".join(caption.split())
 
 
-def cleans(tokenizer):
-    """Whether captions are cleaned for this tokenizer: not for byte-level BPE as of CLIP."""
-    from tokenizers.models import BPE
-
-    return not isinstance(tokenizer.model, BPE)
+def cleans(tokenizer: Tokenizer) -> bool:
+    """Returns whether captions are cleaned for this tokenizer: not for a BPE such as CLIP's."""
+    return not isinstance(tokenizer.model, models.BPE)
 
 
-def _word_indices(text, offsets):
-    # By each token's last character: byte-level tokenizers count the space before a word to it.
+def _word_indices(text: str, offsets: Iterable[tuple[int, int]]) -> list[int]:
+    # By each token's last character: in byte-level tokenizers a word includes the space before it.
     return [text.count(" ", 0, end) for _, end in offsets]

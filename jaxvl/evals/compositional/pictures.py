@@ -10,7 +10,7 @@ from tqdm import tqdm
 from jaxvl import preprocessing
 from jaxvl.data.images import untrusted
 from jaxvl.data.images.untrusted import BadImage, Location
-from jaxvl.data.prefetch import prefetch
+from jaxvl.data.prefetch import Prefetch
 from jaxvl.evals.feeding import padded_rows
 
 
@@ -65,7 +65,7 @@ def batches(folder, crops, data_config, *, batch_size):
             image_g[row] = _pixels(folder, crops[index_g[row]], data_config)
         return {"image": image_g, "index": index_g, "mask": mask_g}
 
-    with prefetch(
+    with Prefetch(
         batch,
         range(len(rows)),
         depth=data_config.prefetch_batches,

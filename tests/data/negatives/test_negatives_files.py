@@ -1,4 +1,4 @@
-"""Reading a directory of negatives: the right line, or a line that says what is wrong."""
+"""Reading a directory of negatives: the right line, or an error that says what is wrong."""
 
 import json
 
@@ -33,7 +33,7 @@ def read(stored, split, *pairs):
     return negatives.read(*zip(*pairs))
 
 
-def test_it_reads_each_caption_and_says_what_is_missing(stored):
+def test_it_reads_each_caption_and_an_empty_text_where_there_is_none(stored):
     assert read(stored, "train", (3, 2), (0, 0)) == [
         ["noun 3 2 é", "verb 3 2"],
         ["noun 0 0 é", ""],
@@ -61,7 +61,7 @@ def test_examples_are_counted_as_in_the_split_that_is_trained_on(stored, split, 
         ("abc:train", ("verb", "noun"), "asks for 2"),
     ],
 )
-def test_what_does_not_fit_is_refused(stored, fingerprint, kinds, message):
+def test_another_data_set_split_or_other_kinds_are_refused(stored, fingerprint, kinds, message):
     with pytest.raises(UserError, match=message):
         open_negatives(stored, fingerprint=fingerprint, kinds=kinds)
 
@@ -72,8 +72,8 @@ def test_a_directory_without_negatives_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["train.jsonl", "train.index.npz"])
-def test_a_cut_file_is_refused(stored, name):
+def test_a_truncated_file_is_refused(stored, name):
     path = stored / name
     path.write_bytes(path.read_bytes()[:-7])
-    with pytest.raises(UserError, match="make the negatives anew"):
+    with pytest.raises(UserError, match="make the negatives again"):
         open_negatives(stored, fingerprint="abc:train", kinds=KINDS)

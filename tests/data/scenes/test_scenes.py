@@ -1,7 +1,9 @@
-"""Scenes: what a record says of its picture is so, and what its negatives say is not."""
+"""Scenes: the captions of a record are true of its image, and its negatives are false."""
 
+import collections
 import io
 import itertools
+import multiprocessing
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from jaxvl.data.scenes.truth import parse, readings
 from jaxvl.data.scenes.vocabulary import HELD_OUT, LEXICON, WORDS
 from jaxvl.data.scenes.world import Thing, measure, relation_holds
 from jaxvl.data.text.clean import clean_caption
+from jaxvl.errors import UserError
 
 COUNT, SIZE = 100, 64
 WORDS_OF_SHAPES = {word for words in WORDS["shape"].values() for word in words}
@@ -21,7 +24,7 @@ WORDS_OF_SHAPES = {word for words in WORDS["shape"].values() for word in words}
 
 @pytest.fixture(scope="module", params=["train", "unseen"])
 def examples(request):
-    """Records of a split, each with the world it shows."""
+    """Records of a split, each with the world that its image shows."""
     return [
         (
             scenes.record(k, split=request.param, size=SIZE, seed=3),
@@ -41,8 +44,8 @@ def thing(shape, colour, x, y, radius=0.1, size="small", texture="plain"):
 
 def test_a_record_depends_only_on_seed_split_and_index_not_on_the_workers():
     arguments = dict(split="val", count=260, size=16, seed=1)
-    alone = list(scenes.generate(**arguments, workers=0))
-    for workers in (1, 2):
+    alone = list(scenes.generate(**arguments, workers=1))
+    for workers in (2, 3):
         together = list(scenes.generate(**arguments, workers=workers))
         assert len(alone) == len(together) == 260
         assert all(same(a, b) for a, b in zip(alone, together))
@@ -51,6 +54,14 @@ def test_a_record_depends_only_on_seed_split_and_index_not_on_the_workers():
     assert len({record["image"] for record in alone}) == 260
     assert not same(alone[0], scenes.record(0, split="val", size=16, seed=2))
     assert alone[0]["image"] != scenes.record(0, split="test", size=16, seed=1)["image"]
+
+
+def test_a_worker_process_that_dies_ends_the_data_set_with_an_error():
+    records = scenes.generate(split="train", count=100_000, size=16, seed=0, workers=2)
+    next(records)
+    multiprocessing.active_children()[0].kill()
+    with pytest.raises(UserError, match="a worker process died"):
+        collections.deque(records, maxlen=0)
 
 
 def test_records_have_the_schema(examples):
@@ -157,8 +168,8 @@ def test_boxes_hold_what_is_visible_of_each_thing_and_no_more(examples):
             assert len(y) > 25 * (size / 96) ** 2  # enough of it to be recognised
 
 
-def test_a_picture_shows_each_thing_within_its_box_and_only_there():
-    """Taking a thing out changes the picture inside its box (and its shadow), nowhere else."""
+def test_an_image_shows_each_thing_within_its_box_and_only_there():
+    """Without a thing the image changes inside its box (and its shadow), and nowhere else."""
     world = scenes.world(5, split="train", seed=3)
 
     def draw(things):
@@ -172,7 +183,7 @@ def test_a_picture_shows_each_thing_within_its_box_and_only_there():
         inside = change[top:bottom, left:right]
         assert inside.mean() > 20
         change[top - 3 : bottom + 5, left - 3 : right + 5] = 0
-        assert change.max() <= 40  # the tiny stand-ins
+        assert change.max() <= 40  # the tiny things in its place
 
 
 def test_held_out_pairs_are_seen_in_unseen_only_and_their_parts_elsewhere():

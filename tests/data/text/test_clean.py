@@ -22,7 +22,7 @@ def test_cleaning(written, cleaned):
     assert clean_caption(written, max_words=30) == cleaned
 
 
-def test_long_captions_are_cut_to_max_words():
+def test_long_captions_are_truncated_to_max_words():
     assert clean_caption("Word, " * 10_000, max_words=30) == " ".join(["word"] * 30)
 
 

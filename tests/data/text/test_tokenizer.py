@@ -47,7 +47,7 @@ def test_layout_with_sep(trained):
     assert tokens.words.tolist() == [[-1, 0, 1, -1, -1]]
 
 
-def test_what_does_not_fit_is_cut_and_sep_stays(trained):
+def test_what_does_not_fit_is_truncated_and_sep_stays(trained):
     tokens = encode(trained, ["red cube " * 5_000], max_tokens=4, max_words=30, add_sep=True)
     assert text(trained, tokens.ids[0]) == ["[CLS]", "red", "cube", "[SEP]"]
 
@@ -97,7 +97,7 @@ def test_words_of_a_byte_level_tokenizer():
 def test_training_is_the_same_in_every_process(trained):
     """The library's own trainer is not: its hash maps are seeded anew in each process."""
     code = (
-        "from jaxvl.data import tokenizer as t; import sys; "
+        "from jaxvl.data.text import tokenizer as t; import sys; "
         f"sys.stdout.write(t.train({CAPTIONS!r}, vocabulary_size=80).to_str())"
     )
     for _ in range(2):
@@ -105,7 +105,7 @@ def test_training_is_the_same_in_every_process(trained):
         assert run.stdout.decode() == trained.to_str()
 
 
-def test_rare_signs_do_not_crowd_out_the_words():
+def test_rare_characters_do_not_crowd_out_the_words():
     signs = "".join(chr(code) for code in range(0x4E00, 0x4E00 + 500))
     found = tokenizer.train([*CAPTIONS, signs], vocabulary_size=160)
     assert found.get_vocab_size() <= 160

@@ -1,4 +1,4 @@
-"""A training program asks for huge pages once, where asking helps, and keeps its process."""
+"""A training program asks for huge pages once, where this helps, and stays the same process."""
 
 import os
 import subprocess
@@ -11,10 +11,10 @@ ROOT = Path(__file__).parents[2]
 PROGRAM = """
 import os, sys
 from pathlib import Path
-from jaxvl.training import host_memory
-host_memory.HUGE_PAGES = Path(sys.argv[1])
+from jaxvl.training import host
+host.HUGE_PAGES = Path(sys.argv[1])
 print(os.getpid())
-host_memory.use_huge_pages()
+host.use_huge_pages()
 print(os.environ.get("GLIBC_TUNABLES"), *sys.argv[1:])
 """
 

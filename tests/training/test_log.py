@@ -2,13 +2,13 @@
 
 from ml_collections import ConfigDict
 
-from jaxvl.training import loop
+from jaxvl.training.log import Log
 
 
 def test_a_warning_is_said_once_until_all_is_well_again(tmp_path, capsys):
     log_keys = {"every_steps": 1, "tensorboard": False}
     config = ConfigDict({"total_steps": 9, "batch_size": 1, "log": log_keys})
-    log = loop.Log(config, tmp_path, 0, warn=lambda mean: "too few" if mean["loss"] < 1 else None)
+    log = Log(config, tmp_path, 0, warn=lambda mean: "too few" if mean["loss"] < 1 else None)
     for step, x in enumerate([2.0, 0.0, 0.5, 3.0, 0.0]):
         log.add(step, None, {"loss": x, "norm/gradient": 1.0, "learning_rate": 0.1}, waited=0.0)
     log.settle()

@@ -1,0 +1,86 @@
+"""Numbers of a run written as they come: metrics.jsonl and event files for TensorBoard."""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+from jaxvl import files
+
+
+class Writer:
+    """Writes one JSON object a line to WORKDIR/metrics.jsonl, and scalars to TensorBoard."""
+
+    def __init__(self, workdir: Path | str, *, from_step: int, tensorboard: bool) -> None:
+        """Opens the files. Lines after `from_step` are dropped, so that no step comes twice."""
+        path = Path(workdir) / "metrics.jsonl"
+        _keep_lines_until(path, from_step)
+        self._file = path.open("a")
+        self._board = _Board(Path(workdir) / "tensorboard", from_step) if tensorboard else None
+
+    def write(self, values: Mapping[str, float], *, step: int) -> None:
+        """Writes the values of a step. A value that is not finite is null in the JSON."""
+        finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
+        self._file.write(json.dumps({"step": step, **finite}, allow_nan=False) + "\n")
+        self._file.flush()
+        if self._board:
+            self._board.scalars(values, step)
+
+    def image(self, name: str, path: Path, *, step: int) -> None:
+        """Shows the PNG at `path` in TensorBoard."""
+        if self._board:
+            self._board.image(name, path.read_bytes(), step)
+
+    def close(self) -> None:
+        """Flushes and closes the files."""
+        self._file.close()
+        if self._board:
+            self._board.close()
+
+
+def _keep_lines_until(path, step):
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text().splitlines():
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line + "\n")
+        except json.JSONDecodeError:
+            continue  # the line that a killed run was writing
+    files.write_text(path, "".join(kept))
+
+
+class _Board:
+    """TensorBoard's event files, written without the tensorboard package.
+
+    TensorBoard recognises a value by the name of a plug-in in its metadata.
+    """
+
+    def __init__(self, directory, from_step):
+        from jaxvl.data.host_tf import tf
+
+        self._tf = tf
+        suffix = f".from_step_{from_step}"
+        self._writer = tf.summary.create_file_writer(str(directory), filename_suffix=suffix)
+
+    def scalars(self, values, step):
+        with self._writer.as_default(step=step):
+            for name, value in values.items():
+                self._write(name, self._tf.constant(value, self._tf.float32), "scalars")
+        self._writer.flush()
+
+    def image(self, name, png, step):
+        height, width = self._tf.io.decode_png(png).shape[:2]
+        with self._writer.as_default(step=step):
+            sizes = [str(width).encode(), str(height).encode()]
+            self._write(name, self._tf.constant([*sizes, png]), "images")
+        self._writer.flush()
+
+    def _write(self, name, tensor, plugin):
+        metadata = self._tf.compat.v1.SummaryMetadata()
+        metadata.plugin_data.plugin_name = plugin
+        self._tf.summary.write(name, tensor, metadata=metadata)
+
+    def close(self):
+        self._writer.close()

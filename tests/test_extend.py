@@ -1,0 +1,176 @@
+"""A component of each kind from outside the package: one dict entry, and the program uses it.
+
+docs/extend.md tells the same story. Letters: R rows, M keys, E embedding.
+"""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import toy
+
+import jaxvl.losses
+from jaxvl import config as config_lib
+from jaxvl.data import sources
+from jaxvl.errors import UserError, require
+from jaxvl.evals import EVALUATORS
+from jaxvl.keys import Key
+from jaxvl.methods import METHODS
+from jaxvl.models import MODELS
+from jaxvl.training import loop
+from jaxvl.types import Component, ContrastiveLoss, Evaluator, EvaluatorComponent
+from jaxvl.validate import validate
+from jaxvl.workdir import check_keys
+
+
+def squared_rows(z_RxE, image_id_R, keys, scale, *, learned, **options):
+    """A contrastive loss nobody would use: squared distance of similarity and truth."""
+    same_RxM = (image_id_R[:, None] == keys.image_id_M[None]).astype(jnp.float32)
+    error_RxM = (z_RxE @ keys.z_MxE.T - learned["target"] * same_RxM) ** 2
+    return jnp.where(keys.exists_M[None], error_RxM, 0.0).mean(-1)
+
+
+SQUARED = ContrastiveLoss(
+    squared_rows,
+    learned=lambda config: {"target": jnp.asarray(config.loss.squared_target)},
+    keys={"loss": {"squared_target": Key(0.5, "similarity that a true pair should have", 0, 1)}},
+)
+
+
+def open_backwards(data, *, directory, split):
+    """A data source: a prepared data set, read from its end."""
+    source = sources.open_prepared(directory, split=split)
+    last = source.num_examples - 1
+    if not data.backwards:
+        return source
+    return source._replace(read=lambda indices: source.read(last - np.asarray(indices)))
+
+
+BACKWARDS = Component(
+    open_backwards,
+    keys={"data": {"backwards": Key(True, "read the data set from its end")}},
+    check=lambda config: require(config.data.dir, "data.dir is empty"),
+)
+
+
+def make_counter(config, *, scorer, examples):
+    """An evaluator: how many held-out images there are, times a factor."""
+    count = config.evals.counter.factor * len(examples.records)
+    return Evaluator(lambda params, progress=False: {"images": float(count)})
+
+
+COUNTER = EvaluatorComponent(
+    make_counter,
+    keys={"evals": {"counter": {"factor": Key(2, "that the count is multiplied by", 1)}}},
+)
+
+
+@pytest.fixture
+def mine(monkeypatch):
+    """The components above, each made known by its one line."""
+    monkeypatch.setitem(jaxvl.losses.CONTRASTIVE, "squared", SQUARED)
+    monkeypatch.setitem(sources.SOURCES, "backwards", BACKWARDS)
+    monkeypatch.setitem(EVALUATORS, "counter", COUNTER)
+    monkeypatch.setitem(MODELS, "mine", Component(toy.make_model))
+    keys = {"mine": {"noise": Key(0.1, "added to the text embeddings", low=0)}}
+    monkeypatch.setitem(METHODS, "mine", Component(toy.make_method, keys))
+
+
+def of_mine(config):
+    """Returns the configuration with the keys of the components that are known by now."""
+    whole = config_lib.base()
+    whole.update(config)
+    return whole
+
+
+def test_a_method_a_model_a_source_and_an_evaluator_train_and_evaluate(mine, tiny_config, tmp_path):
+    config = of_mine(tiny_config)
+    config.method = config.model.name = "mine"
+    config.mine.noise, config.data.source = 0.3, "backwards"
+    config.total_steps, config.eval.every_steps = 2, 2
+    for name in config.evals:
+        config.evals[name] = None
+    config.evals.counter = {"factor": 3}
+    assert loop.train(config, tmp_path) == 0
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert results["step"] == 2 and results["counter/images"] == 3 * 12
+    assert json.loads((tmp_path / "config.json").read_text())["mine"] == {"noise": 0.3}
+
+
+def test_a_contrastive_loss_with_a_parameter_of_its_own_trains(mine, tiny_config, tmp_path):
+    config = of_mine(tiny_config)
+    config.method = config.model.name = "clip"
+    config.data.add_sep, config.loss.contrastive = True, "squared"
+    config.total_steps = 2
+    assert loop.train(config, tmp_path) == 0
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2]
+    assert all(0 < line["loss/itc"] < 1 for line in lines)
+
+
+def test_the_keys_of_a_component_are_checked_like_all_others(mine, tiny_config):
+    config = of_mine(tiny_config)
+    config.method = config.model.name = "mine"
+    config.mine.noise = -1.0
+    with pytest.raises(UserError, match="mine.noise=-1.0 is not at least 0"):
+        validate(config, devices=8, processes=1)
+    config.data.update(source="backwards", dir="")
+    config.mine.noise = 0.1
+    with pytest.raises(UserError, match="data.dir is empty"):
+        validate(config, devices=8, processes=1)
+
+
+def test_without_its_line_a_component_is_unknown(tiny_config):
+    tiny_config.method = "softmsak"
+    with pytest.raises(UserError, match="is not one of .*did you mean softmask"):
+        validate(tiny_config, devices=8, processes=1)
+    tiny_config.unlock().mine = {"noise": 0.1}
+    with pytest.raises(UserError, match="unknown key mine.noise"):
+        check_keys(tiny_config)
+
+
+def test_a_batch_reaches_the_devices_in_the_order_of_the_source(mine, tiny_config):
+    config = of_mine(tiny_config)
+    config.data.source = "backwards"
+    source = sources.open_source(config.data, split="train")
+    plain = sources.open_prepared(config.data.dir, split="train")
+    (first,), (last,) = source.read([0]), plain.read([plain.num_examples - 1])
+    assert first == last
+
+
+ROOT = Path(__file__).parents[1]
+BLOCK = re.compile(r'^```(?:python title="([^"]+)"|sh)\n(.*?)^```', re.M | re.S)
+
+
+@pytest.mark.slow
+def test_the_steps_of_the_page_work_as_written(tmp_path):
+    for folder in ("jaxvl", "configs"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, symlinks=False)
+    (tmp_path / "tests" / "losses").mkdir(parents=True)
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "JAX_NUM_CPU_DEVICES": "1"}
+    commands = 0
+    for title, text in BLOCK.findall((ROOT / "docs" / "extend.md").read_text()):
+        if title:
+            path = tmp_path / title.partition(":")[0]
+            before = path.read_text() if ":" in title else ""
+            path.write_text(f"{before}\n{text}")
+            continue
+        for line in text.splitlines():
+            command = re.sub(r"^(jaxvl|python)\b", f"{sys.executable}", line)
+            command = command.replace(" ", " -m jaxvl ", 1) if line.startswith("jaxvl") else command
+            done = subprocess.run(
+                shlex.split(command), cwd=tmp_path, env=environment, capture_output=True, text=True
+            )
+            assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
+            commands += 1
+    assert commands == 3
+    params = list((tmp_path / "runs" / "my_sigmoid" / "checkpoints").iterdir())
+    assert [path.name for path in params] == ["4"]
