@@ -2,9 +2,9 @@
 
     python benchmarks/contrastive_memory.py
 
-G pictures against their G captions and G * K hard negatives, and the gradient. The programs are
-compiled ahead of time and never run: the figures are the compiler's own (memory_analysis). The last
-line is a JSON object.
+The loss of G images against their G captions and G * K hard negatives, and its gradient, are
+compiled ahead of time and never run: the figures are those of the compiler (memory_analysis). The
+last line is a JSON object.
 """
 
 import argparse
@@ -13,7 +13,8 @@ import json
 import jax
 import jax.numpy as jnp
 
-from jaxvl.losses import hard_negative
+from jaxvl.config import base
+from jaxvl.losses import hard_negative, make_contrast
 from jaxvl.methods import clip
 
 FORMS = ("plain", "chunked")
@@ -21,9 +22,9 @@ FORMS = ("plain", "chunked")
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rows", default="1024,2048,4096,8192,16384,32768", help="values of G")
-    parser.add_argument("--negatives", type=int, default=5, help="K, of each caption")
-    parser.add_argument("--width", type=int, default=512, help="of an embedding")
+    parser.add_argument("--rows", default="1024,2048,4096,8192,16384,32768", help="values of G, in examples")
+    parser.add_argument("--negatives", type=int, default=5, help="hard negatives of each caption (K)")
+    parser.add_argument("--width", type=int, default=512, help="size of an embedding")
     parser.add_argument("--chunk", type=int, default=1024, help="keys at a time")
     flags = parser.parse_args()
     result = {}
@@ -38,12 +39,15 @@ def main():
 
 
 def temporary_mib(rows, flags, *, chunk):
-    """Returns what loss and gradient hold beside their inputs and outputs."""
+    """Returns the memory of loss and gradient beside their inputs and outputs, in MiB."""
+    config = base()
+    config.loss.itc_chunk = chunk
+    contrast_rows = make_contrast(config)
 
-    def loss(zi_GxE, zt_GxE, zn_GxKxE, image_id_G, valid_GxK, scale):
+    def loss(zi_GxE, zt_GxE, zn_GxKxE, image_id_G, valid_GxK, logit_scale):
         z = clip.Embeddings(zi_GxE, zt_GxE, zn_GxKxE)
         texts = hard_negative.text_keys(zt_GxE, zn_GxKxE, image_id_G, valid_GxK)
-        return clip.itc(z, image_id_G, scale, texts, chunk=chunk)
+        return clip.itc(contrast_rows, {"logit_scale": logit_scale}, z, image_id_G, texts)
 
     def shape(*sizes, dtype=jnp.float32):
         return jax.ShapeDtypeStruct(sizes, dtype)

@@ -15,8 +15,8 @@ from jaxvl import keys as keys_lib
 from jaxvl.keys import Key
 
 TOP = {
-    "seed": Key(0, "of the parameters at the start, the data order and every random draw", low=0),
-    "method": Key("softmask", "what a training step computes: a name in jaxvl.methods.METHODS"),
+    "seed": Key(0, "seed of the initial parameters, the data order and every random draw", low=0),
+    "method": Key("softmask", "the training method: a name in jaxvl.methods.METHODS"),
     "total_steps": Key(33_000, "training steps", low=0),
     "batch_size": Key(512, "examples in a step, on all devices together", low=1),
 }
@@ -36,23 +36,23 @@ DATA = {
         (0.2, 1.0), "share of the image's area that a random crop keeps", above=0, high=1
     ),
     "flip_probability": Key(
-        0.5, "of mirroring an image; set 0 if captions say left and right", 0, 1
+        0.5, "probability of mirroring an image; set 0 if captions say left and right", 0, 1
     ),
     "rand_augment_operations": Key(2, "operations of RandAugment per image", low=0),
     "rand_augment_magnitude": Key(7, "strength of RandAugment", low=0, high=10),
-    "rand_augment_probability": Key(0.5, "of applying each operation", 0, 1),
+    "rand_augment_probability": Key(0.5, "probability of each of these operations", 0, 1),
     "color_jitter": Key(
         (0.4, 0.4, 0.4, 0.1), "largest change of brightness, contrast, saturation and hue", 0, 1
     ),
-    "color_jitter_probability": Key(0.0, "of changing the colours of an image", 0, 1),
-    "greyscale_probability": Key(0.0, "of making an image greyscale", 0, 1),
+    "color_jitter_probability": Key(0.0, "probability of changing the colours of an image", 0, 1),
+    "greyscale_probability": Key(0.0, "probability of making an image greyscale", 0, 1),
     "blur_sigma": Key((0.1, 2.0), "range of the blur's standard deviation, in pixels", above=0),
-    "blur_probability": Key(0.0, "of blurring an image", 0, 1),
+    "blur_probability": Key(0.0, "probability of blurring an image", 0, 1),
     "tokenizer": Key(
         "", "name, folder or tokenizer.json; empty: the tokenizer stored with the data"
     ),
-    "max_words": Key(30, "most words of a caption that are read", low=1),
-    "max_tokens": Key(25, "most tokens of a caption that are read, [CLS] included", low=2),
+    "max_words": Key(30, "words of a caption that are read at most", low=1),
+    "max_tokens": Key(25, "tokens of a caption that are read at most, [CLS] included", low=2),
     "add_sep": Key(False, "end a caption with [SEP]; CLIP needs it, ALBEF was trained without"),
     "token_lengths": Key(
         (),
@@ -73,7 +73,7 @@ DATA = {
 _TOWER = {
     "layers": Key(12, "transformer layers", low=1),
     "width": Key(768, "width of a token", low=1),
-    "heads": Key(12, "attention heads; the width must be a multiple", low=1),
+    "heads": Key(12, "attention heads; the width must be a multiple of them", low=1),
     "mlp_width": Key(3072, "hidden width of the feed-forward layers", low=1),
     "norm_epsilon": Key(
         0.0, "epsilon of LayerNorm; 0: the published one of the model", low=0, below=1
@@ -81,7 +81,7 @@ _TOWER = {
 }
 
 MODEL = {
-    "name": Key("albef", "a name in jaxvl.models.MODELS"),
+    "name": Key("albef", "the model: a name in jaxvl.models.MODELS"),
     "init": Key(
         "", "weights to start from, PATH,PATH if they come in parts; empty: random weights"
     ),
@@ -108,7 +108,7 @@ MODEL = {
     ),
     "image": {
         "patch_size": Key(
-            16, "side of a patch, in pixels; the image size must be a multiple", low=1
+            16, "side of a patch, in pixels; the image size must be a multiple of it", low=1
         ),
         **_TOWER,
     },
@@ -130,17 +130,24 @@ LOSS = {
 }
 
 OPTIM = {
-    "learning_rate": Key(1e-4, "of AdamW, at the end of the warm-up", low=0),
+    "learning_rate": Key(1e-4, "learning rate of AdamW at the end of the warm-up", low=0),
     "warmup_learning_rate": Key(1e-5, "learning rate at step 0", low=0),
     "warmup_steps": Key(2_000, "steps of linear warm-up", low=0),
     "final_learning_rate": Key(1e-5, "learning rate at total_steps, the end of the cosine", low=0),
-    "weight_decay": Key(0.02, "of AdamW, for all but biases, norms and the temperature", low=0),
+    "weight_decay": Key(
+        0.02, "weight decay of AdamW; biases, norms and the temperature have none", low=0
+    ),
     "b1": Key(0.9, "decay of the running mean of the gradient", low=0, below=1),
     "b2": Key(0.999, "decay of the running mean of the squared gradient", low=0, below=1),
-    "eps": Key(1e-8, "is added to the root of the second of these means", above=0),
+    "eps": Key(
+        1e-8, "is added to the root of the second of these means, against division by 0", above=0
+    ),
     "clip_norm": Key(0.0, "largest global norm of the gradient; 0: no clipping", low=0),
     "ema_decay": Key(
-        0.0, "of the running mean of the parameters, which is evaluated; 0: none", low=0, below=1
+        0.0,
+        "decay of the running mean of the parameters, which evaluation uses; 0: none",
+        low=0,
+        below=1,
     ),
 }
 
@@ -168,7 +175,7 @@ RUN = {
         ),
         "split": Key("val", "split to evaluate on"),
         "batch_size": Key(64, "images at a time, on all devices together", low=1),
-        "max_examples": Key(0, "most images that are evaluated; 0: all", low=0),
+        "max_examples": Key(0, "images that are evaluated at most; 0: all", low=0),
     },
 }
 

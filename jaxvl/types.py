@@ -37,7 +37,7 @@ class Component(NamedTuple):
     # in METHODS (config, model, *, steps_per_epoch) -> Method; in MODELS (config) -> Model
     make: Callable[..., Any]
     keys: KeyTree = {}  # the keys that it brings, from the root: {"softmask": {"weight": Key(...)}}
-    check: Check = lambda config: None  # is called if the component is in use
+    check: Check = lambda config: None  # called if the component is in use
 
 
 class ContrastiveLoss(NamedTuple):
@@ -55,18 +55,19 @@ class ContrastiveLoss(NamedTuple):
 
 
 class Model(NamedTuple):
-    """An image encoder, a text encoder, and for some models a fusion encoder that joins them.
+    """An image encoder, a text encoder, and in some models a fusion encoder that joins them.
 
-    key: a PRNG key for dropout; None for none, as in evaluation.
+    `params` are those of the whole model. `mask` is True at tokens and False at padding. `key` is a
+    PRNG key for dropout, or None for no dropout, as in evaluation.
 
-    `fuse` lets every text token attend to the tokens of its image.
+    `fuse` lets each text token attend to the image tokens. Its arguments are:
 
-    - image_keys: what the function `image_keys` returns, or a `bert.Shared` of several of them for
-      several texts per image.
+    - image_keys: the result of `image_keys`, or a `jaxvl.models.fusion.Shared` for several texts
+      per image.
     - keep_GxN: a factor of each image token; None for 1.
+    - probe: [G, h, L, N], added to the attention of `layer`, to differentiate by it; or None.
     - layer: the fusion layer whose cross-attention probabilities are returned, from 0; or None.
-    - probe: [G, h, L, N], added to these probabilities so that they can be differentiated; or None.
-    - first_only: without `layer`, return the states of the first token alone, [G, 1, D].
+    - first_only: if `layer` is None, return the states of the first token alone, [G, 1, D].
     """
 
     init: Callable[[jax.Array], Params]  # (key) -> params
@@ -85,7 +86,7 @@ class Model(NamedTuple):
 
 
 class Method(NamedTuple):
-    """What a training step computes: the loss, and the state that it carries beside the parameters.
+    """A training method: the loss of a step, and the state that it carries beside the parameters.
 
     `forward` sees the parameters as they are before the update, and returns the slots of the next
     step.
@@ -100,7 +101,7 @@ class Method(NamedTuple):
 
 
 class EvaluatorComponent(NamedTuple):
-    """An evaluator that `config.evals` names; its keys are those under evals.NAME."""
+    """An evaluator that `config.evals` names; its keys are under evals.NAME."""
 
     make: Callable[..., Evaluator]  # (config, *, scorer, examples) -> Evaluator
     keys: KeyTree = {}  # as in Component

@@ -40,7 +40,7 @@ def small_batch(rows=8, seed=0):
 
 
 def under_way(slots):
-    """Returns slots as in the middle of a run: moved momentum encoders, a queue that is half full."""
+    """Returns slots as in the middle of a run: moved momentum encoders, a half-filled queue."""
     rng = np.random.default_rng(5)
     queue = dict(slots["queue"])
     for name in ("image", "text"):

@@ -31,7 +31,7 @@ def small_clip_config():
 
 
 def small_clip_batch(rows=8, seed=0, longest=LENGTH):
-    """Returns a batch of noise with texts of 3 to `longest` tokens; every third negative is missing.
+    """Returns a batch of noise: texts of 3 to `longest` tokens; every third negative is missing.
 
     The golden values of CLIP and AHNPL belong to these draws.
     """

@@ -281,7 +281,7 @@ KEYS = {
         ),
         "multimodal_weight": Key(
             0.2,
-            "of the contrast with a caption's own hard negatives, in text and image (MHN)",
+            "weight of the contrast with a caption's own hard negatives, in text and image (MHN)",
             low=0,
         ),
         "positive": Key(
@@ -290,16 +290,16 @@ KEYS = {
             choices=("cross", "intra"),
         ),
         "multimodal_text_weight": Key(
-            1.0, "in MHN, of captions against their hard negatives", low=0
+            1.0, "in MHN, weight of captions against their hard negatives", low=0
         ),
         "multimodal_image_weight": Key(
-            1.0, "in MHN, of images against the images moved by the hard negatives", low=0
+            1.0, "in MHN, weight of images against the images moved by the hard negatives", low=0
         ),
         "perturbation": Key(
             1.0, "share of the difference of hard negative and caption that moves the image"
         ),
         "margin_weight": Key(
-            0.2, "of the hinge between true and false captions (DMCL; CMR of CE-CLIP)", low=0
+            0.2, "weight of the hinge between true and false captions (DMCL; CMR of CE-CLIP)", low=0
         ),
         "margin_limit": Key(
             10.0,
@@ -308,16 +308,16 @@ KEYS = {
         ),
         "margin_reset": Key(False, "reset the margins to 0 at each epoch, as in the released code"),
         "alignment_weight": Key(
-            0.2, "of the alignment of true pairs, up to a target cosine", low=0
+            0.2, "weight of the alignment of true pairs, up to a target cosine", low=0
         ),
         "alignment_ease": Key(
             0.0, "standard deviations that are added to the running mean to give the target"
         ),
         "alignment_floor": Key(0.2, "lowest target of the alignment, a cosine", -1, 1),
-        "alignment_decay": Key(0.99, "of that running mean, per step", low=0, below=1),
+        "alignment_decay": Key(0.99, "decay of that running mean, per step", low=0, below=1),
         "intra_modal_weight": Key(
             0.0,
-            "of the contrast of captions with all hard negatives of the batch (IMC of CE-CLIP)",
+            "weight of the contrast of captions with all hard negatives of a batch (CE-CLIP's IMC)",
             0,
         ),
         "adaptive_beta": Key(

@@ -121,7 +121,7 @@ def check(config: ConfigDict) -> None:
 
 KEYS = {
     "momentum": {
-        "decay": Key(0.995, "of the momentum encoders, per step", 0, 1),
+        "decay": Key(0.995, "decay of the momentum encoders, per step", 0, 1),
         "queue_size": Key(
             65_536, "features of earlier batches that are contrastive keys; 0: none", low=0
         ),
@@ -129,9 +129,9 @@ KEYS = {
         "distill_ramp_epochs": Key(1.0, "epochs in which this weight grows from 0", low=0),
     },
     "loss": {
-        "itc_weight": Key(1.0, "of the contrastive loss", low=0),
-        "itm_weight": Key(1.0, "of image-text matching", low=0),
-        "mlm_weight": Key(1.0, "of masked language modelling", low=0),
+        "itc_weight": Key(1.0, "weight of the contrastive loss", low=0),
+        "itm_weight": Key(1.0, "weight of image-text matching", low=0),
+        "mlm_weight": Key(1.0, "weight of masked language modelling", low=0),
         "itm_negative_blocks": Key(
             1,
             "equal parts of the batch within which negatives for matching are drawn; with at least "

@@ -1,4 +1,4 @@
-"""What all pieces of a training step of ALBEF and SoftMask read."""
+"""The inputs of the pieces of a training step of ALBEF and SoftMask."""
 
 from typing import NamedTuple
 
@@ -9,11 +9,11 @@ from jaxvl.types import Batch, Model, Params
 
 
 class Context(NamedTuple):
-    """One training step, before its losses: what all its pieces read and none of them changes."""
+    """The inputs of one training step, which all its pieces read."""
 
     config: ConfigDict
     model: Model
     params: Params
     batch: Batch
     step: jax.Array  # int32 scalar, updates made so far
-    key: jax.Array  # of the step; each draw has a stream of its own, and its name decides the draw
+    key: jax.Array  # of the step; each draw has a named stream, and the name decides the draw

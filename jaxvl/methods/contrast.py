@@ -14,19 +14,21 @@ from jaxvl.losses import contrastive
 from jaxvl.methods.context import Context
 from jaxvl.methods.encoders import Encoded, EncodedBatch
 
-Queue = dict[str, jax.Array]  # image, text: [Q, E]; image_id: [Q], -1 in an empty place; position
+# image, text: features [Q, E]. image_id: [Q], -1 in an empty place. position: of the next batch.
+Queue = dict[str, jax.Array]
 Similarity = tuple[jax.Array, jax.Array]  # logits [G, G] of image to text, and of text to image
 
 
 def empty_queue(size: int, embed_size: int) -> Queue | None:
-    """Returns the queues of image and text features without any; None if the size is 0."""
-    queue = {
+    """Returns the queues of image and text features, empty; None if the size is 0."""
+    if size == 0:
+        return None
+    return {
         "image": jnp.zeros((size, embed_size)),
         "text": jnp.zeros((size, embed_size)),
         "image_id": jnp.full((size,), -1, jnp.int32),
-        "position": jnp.zeros((), jnp.int32),  # where the next batch is put
+        "position": jnp.zeros((), jnp.int32),
     }
-    return queue if size else None
 
 
 def enqueue(queue: Queue | None, momentum: Encoded, image_id_G: jax.Array) -> Queue | None:

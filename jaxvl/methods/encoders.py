@@ -1,4 +1,4 @@
-"""The online and the momentum encoders of ALBEF, and what both make of a batch.
+"""The online and the momentum encoders of ALBEF, and their outputs for a batch.
 
 Letters: G batch, N image tokens, L text tokens, R rows, D width, E embedding.
 """
@@ -20,17 +20,17 @@ MOMENTUM_PARTS = ("image", "text", "fusion", "word_head", "image_projection", "t
 
 
 class Encoded(NamedTuple):
-    """What the image and the text encoder make of a batch."""
+    """The outputs of the image and the text encoder for a batch."""
 
     v_GxNxD: jax.Array
     t_GxLxD: jax.Array  # of the captions that contrast and matching read
-    words_GxLxD: jax.Array  # of the captions with hidden words; often the same
+    words_GxLxD: jax.Array  # of the captions with hidden words; equal if those are read everywhere
     zi_GxE: jax.Array
     zt_GxE: jax.Array
 
 
 class EncodedBatch(NamedTuple):
-    """A batch as the online and the momentum encoders see it."""
+    """The outputs of the online and of the momentum encoders for a batch."""
 
     online: Encoded
     momentum: Encoded
@@ -43,7 +43,7 @@ class EncodedBatch(NamedTuple):
 def encode_batch(
     context: Context, momentum_params: Params, *, steps_per_epoch: int, corrupt_all: bool
 ) -> EncodedBatch:
-    """Returns the batch as both encoders see it, after the update of the momentum encoders.
+    """Returns the EncodedBatch; the momentum encoders are updated first.
 
     momentum_params: before the update. corrupt_all: contrast and matching read the captions with
     hidden words too; the texts are then encoded once and not twice.

@@ -231,7 +231,9 @@ def check(config: ConfigDict) -> None:
 KEYS = {
     **albef.KEYS,
     "softmask": {
-        "weight": Key(1.0, "of matching on the softly masked image; 0: no soft masks", low=0),
+        "weight": Key(
+            1.0, "weight of matching on the softly masked image; 0: no soft masks", low=0
+        ),
         "strength": Key(1.0, "share by which the most relevant patch is attenuated", 0, 1),
         "probability": Key(1.0, "share of the pairs that are masked", 0, 1),
         "start_step": Key(0, "first step with soft masks", low=0),

@@ -189,12 +189,12 @@ def dropout(x: jax.Array, rate: float, key: jax.Array | None, name: str) -> jax.
     return jnp.where(kept, x / (1 - rate), 0).astype(x.dtype)
 
 
-def init_params(module: nn.Module, key: jax.Array, *inputs: Any, **options: Any) -> Any:
+def init_params(module: nn.Module, key: jax.Array, /, *inputs: Any, **options: Any) -> Any:
     """Returns the parameters of a module. inputs: arrays of which the shapes count."""
     return module.init(key, *inputs, **options)["params"]
 
 
-def apply(module: nn.Module, params: Any, *inputs: Any, **options: Any) -> Any:
+def apply(module: nn.Module, params: Any, /, *inputs: Any, **options: Any) -> Any:
     """Returns what the module computes of the inputs with these parameters."""
     return module.apply({"params": params}, *inputs, **options)
 

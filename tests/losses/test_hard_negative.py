@@ -24,13 +24,12 @@ POSITIVE = SCALE * (ZI * ZT).sum(-1)
 NEGATIVE = SCALE * np.einsum("ge,gke->gk", ZI, ZN)
 MARGIN = np.array([0.5, 2.0, 0.0], np.float32)
 ids = jnp.arange(G)
+PLAIN = dict(momentum=None, gamma=0, focal_on="all")
 
 
 def itc_with_negatives(zi, zt, zn, valid, chunk=0):
     keys = hard_negative.text_keys(zt, zn, ids, jnp.asarray(valid))
-    return contrastive.itc(
-        zi, ids, keys, SCALE, momentum=None, gamma=0, focal_on="all", chunk=chunk
-    )
+    return contrastive.itc(zi, ids, keys, SCALE, **PLAIN, chunk=chunk)
 
 
 def test_the_keys_of_an_image_are_all_captions_and_all_valid_negatives():
@@ -45,7 +44,7 @@ def test_the_keys_of_an_image_are_all_captions_and_all_valid_negatives():
 
 def test_without_negatives_the_loss_is_bit_identical_to_the_plain_one():
     keys = contrastive.Keys(jnp.asarray(ZT), ids, jnp.ones(G, bool))
-    plain = contrastive.itc(ZI, ids, keys, SCALE, momentum=None, gamma=0, focal_on="all", chunk=0)
+    plain = contrastive.itc(ZI, ids, keys, SCALE, **PLAIN, chunk=0)
     np.testing.assert_array_equal(itc_with_negatives(ZI, ZT, ZN[:, :0], VALID[:, :0]), plain)
     invalid = itc_with_negatives(ZI, ZT, ZN, np.zeros_like(VALID))
     np.testing.assert_allclose(invalid, plain, rtol=1e-6)

@@ -43,9 +43,7 @@ def chosen(batch, lengths=LENGTHS):
 def test_the_shortest_length_that_fits_the_longest_text_is_chosen():
     found = [chosen(batch_of(longest)) for longest in (2, 5, 6, 8, 9, LENGTH)]
     assert found == [5, 5, 8, 8, LENGTH, LENGTH]
-    assert (
-        chosen(batch_of(6), (5, LENGTH, 99)) == LENGTH
-    )  # longer lengths than the batch's are ignored
+    assert chosen(batch_of(6), (5, LENGTH, 99)) == LENGTH  # longer ones are ignored
 
 
 def test_negatives_and_second_captions_must_fit_too():
