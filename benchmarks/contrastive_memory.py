@@ -22,9 +22,13 @@ FORMS = ("plain", "chunked")
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rows", default="1024,2048,4096,8192,16384,32768", help="values of G")
-    parser.add_argument("--negatives", type=int, default=5, help="K, of each caption")
-    parser.add_argument("--width", type=int, default=512, help="of an embedding")
+    parser.add_argument(
+        "--rows", default="1024,2048,4096,8192,16384,32768", help="values of G, in examples"
+    )
+    parser.add_argument(
+        "--negatives", type=int, default=5, help="hard negatives of each caption (K)"
+    )
+    parser.add_argument("--width", type=int, default=512, help="size of an embedding")
     parser.add_argument("--chunk", type=int, default=1024, help="keys at a time")
     flags = parser.parse_args()
     result = {}

@@ -1,14 +1,22 @@
-"""What a user can put right, and what the commands print as one line."""
+"""Errors that a user can put right; the commands print them as one line."""
 
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
 
 
 class UserError(Exception):
-    """Something the user can put right; the message names the key, path or record and the fix."""
+    """An error that the user can put right.
+
+    The message names the key, the path or the record, and says what to do.
+    """
 
 
-def require_model(config: Any, name: str) -> None:
-    """Raises UserError where a method of model `name` meets another model."""
+def require_model(config: ConfigDict, name: str) -> None:
+    """Raises UserError if the method, which trains the model `name`, is given another model."""
     require(
         config.model.name == name,
         f"method={config.method!r} trains model.name={name!r}, not {config.model.name!r}",
@@ -16,6 +24,6 @@ def require_model(config: Any, name: str) -> None:
 
 
 def require(holds: object, message: str) -> None:
-    """Raises UserError about the configuration where `holds` is false."""
+    """Raises UserError with a message about the configuration if `holds` is false."""
     if not holds:
         raise UserError(f"config: {message}")

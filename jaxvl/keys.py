@@ -1,8 +1,8 @@
-"""Configuration keys: each stands once, with its default, its meaning and the values it takes.
+"""Configuration keys: each is defined once, with its default, its meaning and its allowed values.
 
-A component (a method, a loss, an evaluator, ...) brings its own keys as a nested dict of `Key`;
-`jaxvl.config.base` puts them together, `jaxvl.validate` checks values against them, and
-`docs/configuration.md` is made from them.
+A component (a method, a loss, an evaluator, ...) defines its own keys as a nested dict of `Key`.
+`jaxvl.config.base` collects them, `jaxvl.validate` checks values against them, and
+docs/configuration.md is generated from them.
 """
 
 import difflib
@@ -18,26 +18,22 @@ KeyTree = Mapping[str, Any]  # nested: {name: Key or KeyTree}
 class Key(NamedTuple):
     """One key of the configuration.
 
-    default: its type is the type of the key; a float also takes an int, None takes anything.
-    meaning: one line, with the unit where there is one.
-    low, high: bounds, both included; of every number in a tuple.
-    above, below: bounds that are not included.
-    choices: the only values, where there are any.
+    The bounds hold for a number, and for each number of a tuple.
     """
 
-    default: Any
-    meaning: str
-    low: float | None = None
-    high: float | None = None
-    above: float | None = None
-    below: float | None = None
-    choices: tuple = ()
+    default: Any  # its type is that of the key; a float key also takes an int, None takes any value
+    meaning: str  # one line, with the unit if there is one
+    low: float | None = None  # lowest allowed value
+    high: float | None = None  # highest allowed value
+    above: float | None = None  # values must be larger than this
+    below: float | None = None  # values must be smaller than this
+    choices: tuple = ()  # the only allowed values, if there are any
 
 
 def merged(trees: Iterable[KeyTree]) -> dict[str, Any]:
-    """Returns one tree of all; the same key may come twice only if both are equal.
+    """Returns one tree of all keys; a key may come twice if both definitions are equal.
 
-    Raises ValueError for a key that two components define differently.
+    Raises ValueError naming a key that two components define differently.
     """
     result: dict[str, Any] = {}
     for tree in trees:
@@ -45,7 +41,7 @@ def merged(trees: Iterable[KeyTree]) -> dict[str, Any]:
     return result
 
 
-def _merge(into: dict, tree: KeyTree, prefix: str) -> None:
+def _merge(into: dict[str, Any], tree: KeyTree, prefix: str) -> None:
     for name, value in tree.items():
         path = f"{prefix}{name}"
         if isinstance(value, Key):
@@ -78,13 +74,16 @@ def flat(tree: KeyTree, prefix: str = "") -> dict[str, Key]:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Returns "; did you mean X?" for the known name that is most like `name`, or ""."""
+    """Returns "; did you mean X?" for the known name that is most similar to `name`, or ""."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f"; did you mean {close[0]}?" if close else ""
 
 
 def check_value(name: str, value: Any, key: Key) -> None:
-    """Raises UserError naming the key where the value has another type or is out of range."""
+    """Raises UserError naming the key if the value has the wrong type or is out of range.
+
+    A list counts as a tuple, since JSON has no tuples. A key whose default is None takes any value.
+    """
     default = key.default
     if default is None:
         return
@@ -96,8 +95,8 @@ def check_value(name: str, value: Any, key: Key) -> None:
     if type(value) is not wanted:
         raise UserError(f"config: {name}={value!r} is not of type {wanted.__name__}")
     if key.choices and value not in key.choices:
-        given = ", ".join(map(str, key.choices))
-        raise UserError(f"config: {name}={value!r} is not one of {given}")
+        allowed = ", ".join(map(str, key.choices))
+        raise UserError(f"config: {name}={value!r} is not one of {allowed}")
     for number in value if isinstance(value, tuple) else (value,):
         if isinstance(number, (int, float)) and not isinstance(number, bool):
             _check_range(name, value, float(number), key)
@@ -116,8 +115,12 @@ def _check_range(name: str, value: Any, number: float, key: Key) -> None:
 
 
 def range_of(key: Key) -> str:
-    """Returns the range in words: "at least 0 and below 1"; "finite" where there is no bound."""
-    bounds = [("at least", key.low), ("above", key.above), ("at most", key.high)]
-    bounds.append(("below", key.below))
+    """Returns the allowed range in words: "at least 0 and below 1"; "finite" without bounds."""
+    bounds = (
+        ("at least", key.low),
+        ("above", key.above),
+        ("at most", key.high),
+        ("below", key.below),
+    )
     words = [f"{word} {bound:g}" for word, bound in bounds if bound is not None]
     return " and ".join(words) or "finite"

@@ -1,112 +1,124 @@
-"""The contracts between the parts: NamedTuples of pure functions, in optax's manner.
+"""The contracts between the parts: NamedTuples of pure functions, in the manner of optax.
 
-Letters: G global batch, H W picture, N image tokens (class token first), L text tokens,
-D width, h heads, E embedding, V vocabulary.
+The name of an array ends in its shape: `zi_GxE` is [G, E]. Letters: G examples of the global batch,
+H W height and width of an image, N image tokens (class token first), L text tokens, D width of a
+token, h attention heads, E size of an embedding, R rows, V vocabulary.
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jaxvl.keys import KeyTree
 
-MATCH = 1  # index of "this image and this text belong together" in the match logits
+if TYPE_CHECKING:  # commands that work without JAX import this module too
+    import jax
+    from jax.sharding import PartitionSpec
+    from ml_collections import ConfigDict
 
-Params = Any
-Metrics = dict[str, Any]
+Params = dict[str, Any]  # nested, of arrays: {"image": {...}, "text": {...}, "temperature": scalar}
+Slots = dict[str, Any]  # nested, of arrays: the state of a method beside the parameters
+Batch = Mapping[str, "jax.Array"]  # names, shapes and dtypes are those of data.schema.batch_spec
+Metrics = dict[str, "jax.Array"]  # scalars: {"loss/itc": ..., "temperature": ...}
+Rules = tuple[tuple[str, "PartitionSpec"], ...]  # (regex of a path, spec); the first match decides
+Check = Callable[["ConfigDict"], None]  # raises UserError naming a key
+FusionFunction = Callable[..., Any] | Any  # None in a model without a fusion encoder
+
+MATCH = 1  # index of "image and text belong together" in the match logits
 
 
 class Component(NamedTuple):
-    """A piece that a configuration names: a method, a model, a loss, a data source, an evaluator.
+    """A method or a model that the configuration names.
 
-    One file defines it, one line in the dict of its package makes it known.
-
-    make: builds it; the package says with which arguments.
-    keys: the configuration keys that it brings, from the root: {"softmask": {"weight": Key(...)}}.
-    check: (config) -> None, called where the component is in use; raises UserError naming the key.
+    One file defines a component; one line in METHODS or in MODELS makes it known.
     """
 
-    make: Callable
-    keys: KeyTree = {}
-    check: Callable = lambda config: None
+    # in METHODS (config, model, *, steps_per_epoch) -> Method; in MODELS (config) -> Model
+    make: Callable[..., Any]
+    keys: KeyTree = {}  # the keys that it brings, from the root: {"softmask": {"weight": Key(...)}}
+    check: Check = lambda config: None  # called if the component is in use
 
 
 class ContrastiveLoss(NamedTuple):
-    """A contrastive loss: rows (of images or of texts) against keys of the other kind.
+    """A contrastive loss: rows (images or texts) against keys of the other modality.
 
-    rows: (z_RxE, image_id_R, keys, scale, *, learned, twin, gamma, focal_on, chunk) -> float32 [R];
-      the arguments are those of `jaxvl.losses.contrastive.itc`, and the parameters it learns.
-    learned: (config) -> dict of the parameters that it learns at their first values; often empty.
-    keys, check: as in Component.
+    `rows` receives as `learned` the parameters that `learned` created, as trained so far; all its
+    other arguments are those of `jaxvl.losses.contrastive.itc`.
     """
 
-    rows: Callable
-    learned: Callable = lambda config: {}
-    keys: KeyTree = {}
-    check: Callable = lambda config: None
+    # (z_RxE, image_id_R, keys, scale, *, learned, momentum, gamma, focal_on, chunk) -> float32 [R]
+    rows: Callable[..., jax.Array]
+    learned: Callable[[ConfigDict], Params] = lambda config: {}  # parameters of its own, at step 0
+    keys: KeyTree = {}  # as in Component
+    check: Check = lambda config: None  # as in Component
 
 
 class Model(NamedTuple):
-    """An image tower, a text tower and what joins them.
+    """An image encoder, a text encoder, and in some models a fusion encoder that joins them.
 
-    Without fusion, as in CLIP, `image_keys`, `fuse` and both kinds of logits are None.
-    `key` is a PRNG key for dropout, or None for none (evaluation).
+    `params` are those of the whole model. `mask` is True at tokens and False at padding. `key` is a
+    PRNG key for dropout, or None for no dropout, as in evaluation.
+
+    `fuse` lets each text token attend to the image tokens. Its arguments are:
+
+    - image_keys: the result of `image_keys`, or a `jaxvl.models.fusion.Shared` for several texts
+      per image.
+    - keep_GxN: a factor of each image token; None for 1.
+    - probe: [G, h, L, N], added to the attention of `layer`, to differentiate by it; or None.
+    - layer: the fusion layer whose cross-attention probabilities are returned, from 0; or None.
+    - first_only: if `layer` is None, return the states of the first token alone, [G, 1, D].
     """
 
-    init: Callable  # (key) -> params
-    encode_image: Callable  # (params, image_GxHxWx3 uint8) -> v_GxNxD
-    encode_text: Callable  # (params, ids_GxL, mask_GxL, *, key) -> t_GxLxD
-    project_image: Callable  # (params, v_GxNxD) -> zi_GxE, unit length
-    project_text: Callable  # (params, t_GxLxD, ids_GxL) -> zt_GxE, unit length
-    image_keys: Callable  # (params, v_GxNxD) -> cross-attention keys and values of all layers
-    fuse: Callable  # (params, image_keys, t_GxLxD, mask_GxL, *, key, keep_GxN, probe, layer,
-    #                  first_only) -> (states_GxLxD, attention_GxhxLxN of `layer`); without a layer
-    #                  to explain, `first_only` makes the states those of the first token, [G, 1, D]
-    #                  With bert.Shared image keys: several texts a picture
-    match_logits: Callable  # (params, states_GxLxD) -> [G, 2], index 1 = match
-    word_logits: Callable  # (params, states_GxLxD) -> [G, L, V]
-    partition_rules: tuple  # ((path regex, PartitionSpec), ...), first match decides
+    init: Callable[[jax.Array], Params]  # (key) -> params
+    encode_image: Callable[..., jax.Array]  # (params, image_GxHxWx3 uint8) -> v_GxNxD
+    encode_text: Callable[..., jax.Array]  # (params, ids_GxL, mask_GxL, *, key) -> t_GxLxD
+    project_image: Callable[..., jax.Array]  # (params, v_GxNxD) -> zi_GxE, unit length
+    project_text: Callable[..., jax.Array]  # (params, t_GxLxD, ids_GxL) -> zt_GxE, unit length
+    partition_rules: Rules
+    # (params, v_GxNxD) -> the cross-attention keys and values of all layers
+    image_keys: FusionFunction = None
+    # (params, image_keys, t_GxLxD, mask_GxL, *, key, keep_GxN, probe, layer, first_only)
+    #   -> (states_GxLxD, attention_GxhxLxN or None)
+    fuse: FusionFunction = None
+    match_logits: FusionFunction = None  # (params, states_GxLxD) -> [G, 2]; index MATCH: they match
+    word_logits: FusionFunction = None  # (params, states_GxLxD) -> [G, L, V]
 
 
 class Method(NamedTuple):
-    """What a training step computes.
+    """A training method: the loss of a step, and the state that it carries beside the parameters.
 
-    init_slots: (params) -> slots, the state that is carried beside the parameters.
-    forward: (params, slots, batch, *, step, key) -> (loss, (metrics, slots)).
-    project: (params) -> params, constraints that hold after each update.
-    slot_rules: partition rules of what is in the slots but not in the parameters.
-    warn: (mean metrics since the last log line) -> one line for the person who watches, or None.
+    `forward` sees the parameters as they are before the update, and returns the slots of the next
+    step.
     """
 
-    init_slots: Callable
-    forward: Callable
-    project: Callable
-    slot_rules: tuple
-    warn: Callable = lambda metrics: None
+    init_slots: Callable[[Params], Slots]  # (params at step 0) -> slots
+    forward: Callable[..., Any]  # (params, slots, batch, *, step, key) -> (loss, (metrics, slots))
+    project: Callable[[Params], Params]  # constraints that hold after every update
+    slot_rules: Rules  # for the slots; the model's rules apply to paths that none of these matches
+    # (means of the metrics since the last log line) -> a warning in one line, or None
+    warn: Callable[[Mapping[str, float]], str | None] = lambda metrics: None
 
 
 class EvaluatorComponent(NamedTuple):
-    """An evaluator that `config.evals` names.
+    """An evaluator that `config.evals` names; its keys are under evals.NAME."""
 
-    make: (config, *, scorer, examples) -> Evaluator.
-    keys, check: as in Component; the keys stand under evals.NAME.
-    missing: (records, scorer) -> what the data set or the model lacks for it, in words, or "".
-    benchmark: the jaxvl.evals.compositional.benchmark.Benchmark of one that reads published files
-      and no held-out split; else None.
-    """
-
-    make: Callable
-    keys: KeyTree = {}
-    check: Callable = lambda config: None
-    missing: Callable = lambda records, scorer: ""
+    make: Callable[..., Evaluator]  # (config, *, scorer, examples) -> Evaluator
+    keys: KeyTree = {}  # as in Component
+    check: Check = lambda config: None  # as in Component
+    # (records, scorer) -> what the data set or the model lacks for it, in words; "" for nothing
+    missing: Callable[..., str] = lambda records, scorer: ""
+    # the evals.compositional.benchmark.Benchmark of one that reads published files and no held-out
+    # split
     benchmark: Any = None
 
 
 class Evaluator(NamedTuple):
-    """One evaluation: `run(params, progress) -> dict of floats`, names flat under its own.
+    """One evaluation of a model.
 
-    findings: (params, progress) -> (that dict, jaxvl.evals.false_match.Findings), where there are
-    false captions; else None.
+    `findings` is None in an evaluation without false captions.
     """
 
-    run: Callable
-    findings: Callable | None = None
+    run: Callable[..., dict[str, float]]  # (params, progress) -> {metric: value}
+    # (params, progress) -> (the same dict, jaxvl.evals.false_match.Findings)
+    findings: Callable[..., Any] | None = None

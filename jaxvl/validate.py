@@ -1,9 +1,10 @@
-"""Names what is wrong with a configuration before anything is compiled.
+"""Checks a configuration before anything is compiled; an error names the key and the reason.
 
-A component checks its own keys, and only where it is in use.
+A component checks its own keys, and only if it is in use.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -13,7 +14,7 @@ from jaxvl.errors import UserError, require
 
 
 def validate(config: ConfigDict, *, devices: int, processes: int) -> None:
-    """Raises UserError naming the first key that cannot work on `devices` in `processes`."""
+    """Raises UserError naming a key that cannot work on so many devices in so many processes."""
     check_values(config)
     components = chosen(config)
     _check_batch(config, devices, processes)
@@ -23,41 +24,39 @@ def validate(config: ConfigDict, *, devices: int, processes: int) -> None:
 
 
 def check_values(config: ConfigDict) -> None:
-    """Raises UserError naming a key whose value has a wrong type or is out of its range."""
+    """Raises UserError naming a key whose value has the wrong type or is out of range."""
     for name, key in keys_lib.flat(config_lib.keys()).items():
         *groups, last = name.split(".")
         group = config
         for part in groups:
             group = group[part]
-            if group is None:  # an evaluator that is switched off
+            if group is None:  # the keys of an evaluator that is switched off
                 break
         if group is not None:
             keys_lib.check_value(name, group[last], key)
 
 
-def chosen(config: ConfigDict) -> list:
+def chosen(config: ConfigDict) -> list[Any]:
     """Returns the components that the configuration names.
 
-    Raises UserError for a name that there is not.
+    Raises UserError naming the key if there is no component of that name.
     """
-    from jaxvl.data.sources import SOURCES
-    from jaxvl.evals import EVALUATORS
-    from jaxvl.losses import CONTRASTIVE
-    from jaxvl.methods import METHODS
-    from jaxvl.models import MODELS
-
+    packages = config_lib.packages()
     evaluators = [name for name, keys in config.evals.items() if keys is not None]
     return [
-        named(METHODS, "method", config.method),
-        named(MODELS, "model.name", config.model.name),
-        named(CONTRASTIVE, "loss.contrastive", config.loss.contrastive),
-        named(SOURCES, "data.source", config.data.source),
-        *(named(EVALUATORS, f"evals.{name}", name) for name in evaluators),
+        named(packages["method"], "method", config.method),
+        named(packages["model.name"], "model.name", config.model.name),
+        named(packages["loss.contrastive"], "loss.contrastive", config.loss.contrastive),
+        named(packages["data.source"], "data.source", config.data.source),
+        *(named(packages["evals"], f"evals.{name}", name) for name in evaluators),
     ]
 
 
-def named(components: Mapping, key: str, name: str):
-    """Returns the component of that name. Raises UserError naming the key and those there are."""
+def named(components: Mapping[str, Any], key: str, name: str) -> Any:
+    """Returns the component called `name`.
+
+    Raises UserError naming the key and the names that exist.
+    """
     if name not in components:
         near = keys_lib.nearest(name, components)
         raise UserError(f"config: {key}={name!r} is not one of {', '.join(components)}{near}")
@@ -78,24 +77,26 @@ def _check_batch(config: ConfigDict, devices: int, processes: int) -> None:
         ("batch_size", config.batch_size),
         ("eval.batch_size", config.eval.batch_size),
     ):
-        require(size % mesh == 0, f"{name}={size} is not divided by the mesh of {mesh} devices")
+        require(
+            size % mesh == 0, f"{name}={size} is not divisible by the {mesh} devices of the mesh"
+        )
     require(
         config.batch_size % processes == 0,
-        f"batch_size={config.batch_size} is not divided by {processes} processes",
+        f"batch_size={config.batch_size} is not divisible by the {processes} processes",
     )
 
 
 def _check_sizes(config: ConfigDict) -> None:
     require(
         config.data.image_size % config.model.image.patch_size == 0,
-        f"data.image_size={config.data.image_size} is not divided by "
+        f"data.image_size={config.data.image_size} is not divisible by "
         f"model.image.patch_size={config.model.image.patch_size}",
     )
     for tower in ("image", "text"):
         sizes = config.model[tower]
         require(
             sizes.width % sizes.heads == 0,
-            f"model.{tower}.width={sizes.width} is not divided by "
+            f"model.{tower}.width={sizes.width} is not divisible by "
             f"model.{tower}.heads={sizes.heads}",
         )
     require(
@@ -103,11 +104,9 @@ def _check_sizes(config: ConfigDict) -> None:
         f"data.max_tokens={config.data.max_tokens} exceeds "
         f"model.text.positions={config.model.text.positions}",
     )
-    for low, high in (
-        (config.data.crop_scale, "crop_scale"),
-        (config.data.blur_sigma, "blur_sigma"),
-    ):
+    for name in ("crop_scale", "blur_sigma"):
+        pair = tuple(config.data[name])
         require(
-            len(low) == 2 and low[0] <= low[1],
-            f"data.{high}={tuple(low)} is not a pair (lowest, highest)",
+            len(pair) == 2 and pair[0] <= pair[1],
+            f"data.{name}={pair} is not a pair (lowest, highest)",
         )

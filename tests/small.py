@@ -11,7 +11,7 @@ WORDS, MASK_TOKEN, LENGTH = 40, 4, 8
 
 
 def small_config():
-    """Returns a configuration of three fusion layers, 16 wide, images of 16 pixels."""
+    """Returns a configuration with three fusion layers of width 16 and images of 16 pixels."""
     config = base()
     config.batch_size = 8
     config.data.image_size, config.data.max_tokens = 16, LENGTH
@@ -34,20 +34,20 @@ def small_config():
 
 
 def small_batch(rows=8, seed=0):
-    """Returns a training batch of noise: captions of 3 to 8 tokens, one token a word."""
+    """Returns a training batch of noise with captions of 3 to 8 tokens, one token per word."""
     batch = schema.random_batch(small_config(), rows=rows, seed=seed)
     return {name: jnp.asarray(value) for name, value in batch.items()}
 
 
 def under_way(slots):
-    """Returns slots as in the middle of a run: momentum encoder moved away, queue half filled."""
+    """Returns slots as in the middle of a run: moved momentum encoders, a half-filled queue."""
     rng = np.random.default_rng(5)
-    queue = {name: x for name, x in slots["queue"].items()}
+    queue = dict(slots["queue"])
     for name in ("image", "text"):
         z = rng.normal(size=(8, queue[name].shape[1]))
         z /= np.linalg.norm(z, axis=1, keepdims=True)
         queue[name] = queue[name].at[:8].set(z)
     queue["image_id"] = queue["image_id"].at[:8].set(100 + jnp.arange(8))
     queue["position"] = queue["position"] + 8
-    twins = jax.tree.map(lambda x: x + rng.normal(0, 0.05, x.shape), slots["twins"])
-    return {**slots, "queue": queue, "twins": twins}
+    momentum_params = jax.tree.map(lambda x: x + rng.normal(0, 0.05, x.shape), slots["twins"])
+    return {**slots, "queue": queue, "twins": momentum_params}

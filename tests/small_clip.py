@@ -9,7 +9,7 @@ WORDS, START, END, LENGTH, KINDS = 40, 38, 39, 12, ("swap", "replace")
 
 
 def small_clip_config():
-    """Returns a configuration of two layers a tower, 16 wide, images of 16 pixels."""
+    """Returns a configuration with two layers of width 16 per encoder and images of 16 pixels."""
     config = base()
     config.method = config.model.name = "clip"
     config.batch_size = 8
@@ -31,9 +31,9 @@ def small_clip_config():
 
 
 def small_clip_batch(rows=8, seed=0, longest=LENGTH):
-    """Returns a batch of noise: texts of 3 to `longest` tokens, every third negative missing.
+    """Returns a batch of noise: texts of 3 to `longest` tokens; every third negative is missing.
 
-    The golden values of CLIP and AHNPL are of these draws.
+    The golden values of CLIP and AHNPL belong to these draws.
     """
     rng = np.random.default_rng(seed)
     ids, mask = texts(rng, (rows,), longest)
@@ -55,7 +55,7 @@ def small_clip_batch(rows=8, seed=0, longest=LENGTH):
 
 
 def texts(rng, shape, longest):
-    """Returns (ids, mask) [*shape, LENGTH]: START, words, END, padding of 0."""
+    """Returns (ids, mask), [*shape, LENGTH] both: START, words, END, then padding of 0."""
     place = np.broadcast_to(np.arange(LENGTH), (*shape, LENGTH))
     end = rng.integers(2, longest, shape)[..., None]
     ids = np.where(place < end, rng.integers(1, START, place.shape), 0)

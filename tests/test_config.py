@@ -1,4 +1,4 @@
-"""What cannot work is one clear line, before anything is compiled; every experiment builds."""
+"""A configuration that cannot work is an error of one line; every experiment builds."""
 
 import importlib.util
 import json
@@ -19,12 +19,12 @@ CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.py"))
 @pytest.mark.parametrize(
     "key, value, message",
     [
-        ("batch_size", 12, "batch_size=12 is not divided by the mesh of 8 devices"),
+        ("batch_size", 12, "batch_size=12 is not divisible by the 8 devices of the mesh"),
         ("mesh.fsdp", 3, "mesh.data=-1 x mesh.fsdp=3 does not cover the 8 devices"),
-        ("eval.batch_size", 9, "eval.batch_size=9 is not divided by the mesh"),
-        ("momentum.queue_size", 20, "momentum.queue_size=20 is not divided by batch_size=8"),
-        ("data.image_size", 40, "data.image_size=40 is not divided by model.image.patch_size=16"),
-        ("model.text.heads", 3, "model.text.width=16 is not divided by model.text.heads=3"),
+        ("eval.batch_size", 9, "eval.batch_size=9 is not divisible by the 8 devices"),
+        ("momentum.queue_size", 20, "momentum.queue_size=20 is not divisible by batch_size=8"),
+        ("data.image_size", 40, "data.image_size=40 is not divisible by model.image.patch_size=16"),
+        ("model.text.heads", 3, "model.text.width=16 is not divisible by model.text.heads=3"),
         ("data.max_tokens", 99, "data.max_tokens=99 exceeds model.text.positions=16"),
         ("method", "clap", "method='clap' is not one of"),
         ("data.dir", "", "data.dir is empty"),
@@ -41,8 +41,8 @@ def test_a_value_that_cannot_work_is_named(tiny_config, key, value, message, mon
 @pytest.mark.parametrize(
     "key, value, message",
     [
-        ("data.add_sep", False, "data.add_sep=False: model.name='clip' reads"),
-        ("data.token_lengths", (8, 4), r"data.token_lengths=\(8, 4\) are not ascending"),
+        ("data.add_sep", False, "data.add_sep=False, but model.name='clip' reads"),
+        ("data.token_lengths", (8, 4), r"data.token_lengths=\(8, 4\) is not ascending"),
         ("data.token_lengths", (0, 4), "data.token_lengths"),
         ("data.eval_crop", "middle", "data.eval_crop='middle' is not one of none, center"),
         ("model.activation", "relu", "model.activation='relu' is not one of gelu, quick_gelu"),
@@ -54,7 +54,7 @@ def test_a_value_that_cannot_work_is_named(tiny_config, key, value, message, mon
 def test_a_value_that_cannot_work_with_clip_is_named(tiny_config, key, value, message):
     tiny_config.method = tiny_config.model.name = "clip"
     tiny_config.data.add_sep = True
-    # Keys of other models and methods are not looked at.
+    # Keys of other models and methods are not checked.
     tiny_config.momentum.queue_size, tiny_config.softmask.layer = 20, 99
     validate(tiny_config, devices=8, processes=1)
     tiny_config.update_from_flattened_dict({key: value})
@@ -62,7 +62,7 @@ def test_a_value_that_cannot_work_with_clip_is_named(tiny_config, key, value, me
         validate(tiny_config, devices=8, processes=1)
 
 
-def test_a_second_view_is_there_where_a_loss_needs_it(tiny_config):
+def test_a_loss_that_needs_a_second_view_demands_it(tiny_config):
     tiny_config.method, tiny_config.model.name, tiny_config.data.add_sep = "ahnpl", "clip", True
     tiny_config.data.negatives, tiny_config.ahnpl.positive = "own", "intra"
     with pytest.raises(UserError, match="ahnpl.positive='intra' needs .* data.second_view=True"):
@@ -71,13 +71,13 @@ def test_a_second_view_is_there_where_a_loss_needs_it(tiny_config):
     validate(tiny_config, devices=8, processes=1)
 
 
-def test_texts_are_trimmed_for_clip_alone(tiny_config):
+def test_only_clip_allows_token_lengths(tiny_config):
     tiny_config.data.token_lengths = (8,)
     with pytest.raises(UserError, match="data.token_lengths is for model.name='clip' alone"):
         validate(tiny_config, devices=8, processes=1)
 
 
-def test_keys_that_base_lacks_or_that_are_missing_are_named(tiny_config):
+def test_unknown_and_missing_keys_are_named(tiny_config):
     tiny_config.loss.new_weight = 1.0
     with pytest.raises(UserError, match="unknown key loss.new_weight"):
         workdir.check_keys(tiny_config)
@@ -92,7 +92,7 @@ def test_an_evaluator_that_is_switched_off_is_not_an_unknown_key(tiny_config):
 
 
 @pytest.mark.parametrize("keys", [dict(annotations="a"), dict(annotations="", images="i"), "a", 1])
-def test_a_benchmark_needs_its_files_and_its_pictures(tiny_config, keys):
+def test_a_benchmark_needs_its_annotations_and_its_images(tiny_config, keys):
     tiny_config.evals.valse = dict(annotations="a", images="i")
     validate(tiny_config, devices=1, processes=1)
     tiny_config.evals.valse = None
@@ -101,7 +101,7 @@ def test_a_benchmark_needs_its_files_and_its_pictures(tiny_config, keys):
         validate(tiny_config, devices=1, processes=1)
 
 
-def test_the_stored_configuration_comes_back_whole(tiny_config, tmp_path):
+def test_the_stored_configuration_is_read_back_unchanged(tiny_config, tmp_path):
     tiny_config.evals.grounding = None
     tiny_config.evals.bla = dict(annotations="a", images="i")  # None in base()
     workdir.begin(tiny_config, tmp_path)
@@ -110,7 +110,7 @@ def test_the_stored_configuration_comes_back_whole(tiny_config, tmp_path):
 
 
 def test_a_run_on_a_mixture_continues(tiny_config, tmp_path):
-    tiny_config.data.mixture = (("one", 1.0), ("other", 2.0))  # JSON makes lists of them
+    tiny_config.data.mixture = (("one", 1.0), ("other", 2.0))  # JSON stores them as lists
     workdir.begin(tiny_config, tmp_path)
     workdir.begin(tiny_config, tmp_path)
     tiny_config.data.mixture = (("one", 1.0), ("other", 3.0))
@@ -118,13 +118,13 @@ def test_a_run_on_a_mixture_continues(tiny_config, tmp_path):
         workdir.begin(tiny_config, tmp_path)
 
 
-def test_a_directory_that_is_no_run_is_named(tmp_path):
+def test_a_directory_without_a_run_is_named(tmp_path):
     with pytest.raises(UserError, match="is not a run's working directory"):
         workdir.load_config(tmp_path)
 
 
 def variants():
-    """Returns (file, argument) of every experiment; a file lists what it takes in ARGUMENTS."""
+    """Returns (file, argument) of every experiment; a file lists its arguments in ARGUMENTS."""
     return [
         pytest.param(path, argument, id=f"{path.stem}:{argument}")
         for path in CONFIGS
@@ -140,7 +140,7 @@ def load(path):
 
 
 @pytest.mark.parametrize("path, argument", variants())
-def test_every_experiment_builds_and_its_state_is_covered_by_the_rules(path, argument):
+def test_every_experiment_builds_and_the_partition_rules_cover_its_state(path, argument):
     from jaxvl import sharding, state
     from jaxvl.methods import METHODS
     from jaxvl.models import MODELS

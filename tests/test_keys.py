@@ -1,4 +1,4 @@
-"""Keys: each once, with a meaning; values of a wrong type or out of range are named."""
+"""Configuration keys: all have a meaning; a wrong type or a value out of range is an error."""
 
 import math
 
@@ -33,13 +33,13 @@ def test_every_key_says_what_it_means_and_its_default_is_in_range():
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, "3", None, [1, 2], True])
-def test_what_is_no_finite_number_is_refused_for_every_number(value):
+def test_every_number_refuses_a_value_that_is_no_finite_number(value):
     for name in NUMBERS:
         with pytest.raises(UserError, match=name.replace(".", r"\.")):
             check_values(with_value(name, value))
 
 
-def test_what_is_below_the_lowest_value_is_refused_for_every_number():
+def test_every_number_refuses_a_value_below_its_lowest():
     for name in NUMBERS:
         if ALL[name].low is not None:
             low = type(ALL[name].default)(ALL[name].low)
@@ -67,7 +67,7 @@ def test_a_value_is_held_to_its_type_and_its_range(key, good, bad, message):
             keys_lib.check_value("key", value, key)
 
 
-def test_two_components_may_share_a_key_and_not_differ_in_it():
+def test_two_components_may_share_a_key_if_they_define_it_equally():
     one = {"group": {"key": Key(1, "one")}}
     assert keys_lib.defaults(keys_lib.merged([one, one])) == {"group": {"key": 1}}
     with pytest.raises(ValueError, match="group.key is defined twice"):
@@ -76,6 +76,6 @@ def test_two_components_may_share_a_key_and_not_differ_in_it():
         keys_lib.merged([{"group": Key(1, "one")}, one])
 
 
-def test_an_unknown_name_is_answered_with_the_nearest_one():
+def test_the_nearest_known_name_is_suggested():
     assert keys_lib.nearest("softmask.wieght", ALL) == "; did you mean softmask.weight?"
     assert keys_lib.nearest("something else", ALL) == ""

@@ -118,7 +118,7 @@ def test_what_the_configuration_cannot_do_is_one_line_and_leaves_no_directory(tm
     flags = ["--config=good.py", "--config.batch_size=7"]
     done = started("-m", "jaxvl.main", *flags, directory=tmp_path)
     assert done.returncode == 2, done
-    assert "momentum.queue_size=65536 is not divided by batch_size=7" in done.stderr
+    assert "momentum.queue_size=65536 is not divisible by batch_size=7" in done.stderr
     assert done.stderr.startswith("jaxvl: ") and done.stderr.count("\n") == 1, done.stderr
     assert not (tmp_path / "runs").exists()
 

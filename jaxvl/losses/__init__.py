@@ -1,12 +1,13 @@
-"""Losses. The contrastive ones by name: `config.loss.contrastive` chooses, for every method."""
+"""Losses. `config.loss.contrastive` names the contrastive loss that every method uses."""
 
 from collections.abc import Callable
-from typing import Any
 
+import jax
 from ml_collections import ConfigDict
 
 from jaxvl.losses import contrastive, sigmoid
-from jaxvl.types import ContrastiveLoss
+from jaxvl.losses.contrastive import Keys, Momentum
+from jaxvl.types import ContrastiveLoss, Params
 
 CONTRASTIVE: dict[str, ContrastiveLoss] = {
     "softmax": contrastive.SOFTMAX,
@@ -14,28 +15,39 @@ CONTRASTIVE: dict[str, ContrastiveLoss] = {
 }
 
 
-def learned(config: ConfigDict) -> dict[str, Any]:
-    """Returns {"contrastive": parameters of the chosen contrastive loss}; {} where it has none."""
+def learned(config: ConfigDict) -> Params:
+    """Returns {"contrastive": parameters of the contrastive loss at step 0}; {} if it has none."""
     params = CONTRASTIVE[config.loss.contrastive].learned(config)
     return {"contrastive": params} if params else {}
 
 
-def make_contrast(config: ConfigDict) -> Callable:
-    """Returns the chosen contrastive loss.
+def make_contrast(config: ConfigDict) -> Callable[..., jax.Array]:
+    """Returns the contrastive loss that the configuration names.
 
-    It is called as (params, z_RxE, image_id_R, keys, scale, *, twin, gamma, focal_on) and returns
-    float32 [R]; all but `params`, the model's, are arguments of `contrastive.itc`.
+    It is called as (params, z_RxE, image_id_R, keys, scale, *, momentum, gamma, focal_on) and
+    returns float32 [R]. params: all those of the model. The other arguments are those of
+    `contrastive.itc`; momentum, gamma and focal_on may be left out.
     """
     rows = CONTRASTIVE[config.loss.contrastive].rows
 
-    def contrast(params, z_RxE, image_id_R, keys, scale, *, twin=None, gamma=0, focal_on="all"):
+    def contrast(
+        params: Params,
+        z_RxE: jax.Array,
+        image_id_R: jax.Array,
+        keys: Keys,
+        scale: jax.Array | float,
+        *,
+        momentum: Momentum | None = None,
+        gamma: float = 0,
+        focal_on: str = "all",
+    ) -> jax.Array:
         return rows(
             z_RxE,
             image_id_R,
             keys,
             scale,
             learned=params.get("contrastive", {}),
-            twin=twin,
+            momentum=momentum,
             gamma=gamma,
             focal_on=focal_on,
             chunk=config.loss.itc_chunk,

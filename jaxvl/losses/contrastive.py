@@ -1,153 +1,163 @@
-"""The softmax image-text contrastive loss: plain, focal, with soft targets, whole or in chunks.
+"""The softmax contrastive loss of images and texts: plain, focal, with soft targets, in chunks.
 
-In chunks, the whole matrix of logits is never in memory. A first pass carries the log-sum-exp of
-each row over the chunks, a second adds up each chunk's part of the loss, and the backward pass
-computes a chunk's logits again: memory grows with R * chunk, not with R * M.
+In chunks, the whole matrix of logits is never in memory. A first pass accumulates the log-sum-exp
+of each row over the chunks, a second pass accumulates each chunk's part of the loss, and the
+backward pass recomputes the logits of a chunk. Memory grows with R * chunk, not with R * M.
 
-Letters: G or R rows of a batch, M keys (of the batch, then of a queue or hard negatives), C keys of
-a chunk, n chunks, E embedding.
+Letters: R rows (G rows of a batch), M keys (of the batch, then of a queue or of hard negatives),
+C keys of a chunk, n chunks, E embedding, K hard negatives of a caption.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxvl.losses.chunks import chunked_log_sum_exp, in_chunks, logits
 from jaxvl.types import ContrastiveLoss
 
-ABSENT = -1e9  # logit of a key that does not exist; finite, so that 0 * log p is 0
+NO_IMAGE = -1  # image id of a hard negative: it belongs to no image
 
 
 class Keys(NamedTuple):
     """What a row is compared with."""
 
     z_MxE: jax.Array
-    image_id_M: jax.Array  # the picture that a key belongs to; -1: known to be false of every one
+    image_id_M: jax.Array  # the image that a key belongs to; NO_IMAGE for a hard negative
     exists_M: jax.Array
 
 
-class Twin(NamedTuple):
-    """The momentum twins' view of the rows, and its share in the targets."""
+class Momentum(NamedTuple):
+    """The momentum encoder's prediction for the rows, as soft targets."""
 
-    z_RxE: jax.Array
-    share: jax.Array | float
+    z_RxE: jax.Array  # its embeddings of the rows
+    share: jax.Array | float  # of its prediction in the targets
 
 
-def itc(z_GxE, image_id_G, keys, scale, *, twin, gamma, focal_on, chunk):
-    """Contrastive loss of each row: plain, focal, with soft targets, with hard negatives.
+def batch_keys(z_GxE: jax.Array, image_id_G: jax.Array) -> Keys:
+    """Returns the embeddings of a batch as Keys."""
+    return Keys(z_GxE, image_id_G, jnp.ones(image_id_G.shape, bool))
 
-    z_GxE, keys: unit embeddings; scale: 1 / temperature. A row's positives are the keys of its own
-    picture, of which there is at least one; hard negatives are keys of picture -1, and the twins'
-    opinion (`twin`, None for none) is not asked about these. gamma, focal_on: of focal_itc.
-    chunk: keys at a time, so that no [G, M] is ever held; 0: all at once.
-    Returns float32 [G].
+
+def negative_keys(zn_GxKxE: jax.Array, valid_GxK: jax.Array) -> Keys:
+    """Returns the embeddings of hard negatives as Keys, which belong to no image."""
+    no_image_M = jnp.full((valid_GxK.size,), NO_IMAGE, jnp.int32)
+    return Keys(zn_GxKxE.reshape(-1, zn_GxKxE.shape[-1]), no_image_M, valid_GxK.reshape(-1))
+
+
+def joined(*keys: Keys) -> Keys:
+    """Returns the Keys of all, one after the other."""
+    return Keys(*(jnp.concatenate(parts) for parts in zip(*keys)))
+
+
+def itc(
+    z_RxE: jax.Array,
+    image_id_R: jax.Array,
+    keys: Keys,
+    scale: jax.Array | float,
+    *,
+    momentum: Momentum | None,
+    gamma: float,
+    focal_on: str,
+    chunk: int,
+) -> jax.Array:
+    """Returns float32 [R]: the contrastive loss of each row.
+
+    A row's positives are the keys of its own image; there must be at least one. Hard negatives are
+    keys in the softmax and are never a target, neither of the truth nor of the soft targets.
+
+    z_RxE, keys: unit embeddings. scale: 1 / temperature. momentum: soft targets, or None. gamma,
+    focal_on: as in `focal_itc`. chunk: keys at a time, so that [R, M] is never in memory; 0: all.
     """
     if chunk:
         return _itc_in_chunks(
-            z_GxE, image_id_G, keys, scale, twin=twin, gamma=gamma, focal_on=focal_on, chunk=chunk
+            z_RxE,
+            image_id_R,
+            keys,
+            scale,
+            momentum=momentum,
+            gamma=gamma,
+            focal_on=focal_on,
+            chunk=chunk,
         )
     true_M = keys.exists_M & (keys.image_id_M >= 0)
-    same_GxM = (image_id_G[:, None] == keys.image_id_M[None]) & true_M[None]
-    logits_GxM = jnp.where(keys.exists_M[None], scale * (z_GxE @ keys.z_MxE.T), ABSENT)
-    if twin is None:
-        targets_GxM = same_GxM / same_GxM.sum(-1, keepdims=True)
+    same_RxM = (image_id_R[:, None] == keys.image_id_M[None]) & true_M[None]
+    logits_RxM = logits(z_RxE, keys.z_MxE, keys.exists_M, scale)
+    if momentum is None:
+        targets_RxM = same_RxM / same_RxM.sum(-1, keepdims=True)
     else:
-        twin_GxM = jnp.where(true_M[None], scale * (twin.z_RxE @ keys.z_MxE.T), ABSENT)
-        targets_GxM = soft_targets(lax.stop_gradient(twin_GxM), same_GxM, distill=twin.share)
-    return focal_itc(logits_GxM, targets_GxM, gamma=gamma, focal_on=focal_on, same_GxM=same_GxM)
+        soft_RxM = logits(momentum.z_RxE, keys.z_MxE, true_M, scale)
+        targets_RxM = soft_targets(lax.stop_gradient(soft_RxM), same_RxM, distill=momentum.share)
+    return focal_itc(logits_RxM, targets_RxM, gamma=gamma, focal_on=focal_on, same_RxM=same_RxM)
 
 
-def soft_targets(twin_logits_GxM, same_GxM, *, distill):
-    """Returns rows that sum to 1: distill * softmax(twin logits) + (1 - distill) * positives.
+def soft_targets(
+    momentum_RxM: jax.Array, same_RxM: jax.Array, *, distill: jax.Array | float
+) -> jax.Array:
+    """Returns [R, M], distill * softmax(momentum logits) + (1 - distill) * positives.
 
-    same_GxM: True where key j shows the same picture as row i; positives share the mass equally
-    (one-hot where pictures are unique: Li et al. 2021, eq. 6 and their retrieval code).
+    same_RxM: True where a key belongs to the image of the row; these keys share the mass of the
+    positives equally, which is one-hot if every image is in the batch once. Rows sum to 1.
+
+    Source: Li et al. 2021, eq. 6, and their code for retrieval.
     """
-    positives = same_GxM / same_GxM.sum(-1, keepdims=True)
-    return distill * jax.nn.softmax(twin_logits_GxM) + (1 - distill) * positives
+    positives = same_RxM / same_RxM.sum(-1, keepdims=True)
+    return distill * jax.nn.softmax(momentum_RxM) + (1 - distill) * positives
 
 
-def focal_itc(logits_GxM, targets_GxM, *, gamma, focal_on, same_GxM):
-    """Focal image-text contrastive loss of each example (Park & Han 2023; methods.md 3).
+def focal_itc(
+    logits_RxM: jax.Array,
+    targets_RxM: jax.Array,
+    *,
+    gamma: float,
+    focal_on: str,
+    same_RxM: jax.Array,
+) -> jax.Array:
+    """Returns float32 [R]: the focal cross-entropy of each row; gamma = 0 is the plain one.
 
-    logits_GxM: float32 similarities / temperature over M keys. targets_GxM: rows sum to 1.
-    focal_on: "all" keys have their own factor, or every key has that of the true class, "target".
-    Returns float32 [G]; gamma = 0 is the plain cross-entropy.
+    logits_RxM: float32. targets_RxM: rows sum to 1. focal_on: "all", each key has the factor
+    (1 - p)^gamma of its own; "target", all keys of a row have that of the true class. same_RxM: as
+    in `soft_targets`.
+
+    Source: Park and Han 2023; docs/softmask.md, "Focal contrastive loss".
     """
-    log_p_GxM = jax.nn.log_softmax(logits_GxM)
+    log_p_RxM = jax.nn.log_softmax(logits_RxM)
     if gamma == 0:
-        return -(targets_GxM * log_p_GxM).sum(-1)
+        return -(targets_RxM * log_p_RxM).sum(-1)
     if focal_on == "all":
-        focus_GxM = (-jnp.expm1(log_p_GxM)) ** gamma
-        return -(targets_GxM * focus_GxM * log_p_GxM).sum(-1)
-    p_true_G = (jnp.exp(log_p_GxM) * same_GxM).sum(-1)
-    focus_G = jnp.maximum(1 - p_true_G, 0.0) ** gamma
-    return -focus_G * (targets_GxM * log_p_GxM).sum(-1)
+        focus_RxM = (-jnp.expm1(log_p_RxM)) ** gamma
+        return -(targets_RxM * focus_RxM * log_p_RxM).sum(-1)
+    p_true_R = (jnp.exp(log_p_RxM) * same_RxM).sum(-1)
+    focus_R = jnp.maximum(1 - p_true_R, 0.0) ** gamma
+    return -focus_R * (targets_RxM * log_p_RxM).sum(-1)
 
 
-def log_sum_exp(z_RxE, keys_MxE, exists_M, scale, *, chunk):
-    """Returns float32 [R]: log of the sum of exp(scale * z . k) over the keys that exist.
-
-    chunk: keys at a time; it need not divide M. A row without any key has about ABSENT.
-    """
-    chunks = in_chunks(chunk, keys_MxE, exists_M)
-    return _log_sum_exp(z_RxE, *chunks, jnp.asarray(scale, jnp.float32))
-
-
-@jax.custom_vjp
-def _log_sum_exp(z_RxE, keys_nxCxE, exists_nxC, scale):
-    def add(carry, one):
-        highest_R, sum_R = carry
-        logits_RxC = _logits(z_RxE, *one, scale)
-        new_R = jnp.maximum(highest_R, logits_RxC.max(-1))
-        sum_R = sum_R * jnp.exp(highest_R - new_R) + jnp.exp(logits_RxC - new_R[:, None]).sum(-1)
-        return (new_R, sum_R), None
-
-    rows = z_RxE.shape[0]
-    nothing = (jnp.full((rows,), ABSENT, jnp.float32), jnp.zeros((rows,)))
-    (highest_R, sum_R), _ = lax.scan(add, nothing, (keys_nxCxE, exists_nxC))
-    return highest_R + jnp.log(sum_R)
-
-
-def _forward(z_RxE, keys_nxCxE, exists_nxC, scale):
-    lse_R = _log_sum_exp(z_RxE, keys_nxCxE, exists_nxC, scale)
-    return lse_R, (z_RxE, keys_nxCxE, exists_nxC, scale, lse_R)
-
-
-def _backward(kept, cotangent_R):
-    """The gradient of a log-sum-exp is the softmax: chunk by chunk from the kept value."""
-    z_RxE, keys_nxCxE, exists_nxC, scale, lse_R = kept
-
-    def add(grad_z_RxE, one):
-        keys_CxE, exists_C = one
-        p_RxC = jnp.exp(_logits(z_RxE, keys_CxE, exists_C, scale) - lse_R[:, None])
-        p_RxC = jnp.where(exists_C[None], p_RxC * cotangent_R[:, None], 0.0)
-        return grad_z_RxE + p_RxC @ keys_CxE, p_RxC.T @ z_RxE
-
-    pulled_z_RxE, pulled_nxCxE = lax.scan(add, jnp.zeros_like(z_RxE), (keys_nxCxE, exists_nxC))
-    grad_scale = (pulled_z_RxE * z_RxE).sum()
-    return scale * pulled_z_RxE, scale * pulled_nxCxE, None, grad_scale
-
-
-_log_sum_exp.defvjp(_forward, _backward)
-
-
-def _itc_in_chunks(z_RxE, image_id_R, keys, scale, *, twin, gamma, focal_on, chunk):
-    """Returns what `itc` returns, in value and in gradient."""
+def _itc_in_chunks(
+    z_RxE: jax.Array,
+    image_id_R: jax.Array,
+    keys: Keys,
+    scale: jax.Array | float,
+    *,
+    momentum: Momentum | None,
+    gamma: float,
+    focal_on: str,
+    chunk: int,
+) -> jax.Array:
     scale = jnp.asarray(scale, jnp.float32)
     z_nxCxE, image_id_nxC, exists_nxC = in_chunks(chunk, *keys)
     true_nxC = exists_nxC & (image_id_nxC >= 0)
     chunks = (z_nxCxE, image_id_nxC, exists_nxC, true_nxC)
-    lse_R = _log_sum_exp(z_RxE, z_nxCxE, exists_nxC, scale)
-    twin_lse_R = None
-    if twin is not None:
-        twin_lse_R = lax.stop_gradient(_log_sum_exp(twin.z_RxE, z_nxCxE, true_nxC, scale))
+    lse_R = chunked_log_sum_exp(z_RxE, z_nxCxE, exists_nxC, scale)
+    soft = None
+    if momentum is not None:
+        soft_lse_R = chunked_log_sum_exp(momentum.z_RxE, z_nxCxE, true_nxC, scale)
+        soft = (momentum.z_RxE, lax.stop_gradient(soft_lse_R))
 
-    @jax.checkpoint
+    @jax.checkpoint  # the backward pass recomputes the logits of a chunk
     def add(sums, one):
         keys_CxE, image_id_C, exists_C, true_C = one
-        log_p_RxC = _logits(z_RxE, keys_CxE, exists_C, scale) - lse_R[:, None]
+        log_p_RxC = logits(z_RxE, keys_CxE, exists_C, scale) - lse_R[:, None]
         same_RxC = (image_id_R[:, None] == image_id_C[None]) & true_C[None]
         factor_RxC = log_p_RxC
         if gamma > 0 and focal_on == "all":
@@ -157,39 +167,32 @@ def _itc_in_chunks(z_RxE, image_id_R, keys, scale, *, twin, gamma, focal_on, chu
             "count": same_RxC.astype(jnp.float32),
             "p_true": jnp.where(same_RxC, jnp.exp(log_p_RxC), 0.0),
         }
-        if twin is not None:
-            twin_RxC = _logits(twin.z_RxE, keys_CxE, true_C, scale) - twin_lse_R[:, None]
-            parts["twin"] = lax.stop_gradient(jnp.exp(twin_RxC)) * factor_RxC
+        if soft is not None:
+            soft_z_RxE, soft_lse_R = soft
+            soft_RxC = logits(soft_z_RxE, keys_CxE, true_C, scale) - soft_lse_R[:, None]
+            parts["soft"] = lax.stop_gradient(jnp.exp(soft_RxC)) * factor_RxC
         return {name: sums[name] + part.sum(-1) for name, part in parts.items()}, None
 
-    names = ("positive", "count", "p_true") + (("twin",) if twin is not None else ())
+    names = ("positive", "count", "p_true") + (("soft",) if soft is not None else ())
     sums, _ = lax.scan(add, {name: jnp.zeros(lse_R.shape) for name in names}, chunks)
     loss_R = -sums["positive"] / sums["count"]
-    if twin is not None:
-        loss_R = (1 - twin.share) * loss_R - twin.share * sums["twin"]
+    if momentum is not None:
+        loss_R = (1 - momentum.share) * loss_R - momentum.share * sums["soft"]
     if gamma > 0 and focal_on == "target":
         loss_R = jnp.maximum(1 - sums["p_true"], 0.0) ** gamma * loss_R
     return loss_R
 
 
-def _logits(z_RxE, keys_CxE, exists_C, scale):
-    return jnp.where(exists_C[None], scale * (z_RxE @ keys_CxE.T), ABSENT)
-
-
-def in_chunks(chunk, keys_MxE, *others):
-    """Returns the arrays as [n, C, ...], the last chunk filled up with keys that do not exist."""
-    chunk = min(chunk, keys_MxE.shape[0])
-    missing = -keys_MxE.shape[0] % chunk
-
-    def split(x):
-        fill = jnp.pad(x, [(0, missing)] + [(0, 0)] * (x.ndim - 1))
-        return fill.reshape(-1, chunk, *x.shape[1:])
-
-    return [split(x) for x in (keys_MxE, *others)]
-
-
-def _rows(z_RxE, image_id_R, keys, scale, *, learned, **options):
-    del learned  # it learns nothing but the temperature, which is the model's
+def _rows(
+    z_RxE: jax.Array,
+    image_id_R: jax.Array,
+    keys: Keys,
+    scale: jax.Array | float,
+    *,
+    learned: dict[str, Any],
+    **options: Any,
+) -> jax.Array:
+    del learned  # this loss has no parameters but the temperature, which belongs to the model
     return itc(z_RxE, image_id_R, keys, scale, **options)
 
 

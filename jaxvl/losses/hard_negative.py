@@ -1,8 +1,8 @@
-"""Losses of captions that are almost right (methods.md 5: NegCLIP, CE-CLIP, AHNPL).
+"""Losses with hard negatives, captions that are almost right: NegCLIP, CE-CLIP, AHNPL.
 
-Letters: G batch, K hard negatives a caption, one a type, E embedding. `valid_GxK` is False where a
-caption has no negative of a type. S is a logit, cosine / temperature; everything else is a cosine.
-The embeddings have unit length.
+The equations are in docs/ahnpl.md. Embeddings have unit length. S and P are logits, which are
+cosine / temperature; names with `cosine` are cosines. `valid_GxK` is False where a caption has no
+negative of a kind. Letters: G batch, K hard negatives of a caption (one of each kind), E embedding.
 """
 
 import jax
@@ -10,28 +10,28 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxvl.losses import contrastive
-from jaxvl.losses.contrastive import ABSENT
+from jaxvl.losses.chunks import ABSENT, log_sum_exp
 
 
-def own(z_GxE, zn_GxKxE):
-    """Returns [G, K]: the cosine of each row with its own K."""
+def own(z_GxE: jax.Array, zn_GxKxE: jax.Array) -> jax.Array:
+    """Returns [G, K]: the cosine of each row with each of its own K embeddings."""
     return jnp.einsum("GE,GKE->GK", z_GxE, zn_GxKxE)
 
 
-def text_keys(zt_GxE, zn_GxKxE, image_id_G, valid_GxK):
-    """Returns the Keys of image -> text: all captions and all valid negatives of the batch."""
-    none_M = jnp.full((valid_GxK.size,), -1, image_id_G.dtype)
-    return contrastive.Keys(
-        jnp.concatenate([zt_GxE, zn_GxKxE.reshape(-1, zn_GxKxE.shape[-1])]),
-        jnp.concatenate([image_id_G, none_M]),
-        jnp.concatenate([jnp.ones(image_id_G.shape, bool), valid_GxK.reshape(-1)]),
-    )
+def text_keys(
+    zt_GxE: jax.Array, zn_GxKxE: jax.Array, image_id_G: jax.Array, valid_GxK: jax.Array
+) -> contrastive.Keys:
+    """Returns the keys of an image: all captions and all valid negatives of the batch (NegCLIP)."""
+    captions = contrastive.batch_keys(zt_GxE, image_id_G)
+    return contrastive.joined(captions, contrastive.negative_keys(zn_GxKxE, valid_GxK))
 
 
-def perturb(zi_GxE, zt_GxE, zn_GxKxE, *, scale, normalise):
-    """Returns [G, K, E]: each picture moved as its caption is moved by a negative (AHNPL).
+def perturb(
+    zi_GxE: jax.Array, zt_GxE: jax.Array, zn_GxKxE: jax.Array, *, scale: float, normalise: bool
+) -> jax.Array:
+    """Returns [G, K, E]: each image moved by the difference of a negative and its caption (AHNPL).
 
-    The displacement carries no gradient. normalise: back to unit length; not so in the release.
+    The difference carries no gradient. normalise: to unit length; the released code does not.
     """
     moved_GxKxE = zi_GxE[:, None] + scale * lax.stop_gradient(zn_GxKxE - zt_GxE[:, None])
     if not normalise:
@@ -39,11 +39,12 @@ def perturb(zi_GxE, zt_GxE, zn_GxKxE, *, scale, normalise):
     return moved_GxKxE * lax.rsqrt(jnp.maximum((moved_GxKxE**2).sum(-1, keepdims=True), 1e-12))
 
 
-def multimodal(positive_G, negative_GxK, valid_GxK, weight_GxK):
-    """Returns [G]: -log e^P / (e^P + sum_k w e^S_k) over the valid negatives (L_T, L_V).
+def multimodal(
+    positive_G: jax.Array, negative_GxK: jax.Array, valid_GxK: jax.Array, weight_GxK: jax.Array
+) -> jax.Array:
+    """Returns [G]: -log e^P / (e^P + sum_k w e^S_k) over the valid negatives; L_T or L_V of MHN.
 
-    positive_G: the similarity of the positive, S(image, caption) or that of another view of the
-    same. A row without negatives has loss 0.
+    positive_G: P, the logit of the positive. negative_GxK: S_k. A row without negatives has loss 0.
     """
     exists_GxK = valid_GxK & (weight_GxK > 0)
     log_weight_GxK = jnp.log(jnp.where(exists_GxK, weight_GxK, 1.0))
@@ -51,43 +52,72 @@ def multimodal(positive_G, negative_GxK, valid_GxK, weight_GxK):
     return _first(jnp.concatenate([positive_G[:, None], logits_GxK], axis=1))
 
 
-def released_multimodal(z_GxE, zn_GxKxE, scale, *, chunk):
-    """Returns [G], AHNPL's released form: row i is told to match negative number i of the batch.
+def released_multimodal(
+    z_GxE: jax.Array, zn_GxKxE: jax.Array, scale: jax.Array | float, *, chunk: int
+) -> jax.Array:
+    """Returns [G]: L_T or L_V as AHNPL's released code computes it.
 
-    All negatives of the batch are in the softmax, valid or not, and no positive is. For L_T of the
-    captions and theirs, for L_V of the pictures and the perturbed ones, not normalised.
+    Row i is trained to match the negative number i of the batch. The softmax runs over all
+    negatives of the batch, valid or not, and over no positive. For L_V the negatives are images
+    that `perturb` moved without normalising them.
     """
     zn_MxE = zn_GxKxE.reshape(-1, zn_GxKxE.shape[-1])
-    keys = contrastive.Keys(zn_MxE, jnp.arange(len(zn_MxE)), jnp.ones(len(zn_MxE), bool))
+    keys = contrastive.batch_keys(zn_MxE, jnp.arange(len(zn_MxE)))
     return contrastive.itc(
-        z_GxE, jnp.arange(len(z_GxE)), keys, scale, twin=None, gamma=0, focal_on="all", chunk=chunk
+        z_GxE,
+        jnp.arange(len(z_GxE)),
+        keys,
+        scale,
+        momentum=None,
+        gamma=0,
+        focal_on="all",
+        chunk=chunk,
     )
 
 
-def intra_modal(positive_G, zt_GxE, zn_GxKxE, valid_GxK, scale, *, chunk):
-    """Returns [G]: -log e^P / (e^P + sum_jk e^S(caption, N_jk)) over the batch (CE-CLIP's IMC)."""
+def intra_modal(
+    positive_G: jax.Array,
+    zt_GxE: jax.Array,
+    zn_GxKxE: jax.Array,
+    valid_GxK: jax.Array,
+    scale: jax.Array | float,
+    *,
+    chunk: int,
+) -> jax.Array:
+    """Returns [G]: -log e^P / (e^P + sum_jk e^S(caption, N_jk)) over the batch (IMC of CE-CLIP)."""
     zn_MxE, valid_M = zn_GxKxE.reshape(-1, zn_GxKxE.shape[-1]), valid_GxK.reshape(-1)
-    lse_G = contrastive.log_sum_exp(zt_GxE, zn_MxE, valid_M, scale, chunk=chunk or len(zn_MxE))
+    lse_G = log_sum_exp(zt_GxE, zn_MxE, valid_M, scale, chunk=chunk or len(zn_MxE))
     return _first(jnp.stack([positive_G, lse_G], axis=1))
 
 
-def _first(logits_GxM):
+def _first(logits_GxM: jax.Array) -> jax.Array:
     return -jax.nn.log_softmax(logits_GxM)[:, 0]
 
 
-def hinge(positive_G, negative_GxK, valid_GxK, margin_K):
-    """Returns [G, K]: max(0, S_k - P + margin of the type), 0 where invalid (DMCL; CE-CLIP's CMR).
+def hinge(
+    positive_G: jax.Array, negative_GxK: jax.Array, valid_GxK: jax.Array, margin_K: jax.Array
+) -> jax.Array:
+    """Returns [G, K]: max(0, S_k - P + margin of the kind); 0 where invalid.
 
-    Active where positive; what it is divided by is left to the caller.
+    This is DMCL of AHNPL and CMR of CE-CLIP; the caller takes the mean.
     """
     short_GxK = negative_GxK - positive_G[:, None] + margin_K[None]
     return jnp.where(valid_GxK, jnp.maximum(short_GxK, 0.0), 0.0)
 
 
-def next_margins(margin_K, positive_G, negative_GxK, valid_GxK, *, limit, as_released):
-    """Returns [K]: the margins of the next step, mean P - mean S_k in [0, limit]; no gradient.
+def next_margins(
+    margin_K: jax.Array,
+    positive_G: jax.Array,
+    negative_GxK: jax.Array,
+    valid_GxK: jax.Array,
+    *,
+    limit: float,
+    as_released: bool,
+) -> jax.Array:
+    """Returns [K]: the margins of the next step, mean P - mean S_k clipped to [0, limit].
 
-    A type that the whole batch lacks keeps its margin; as released it takes the mean of P.
+    They carry no gradient. A kind that is absent from the whole batch keeps its margin; as released
+    its margin becomes the mean of P.
     """
     count_K = valid_GxK.sum(0)
     sum_K = jnp.where(valid_GxK, negative_GxK, 0.0).sum(0)
@@ -97,16 +127,18 @@ def next_margins(margin_K, positive_G, negative_GxK, valid_GxK, *, limit, as_rel
     return lax.stop_gradient(kept_K)
 
 
-def alignment(cosine_G, target):
-    """Returns [G]: max(0, target - cosine of picture and caption) (AHNPL's L_pos)."""
+def alignment(cosine_G: jax.Array, target: jax.Array | float) -> jax.Array:
+    """Returns [G]: max(0, target - cosine of image and caption) (L_pos of AHNPL)."""
     return jnp.maximum(target - cosine_G, 0.0)
 
 
-def adaptive_weights(difficulty_GxK, valid_GxK, *, beta, cap):
-    """Returns ([G, K] weights proportional to exp(beta * difficulty), share of them at the cap).
+def adaptive_weights(
+    difficulty_GxK: jax.Array, valid_GxK: jax.Array, *, beta: float, cap: float
+) -> tuple[jax.Array, jax.Array]:
+    """Returns (weight_GxK, share of the weights that reach the cap); no gradient flows.
 
-    Their mean over a row's valid negatives is 1 before the cap; 0 where invalid; no gradient.
-    beta 0: all 1. The more a negative outranks the truth, the more it counts.
+    The weights are proportional to exp(beta * difficulty), with mean 1 over the valid negatives of
+    a row, then limited to `cap`. They are 0 where invalid, and all 1 with beta = 0.
     """
     logits_GxK = jnp.where(valid_GxK, beta * lax.stop_gradient(difficulty_GxK), ABSENT)
     raw_GxK = jnp.exp(logits_GxK - logits_GxK.max(-1, keepdims=True, initial=ABSENT))
@@ -118,17 +150,18 @@ def adaptive_weights(difficulty_GxK, valid_GxK, *, beta, cap):
     return jnp.minimum(weight_GxK, cap), at_cap
 
 
-def effective_share(weight_GxK, valid_GxK, *, axis):
-    """Returns (sum w)^2 / (n sum w^2), Kish's effective sample size over the n valid: 1 if equal.
+def effective_share(weight_GxK: jax.Array, valid_GxK: jax.Array, *, axis: int | None) -> jax.Array:
+    """Returns (sum w)^2 / (n sum w^2) over the n valid negatives; 1 if all weights are equal.
 
-    axis: summed over; None for all. 1 where there is none.
+    This is Kish's effective sample size divided by n. axis: that is summed over; None for all. 1
+    where there is no valid negative.
     """
     count = valid_GxK.sum(axis)
     squares = count * (weight_GxK**2).sum(axis)
     return jnp.where(count > 0, weight_GxK.sum(axis) ** 2 / jnp.where(count > 0, squares, 1.0), 1.0)
 
 
-def mean_by_type(values_GxK, valid_GxK):
-    """Returns [K]: the mean over the valid rows of each type, 0 where there is none."""
+def mean_by_kind(values_GxK: jax.Array, valid_GxK: jax.Array) -> jax.Array:
+    """Returns [K]: the mean over the valid negatives of each kind; 0 where there is none."""
     total_K = jnp.where(valid_GxK, values_GxK, 0.0).sum(0)
     return total_K / jnp.maximum(valid_GxK.sum(0), 1)

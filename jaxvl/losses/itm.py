@@ -1,18 +1,22 @@
-"""Image-text matching: hard negatives drawn on the device, and their cross-entropy.
+"""Image-text matching: its negatives, drawn on the device, and its cross-entropy.
 
-Letters: G batch, B blocks, g = G / B.
+Letters: G batch, R rows, C classes.
 """
 
 import jax
 import jax.numpy as jnp
 
 
-def draw_negatives(key, similarity_GxG, same_GxG, *, blocks):
-    """Draws for each row one column from softmax(similarity), never one of the same picture.
+def draw_negatives(
+    key: jax.Array, similarity_GxG: jax.Array, same_GxG: jax.Array, *, blocks: int
+) -> tuple[jax.Array, jax.Array]:
+    """Returns (index_G, found_G): for each row a column drawn from softmax(similarity).
 
-    similarity_GxG: logits. same_GxG: True where row and column show the same picture. blocks: the
-    columns come from the row's own block of G / blocks. Returns (index_G, found_G); a row with
-    nothing to draw has found False and its own index (Gumbel-max; Li et al. 2021, section 3.2).
+    similarity_GxG: logits. same_GxG: True where row and column belong to the same image; such a
+    column is never drawn. blocks: the column comes from the row's own block of G / blocks rows. A
+    row that has no column to draw gets its own index, and found_G is False.
+
+    Source: Li et al. 2021, section 3.2. The draw is Gumbel-max.
     """
     rows = similarity_GxG.shape[0]
     block_G = jnp.arange(rows) // (rows // blocks)
@@ -23,14 +27,17 @@ def draw_negatives(key, similarity_GxG, same_GxG, *, blocks):
     return jnp.where(found_G, scores_GxG.argmax(-1), jnp.arange(rows)), found_G
 
 
-def take_rows(x, index_G, *, blocks):
-    """Returns x[index_G] where every index lies in its row's own block: no talk across blocks."""
+def take_rows(x: jax.Array, index_G: jax.Array, *, blocks: int) -> jax.Array:
+    """Returns x[index_G], where every index lies in its row's own block.
+
+    The blocks are gathered one by one, so that no data crosses from one block to another.
+    """
     rows = x.shape[0] // blocks
     local = index_G.reshape(blocks, rows) - rows * jnp.arange(blocks)[:, None]
     parts = x.reshape(blocks, rows, *x.shape[1:])
     return jax.vmap(lambda part, index: part[index])(parts, local).reshape(x.shape)
 
 
-def cross_entropy(logits_RxC, label):
-    """Returns float32 [R]: -log p of class `label` in each row."""
+def cross_entropy(logits_RxC: jax.Array, label: int) -> jax.Array:
+    """Returns float32 [R]: -log p of the class `label` in each row."""
     return -jax.nn.log_softmax(logits_RxC.astype(jnp.float32))[:, label]

@@ -10,14 +10,25 @@ import jax.numpy as jnp
 
 
 class Corrupted(NamedTuple):
-    """Token ids with some hidden, and which ones."""
+    """Token ids of which some are hidden."""
 
     ids_GxL: jax.Array
-    hidden_GxL: jax.Array
+    hidden_GxL: jax.Array  # True at tokens to predict
 
 
-def corrupt(key, ids_GxL, maskable_GxL, *, probability, mask_token, vocabulary_size):
-    """Hides each maskable token with `probability`: 80 % [MASK], 10 % random, 10 % as it was."""
+def corrupt(
+    key: jax.Array,
+    ids_GxL: jax.Array,
+    maskable_GxL: jax.Array,
+    *,
+    probability: float,
+    mask_token: int,
+    vocabulary_size: int,
+) -> Corrupted:
+    """Returns the ids with each maskable token hidden with this probability.
+
+    Of the hidden tokens 80 % become [MASK], 10 % a random token, and 10 % stay as they are.
+    """
     hide, kind, word = jax.random.split(key, 3)
     hidden = maskable_GxL & jax.random.bernoulli(hide, probability, ids_GxL.shape)
     draw = jax.random.uniform(kind, ids_GxL.shape)
@@ -26,20 +37,21 @@ def corrupt(key, ids_GxL, maskable_GxL, *, probability, mask_token, vocabulary_s
     return Corrupted(jnp.where(hidden, shown, ids_GxL), hidden)
 
 
-def masked_words(logits_GxLxV, ids_GxL, twin_logits_GxLxV, *, distill):
-    """Returns float32 [G, L]: (1 - distill) * CE to the true word + distill * CE to the twin's.
+def masked_words(
+    logits_GxLxV: jax.Array,
+    ids_GxL: jax.Array,
+    momentum_GxLxV: jax.Array | None,
+    *,
+    distill: jax.Array | float,
+) -> jax.Array:
+    """Returns float32 [G, L]: (1 - distill) * CE to the true id + distill * CE to the soft target.
 
-    twin_logits_GxLxV: None distills nothing.
+    The soft target is softmax(momentum_GxLxV), the momentum encoder's prediction; with None it is
+    left out and `distill` is ignored.
     """
     log_p = jax.nn.log_softmax(logits_GxLxV.astype(jnp.float32))
     true = -jnp.take_along_axis(log_p, ids_GxL[..., None], axis=-1)[..., 0]
-    if twin_logits_GxLxV is None:
+    if momentum_GxLxV is None:
         return true
-    soft = -(jax.nn.softmax(twin_logits_GxLxV.astype(jnp.float32)) * log_p).sum(-1)
+    soft = -(jax.nn.softmax(momentum_GxLxV.astype(jnp.float32)) * log_p).sum(-1)
     return (1 - distill) * true + distill * soft
-
-
-def masked_mean(values, weights):
-    """Returns sum(values * weights) / sum(weights), and 0 where no weight is set."""
-    weights = weights.astype(jnp.float32)
-    return (values * weights).sum() / jnp.maximum(weights.sum(), 1.0)

@@ -1,61 +1,96 @@
-"""The sigmoid image-text loss (Zhai et al., ICCV 2023, "SigLIP"): every pair is a yes-no question.
+"""The sigmoid contrastive loss (SigLIP; Zhai et al., ICCV 2023), which classifies each pair alone.
 
 Letters: R rows, M keys, C keys of a chunk, n chunks, E embedding.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jax import lax
+from ml_collections import ConfigDict
 
 from jaxvl.errors import require
 from jaxvl.keys import Key
-from jaxvl.losses.contrastive import Keys, in_chunks
+from jaxvl.losses.chunks import in_chunks
+from jaxvl.losses.contrastive import Keys
 from jaxvl.types import ContrastiveLoss
 
+FOCAL_METHODS = ("softmask", "softmask_ahnpl")  # they read softmask.focal_gamma
 
-def itc(z_RxE, image_id_R, keys: Keys, scale, *, bias, chunk):
+
+def itc(
+    z_RxE: jax.Array,
+    image_id_R: jax.Array,
+    keys: Keys,
+    scale: jax.Array | float,
+    *,
+    bias: jax.Array | float,
+    chunk: int,
+) -> jax.Array:
     """Returns float32 [R]: the sum over keys of -log sigmoid(+-(scale * z . k + bias)).
 
-    The sign is + for the keys of the row's own image and - for all others, hard negatives among
-    them; keys that do not exist add nothing. bias: a scalar, learned. chunk: keys at a time, so
-    that no [R, M] is ever held; 0: all at once. Source: Zhai et al. 2023, section 3.2; their batch
-    loss is the mean of these rows.
+    The sign is + for the keys of the row's own image and - for all others, hard negatives included.
+    Keys that do not exist add nothing.
+
+    z_RxE, keys: unit embeddings. scale: 1 / temperature. bias: a learned scalar. chunk: keys at a
+    time, so that [R, M] is never in memory; 0: all.
+
+    Source: Zhai et al. 2023, section 3.2. The mean of the rows is their loss of a batch.
     """
     if not chunk:
         return _part(z_RxE, image_id_R, *keys, scale, bias)
     chunks = in_chunks(chunk, *keys)
 
-    @jax.checkpoint  # the backward pass computes a chunk's logits again
+    @jax.checkpoint  # the backward pass recomputes the logits of a chunk
     def add(sum_R, one):
-        return sum_R + _part(z_RxE, image_id_R, *one, scale, bias), None
+        keys_CxE, image_id_C, exists_C = one
+        return sum_R + _part(z_RxE, image_id_R, keys_CxE, image_id_C, exists_C, scale, bias), None
 
     sum_R, _ = lax.scan(add, jnp.zeros(z_RxE.shape[0]), tuple(chunks))
     return sum_R
 
 
-def _part(z_RxE, image_id_R, keys_CxE, image_id_C, exists_C, scale, bias):
+def _part(
+    z_RxE: jax.Array,
+    image_id_R: jax.Array,
+    keys_CxE: jax.Array,
+    image_id_C: jax.Array,
+    exists_C: jax.Array,
+    scale: jax.Array | float,
+    bias: jax.Array | float,
+) -> jax.Array:
     logits_RxC = scale * (z_RxE @ keys_CxE.T) + bias
-    same_RxC = image_id_R[:, None] == image_id_C[None]  # a hard negative's image is -1
+    same_RxC = image_id_R[:, None] == image_id_C[None]  # False for a hard negative
     signed_RxC = jnp.where(same_RxC, logits_RxC, -logits_RxC)
     return jnp.where(exists_C[None], jax.nn.softplus(-signed_RxC), 0.0).sum(-1)
 
 
-def _rows(z_RxE, image_id_R, keys, scale, *, learned, twin, gamma, focal_on, chunk):
-    del twin, gamma, focal_on  # `_check` refuses a configuration that asks for them
+def _rows(
+    z_RxE: jax.Array,
+    image_id_R: jax.Array,
+    keys: Keys,
+    scale: jax.Array | float,
+    *,
+    learned: dict[str, Any],
+    chunk: int,
+    **unused: Any,
+) -> jax.Array:
+    del unused  # momentum, gamma, focal_on: `_check` refuses a configuration that needs them
     return itc(z_RxE, image_id_R, keys, scale, bias=learned["bias"], chunk=chunk)
 
 
-def _check(config):
+def _check(config: ConfigDict) -> None:
     fused = config.model.name == "albef"
     require(
         not fused or config.momentum.distill == 0,
         f"momentum.distill={config.momentum.distill}, but loss.contrastive='sigmoid' has no soft "
-        "targets; set it to 0",
+        "targets; set momentum.distill to 0",
     )
     require(
-        not config.method.startswith("softmask") or config.softmask.focal_gamma == 0,
+        config.method not in FOCAL_METHODS or config.softmask.focal_gamma == 0,
         f"softmask.focal_gamma={config.softmask.focal_gamma}, but loss.contrastive='sigmoid' has "
-        "no focal factor; set it to 0",
+        "no focal factor; set softmask.focal_gamma to 0",
     )
 
 
@@ -64,7 +99,9 @@ SIGMOID = ContrastiveLoss(
     learned=lambda config: {"bias": jnp.asarray(config.loss.sigmoid_bias, jnp.float32)},
     keys={
         "loss": {
-            "sigmoid_bias": Key(-10.0, "of the sigmoid loss's logits, at the start; it is learned")
+            "sigmoid_bias": Key(
+                -10.0, "bias of the sigmoid loss's logits at the start; it is learned"
+            )
         }
     },
     check=_check,

@@ -1,4 +1,7 @@
-"""Methods by name: each `make(config, model, *, steps_per_epoch)` returns a jaxvl.types.Method."""
+"""Training methods by name.
+
+`METHODS[name].make(config, model, *, steps_per_epoch)` returns a jaxvl.types.Method.
+"""
 
 from jaxvl.methods import ahnpl, albef, clip, softmask, softmask_ahnpl
 from jaxvl.types import Component

@@ -1,30 +1,35 @@
-"""AHNPL (Huang et al. 2025): CLIP that is told its captions from ones that are almost right.
+"""AHNPL (Huang et al., IJCAI 2025): CLIP trained with hard negatives, captions almost right.
 
-Every term has its own weight; with all of them off a step is plain CLIP's to the last bit. NegCLIP,
-CE-CLIP and AHNPL as it was released are settings of the same keys (configs/coco_ahnpl.py).
-Letters: G batch, K hard negatives a caption, one a type, E embedding.
+The equations are in docs/ahnpl.md. Each loss has its own weight. With all of them off and without
+hard negatives in the contrastive loss, a step is bit-identical to plain CLIP's. NegCLIP, CE-CLIP
+and AHNPL's released code are settings of the same keys (jaxvl/configs/coco_ahnpl.py).
+Letters: G batch, K hard negatives of a caption (one of each kind), E embedding.
 """
 
+from collections.abc import Mapping, Sequence
+
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.sharding import PartitionSpec as P
+from ml_collections import ConfigDict
 
 from jaxvl.errors import require, require_model
 from jaxvl.keys import Key
-from jaxvl.losses import hard_negative, make_contrast
-from jaxvl.losses.mlm import masked_mean
+from jaxvl.losses import contrastive, hard_negative, make_contrast
 from jaxvl.methods import clip
-from jaxvl.types import Component, Method
+from jaxvl.ops.arrays import masked_mean
+from jaxvl.types import Batch, Component, Method, Metrics, Model, Params, Slots
 
 SLOT_RULES = ((r"margin$", P()),)
 
 
-def make(config, model, *, steps_per_epoch):
-    """Returns the Method; `steps_per_epoch` says when margins start anew, if they do."""
+def make(config: ConfigDict, model: Model, *, steps_per_epoch: int) -> Method:
+    """Returns the Method; `steps_per_epoch` says when ahnpl.margin_reset resets the margins."""
     options = config.ahnpl
     contrast_rows = make_contrast(config)
 
-    def forward(params, slots, batch, *, step, key):
+    def forward(params: Params, slots: Slots, batch: Batch, *, step: jax.Array, key: jax.Array):
         del key  # nothing is drawn
         scale = jnp.exp(params["logit_scale"])
         z = clip.encode(
@@ -34,7 +39,7 @@ def make(config, model, *, steps_per_epoch):
             negatives=uses_negatives(options),
             second=uses_second_view(options),
         )
-        texts = clip.keys(z.zt_GxE, batch["image_id"])
+        texts = contrastive.batch_keys(z.zt_GxE, batch["image_id"])
         if options.itc_negatives:
             texts = hard_negative.text_keys(
                 z.zt_GxE, z.zn_GxKxE, batch["image_id"], batch["negative_valid"]
@@ -55,19 +60,19 @@ def make(config, model, *, steps_per_epoch):
     )
 
 
-def uses_negatives(options):
-    """Whether any term that is switched on needs hard negatives in the batch."""
+def uses_negatives(options: ConfigDict) -> bool:
+    """Returns True if a loss that is switched on needs hard negatives. options: config.ahnpl."""
     weights = (options.multimodal_weight, options.margin_weight, options.intra_modal_weight)
     return options.itc_negatives or any(weight > 0 for weight in weights)
 
 
-def uses_second_view(options):
-    """Whether a term that is switched on needs another caption and view of each picture."""
+def uses_second_view(options: ConfigDict) -> bool:
+    """Returns True if a loss that is switched on needs a second caption and crop of each image."""
     return options.positive == "intra" and options.multimodal_weight > 0 and not options.as_released
 
 
-def init_slots(config):
-    """Returns margins of 0 and no knowledge of the cosine of true pairs yet."""
+def init_slots(config: ConfigDict) -> Slots:
+    """Returns margins of 0, and the moments of the cosine of true pairs before any batch."""
     nothing = jnp.zeros(())
     return {
         "margin": jnp.zeros((len(kinds(config)),)),
@@ -75,17 +80,19 @@ def init_slots(config):
     }
 
 
-def new_epoch(options, slots, step, steps_per_epoch):
-    """Returns the slots with margins of 0 at the start of an epoch, where that is asked for."""
+def new_epoch(options: ConfigDict, slots: Slots, step: jax.Array, steps_per_epoch: int) -> Slots:
+    """Returns the slots; with margin_reset the margins are 0 at the first step of an epoch."""
     if not options.margin_reset:
         return slots
     return {**slots, "margin": jnp.where(step % steps_per_epoch == 0, 0.0, slots["margin"])}
 
 
-def terms(config, slots, z, batch, scale):
-    """Returns (losses beside ITC, those that are switched on; metrics; the next slots).
+def terms(
+    config: ConfigDict, slots: Slots, z: clip.Embeddings, batch: Batch, scale: jax.Array | float
+) -> tuple[Metrics, Metrics, Slots]:
+    """Returns (the losses beside ITC that are switched on, metrics, the slots of the next step).
 
-    z: clip.Embeddings. scale: 1 / temperature.
+    scale: 1 / temperature.
     """
     options = config.ahnpl
     cosine_G = (z.zi_GxE * z.zt_GxE).sum(-1)
@@ -128,10 +135,11 @@ def terms(config, slots, z, batch, scale):
     return losses, metrics, {**slots, "margin": margin_K}
 
 
-def align_to(options, running, cosine_G):
-    """Returns (the cosine that true pairs should reach, their running moments after this batch).
+def align_to(options: ConfigDict, running: Slots, cosine_G: jax.Array) -> tuple[jax.Array, Slots]:
+    """Returns (target of the cosine of true pairs, their running moments after this batch).
 
-    The target is that of the steps before: their mean plus `alignment_ease` deviations.
+    The target comes from the steps before: the running mean plus `alignment_ease` standard
+    deviations, and at least `alignment_floor`.
     """
     seen = jnp.maximum(running["weight"], 1e-6)
     mean = running["mean"] / seen
@@ -143,12 +151,19 @@ def align_to(options, running, cosine_G):
     return target, {name: decay * running[name] + (1 - decay) * new[name] for name in running}
 
 
-def multimodal(config, z, batch, positive_G, weight_GxK, scale):
-    """Returns MHN: the caption against its negatives, the picture against what they make of it.
+def multimodal(
+    config: ConfigDict,
+    z: clip.Embeddings,
+    batch: Batch,
+    positive_G: jax.Array,
+    weight_GxK: jax.Array,
+    scale: jax.Array | float,
+) -> jax.Array:
+    """Returns MHN: captions against their hard negatives, images against the images they move to.
 
-    positive_G: S(image, caption), what both are told from their negatives by. With `positive` as
-    "intra" it is another caption to the caption, and another view to the picture; a caption that
-    is its picture's only one then teaches nothing.
+    positive_G: S(image, caption), the positive of both. If `positive` is "intra", the positive of a
+    caption is the second caption and that of an image is the second crop; an image that has only
+    one caption then gives no loss on the side of the text.
     """
     options, chunk, valid_GxK = config.ahnpl, config.loss.itc_chunk, batch["negative_valid"]
     zv_GxKxE = hard_negative.perturb(
@@ -159,67 +174,80 @@ def multimodal(config, z, batch, positive_G, weight_GxK, scale):
         normalise=not options.as_released,
     )
 
-    def side(z_GxE, zn_GxKxE, second_GxE, valid_GxK):
+    def side(
+        z_GxE: jax.Array, zn_GxKxE: jax.Array, second_GxE: jax.Array | None, valid_GxK: jax.Array
+    ) -> jax.Array:
         if options.as_released:
             return hard_negative.released_multimodal(z_GxE, zn_GxKxE, scale, chunk=chunk).mean()
         own_G = positive_G if second_GxE is None else scale * (z_GxE * second_GxE).sum(-1)
         negative_GxK = scale * hard_negative.own(z_GxE, zn_GxKxE)
         return hard_negative.multimodal(own_G, negative_GxK, valid_GxK, weight_GxK).mean()
 
-    told_GxK = valid_GxK
+    text_valid_GxK = valid_GxK
     if uses_second_view(options):
-        told_GxK = valid_GxK & batch["second_valid"][:, None]
-    text = side(z.zt_GxE, z.zn_GxKxE, z.second_zt_GxE, told_GxK)
+        text_valid_GxK = valid_GxK & batch["second_valid"][:, None]
+    text = side(z.zt_GxE, z.zn_GxKxE, z.second_zt_GxE, text_valid_GxK)
     image = side(z.zi_GxE, zv_GxKxE, z.second_zi_GxE, valid_GxK)
     return options.multimodal_text_weight * text + options.multimodal_image_weight * image
 
 
-def report(config, difficulty_GxK, valid_GxK, hinge_GxK, weight_GxK):
-    """Returns the metrics of each type of negative: is training getting unstable, and by which?
+def report(
+    config: ConfigDict,
+    difficulty_GxK: jax.Array,
+    valid_GxK: jax.Array,
+    hinge_GxK: jax.Array,
+    weight_GxK: jax.Array,
+) -> Metrics:
+    """Returns the metrics of each kind of hard negative, which show what makes training unstable.
 
-    difficulty: cosine above the truth's. active: share within the margin. effective: size of the
-    weights' sample, as a share. false_match: share that outranks the truth.
+    difficulty: cosine above that of the true caption. active: share within the margin. effective:
+    effective sample size of the weights, as a share. false_match: share above the true caption.
     """
-    by_type = {
-        "difficulty": hard_negative.mean_by_type(difficulty_GxK, valid_GxK),
-        "active": hard_negative.mean_by_type(hinge_GxK > 0, valid_GxK),
+    by_kind = {
+        "difficulty": hard_negative.mean_by_kind(difficulty_GxK, valid_GxK),
+        "active": hard_negative.mean_by_kind(hinge_GxK > 0, valid_GxK),
         "effective": hard_negative.effective_share(weight_GxK, valid_GxK, axis=0),
-        "false_match": hard_negative.mean_by_type(difficulty_GxK >= 0, valid_GxK),
+        "false_match": hard_negative.mean_by_kind(difficulty_GxK >= 0, valid_GxK),
     }
     metrics = {
         f"{name}/{kind}": values_K[k]
-        for name, values_K in by_type.items()
+        for name, values_K in by_kind.items()
         for k, kind in enumerate(kinds(config))
     }
     metrics["effective/all"] = hard_negative.effective_share(weight_GxK, valid_GxK, axis=None)
     return metrics
 
 
-def kinds(config):
-    """Returns the names of the K columns."""
+def kinds(config: ConfigDict) -> Sequence[str]:
+    """Returns the names of the K kinds of hard negatives."""
     return config.data.negative_kinds
 
 
-def weighted(options, contrast, losses, *, step):
-    """Returns the contrastive loss plus, from `start_step` on, the others, each by its weight."""
+def weighted(
+    options: ConfigDict, contrast: jax.Array | float, losses: Metrics, *, step: jax.Array
+) -> jax.Array:
+    """Returns the contrastive loss plus the weighted others, which count from `start_step` on."""
     total = sum(options[f"{name}_weight"] * value for name, value in losses.items())
     return contrast + jnp.where(step >= options.start_step, total, 0.0)
 
 
-def warn(options, metrics):
-    """Returns a line if few hard negatives carry all the weight, which makes training jump."""
+def warn(options: ConfigDict, metrics: Mapping[str, float]) -> str | None:
+    """Returns a warning if few hard negatives carry all the weight, which makes training unstable.
+
+    options: config.ahnpl. metrics: means since the last log line.
+    """
     share = metrics.get("effective/all", 1.0)
     if share >= options.effective_floor:
         return None
     return (
-        f"the weights of hard negatives rest on {share:.0%} of them, less than "
+        f"only {share:.0%} of the hard negatives carry the weight, less than "
         f"ahnpl.effective_floor={options.effective_floor:.0%}; lower "
         f"ahnpl.adaptive_beta={options.adaptive_beta} or ahnpl.adaptive_cap={options.adaptive_cap}"
     )
 
 
-def check(config):
-    """Raises UserError naming a key with which hard negatives cannot be trained on."""
+def check(config: ConfigDict) -> None:
+    """Raises UserError naming a key with which training with hard negatives cannot work."""
     options = config.ahnpl
     require(
         options.positive == "cross" or config.method == "ahnpl" and config.data.second_view,
@@ -228,12 +256,12 @@ def check(config):
     needed = config.method == "softmask_ahnpl" or uses_negatives(options)
     require(
         config.data.negatives or not needed,
-        f"data.negatives is empty and method={config.method!r} trains with hard negatives; give "
-        "'own' or a folder that `jaxvl negatives` wrote",
+        f"data.negatives is empty, but method={config.method!r} trains with hard negatives; set it "
+        "to 'own' or to a folder that `jaxvl negatives` wrote",
     )
 
 
-def _check(config):
+def _check(config: ConfigDict) -> None:
     require_model(config, "clip")
     check(config)
 
@@ -242,52 +270,69 @@ KEYS = {
     "ahnpl": {
         "start_step": Key(
             0,
-            "before it only the contrastive loss: from scratch, the other terms collapse all "
-            "embeddings to one point",
+            "first step with all losses, before it the contrastive loss works alone; from scratch, "
+            "the others collapse all embeddings to one point",
             low=0,
         ),
         "itc_negatives": Key(True, "hard negatives are keys of the contrastive loss (NegCLIP)"),
         "itm_negatives": Key(
-            True, "method='softmask_ahnpl': one more pair to match, an image and its hard negative"
+            True,
+            "method='softmask_ahnpl': also match each image with a hard negative of its caption",
         ),
         "multimodal_weight": Key(
-            0.2, "of contrast with a caption's own hard negatives, in text and image (MHN)", low=0
+            0.2,
+            "weight of the contrast with a caption's own hard negatives, in text and image (MHN)",
+            low=0,
         ),
         "positive": Key(
             "cross",
-            "of that contrast: the pair, or a second caption and a second view",
+            "positive of MHN: cross, the true pair; intra, a second caption and a second crop",
             choices=("cross", "intra"),
         ),
-        "multimodal_text_weight": Key(1.0, "in MHN: caption against its hard negatives", low=0),
-        "multimodal_image_weight": Key(
-            1.0, "in MHN: image against the images moved by the hard negatives", low=0
+        "multimodal_text_weight": Key(
+            1.0, "in MHN, weight of captions against their hard negatives", low=0
         ),
-        "perturbation": Key(1.0, "share of a hard negative's displacement that moves the image"),
+        "multimodal_image_weight": Key(
+            1.0, "in MHN, weight of images against the images moved by the hard negatives", low=0
+        ),
+        "perturbation": Key(
+            1.0, "share of the difference of hard negative and caption that moves the image"
+        ),
         "margin_weight": Key(
-            0.2, "of the hinge between true and false caption (DMCL; CE-CLIP's CMR)", low=0
+            0.2, "weight of the hinge between true and false captions (DMCL; CMR of CE-CLIP)", low=0
         ),
         "margin_limit": Key(
-            10.0, "in logits; a kind's margin is its mean gap in the step before", low=0
+            10.0,
+            "highest margin of a kind, which is its mean gap in the step before, in logits",
+            low=0,
         ),
-        "margin_reset": Key(False, "margins go back to 0 at each epoch, as released"),
-        "alignment_weight": Key(0.2, "of pulling true pairs up to a target cosine", low=0),
+        "margin_reset": Key(False, "reset the margins to 0 at each epoch, as in the released code"),
+        "alignment_weight": Key(
+            0.2, "weight of the alignment of true pairs, up to a target cosine", low=0
+        ),
         "alignment_ease": Key(
-            0.0, "standard deviations added to the running mean that is the target"
+            0.0, "standard deviations that are added to the running mean to give the target"
         ),
-        "alignment_floor": Key(0.2, "lowest target, a cosine", -1, 1),
-        "alignment_decay": Key(0.99, "of the running mean, a step", low=0, below=1),
+        "alignment_floor": Key(0.2, "lowest target of the alignment, a cosine", -1, 1),
+        "alignment_decay": Key(0.99, "decay of that running mean, per step", low=0, below=1),
         "intra_modal_weight": Key(
-            0.0, "of contrast between captions and the batch's hard negatives (CE-CLIP's IMC)", 0
+            0.0,
+            "weight of the contrast of captions with all hard negatives of a batch (CE-CLIP's IMC)",
+            0,
         ),
         "adaptive_beta": Key(
-            4.0, "weight of a hard negative ~ exp(beta * its cosine above the truth's); 0: equal"
+            4.0,
+            "a hard negative's weight is ~ exp(beta * its cosine above the truth's); 0: equal",
         ),
-        "adaptive_cap": Key(3.0, "highest weight, where the mean is 1", low=1),
+        "adaptive_cap": Key(
+            3.0, "highest weight of a hard negative, if the mean weight is 1", low=1
+        ),
         "effective_floor": Key(
-            0.3, "share of hard negatives that carry the weight, below which a line warns", 0, 1
+            0.3, "warn if the share of hard negatives that carry the weight is below this", 0, 1
         ),
         "as_released": Key(
-            False, "MHN without positives, hinge over invalid hard negatives: the released code"
+            False,
+            "as in the released code: MHN has no positives, the margin loss is divided by G * K",
         ),
     }
 }

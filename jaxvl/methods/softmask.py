@@ -1,7 +1,8 @@
-"""SoftMask (Park & Han 2023): ALBEF that also matches pictures whose relevant regions are dimmed.
+"""SoftMask (Park and Han 2023): ALBEF that also matches images whose relevant patches are masked.
 
-Every piece switches off on its own; with all of them off the step is ALBEF's to the last bit.
-Letters: G batch, N image tokens (class token first), P patches, L text tokens.
+Every piece can be switched off on its own; with all of them off a step is bit-identical to ALBEF's.
+The equations are in docs/softmask.md.
+Letters: G batch, N image tokens (class token first), P patches, L text tokens, D width.
 """
 
 from typing import Any, NamedTuple
@@ -10,50 +11,55 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.sharding import PartitionSpec
+from ml_collections import ConfigDict
 
 from jaxvl.errors import require
 from jaxvl.keys import Key
-from jaxvl.losses import itm, make_contrast, mlm
+from jaxvl.losses import itm, make_contrast
 from jaxvl.methods import albef
-from jaxvl.models.albef import MATCH
+from jaxvl.methods.context import Context
+from jaxvl.methods.contrast import contrast, enqueue
+from jaxvl.methods.encoders import EncodedBatch, encode_batch
+from jaxvl.methods.matching import (
+    Negatives,
+    Pairs,
+    draw_negatives,
+    fuse_together,
+    matching_accuracy,
+    matching_loss,
+)
+from jaxvl.methods.words import words_loss
+from jaxvl.models.fusion import ImageKeys
+from jaxvl.ops.arrays import masked_mean
 from jaxvl.ops.gradcam import match_and_explain
 from jaxvl.ops.rng import stream
 from jaxvl.ops.soft_mask import choose_words, keep_factors, normalise_relevance
-from jaxvl.types import Component, Method
+from jaxvl.types import MATCH, Batch, Component, Method, Metrics, Model, Params, Slots
 
 SLOT_RULES = (*albef.SLOT_RULES, (r"strength$", PartitionSpec()))
 
 
-class Seen(NamedTuple):
-    """A batch as both towers and their momentum encoders read it."""
+def make(config: ConfigDict, model: Model, *, steps_per_epoch: int) -> Method:
+    """Returns the Method; `steps_per_epoch` is the unit of momentum.distill_ramp_epochs."""
+    options, contrast_rows = config.softmask, make_contrast(config)
 
-    twins: Any  # parameters of the momentum encoders
-    distill: Any  # their share in the targets
-    ids_GxL: jax.Array  # token ids that every pass reads
-    hidden_GxL: jax.Array  # which tokens masked language modelling asks for
-    online: albef.Encoded
-    twin: albef.Encoded
-
-
-def make(config, model, *, steps_per_epoch):
-    """Returns the Method; `steps_per_epoch` is the length of the ramp's unit."""
-    contrast_rows = make_contrast(config)
-
-    def forward(params, slots, batch, *, step, key):
-        seen = see(config, model, params, slots["twins"], batch, step, steps_per_epoch, key)
-        contrast, similarity = contrast_batch(config, contrast_rows, params, slots, seen, batch)
-        image_keys = model.image_keys(params, seen.online.v_GxNxD)
-        positive = match(config, model, params, image_keys, seen, batch, key)
-        negatives = albef.draw_pairs(
-            config, model, params, seen.online, image_keys, batch, similarity, key
+    def forward(params: Params, slots: Slots, batch: Batch, *, step: jax.Array, key: jax.Array):
+        context = Context(config, model, params, batch, step, key)
+        encoded = encode_batch(
+            context,
+            slots["twins"],
+            steps_per_epoch=steps_per_epoch,
+            corrupt_all=options.text_augmentation,
         )
-        losses, metrics, strength = fuse(
-            config, model, params, seen, positive, negatives, batch, slots["strength"], step, key
+        itc, similarity = contrast(
+            context, contrast_rows, slots["queue"], encoded, **focal(options)
         )
-        losses = {"itc": contrast, **losses}
-        metrics |= {f"loss/{name}": value for name, value in losses.items()}
-        metrics["temperature"] = params["temperature"]
-        return total(config, losses), (metrics, carried(slots, seen, batch, strength))
+        positive = match(context, encoded)
+        negatives = draw_negatives(context, encoded.online, positive.image_keys, similarity)
+        losses, metrics, strength = fuse(context, encoded, positive, negatives, slots["strength"])
+        losses = {"itc": itc, **losses}
+        metrics |= albef.report(losses, params)
+        return total(losses, config), (metrics, next_slots(slots, encoded, batch, strength))
 
     return Method(
         init_slots=lambda params: init_slots(config, params),
@@ -63,110 +69,43 @@ def make(config, model, *, steps_per_epoch):
     )
 
 
-def init_slots(config, params):
+def init_slots(config: ConfigDict, params: Params) -> Slots:
     """Returns ALBEF's slots and the strength of the mask."""
     strength = jnp.asarray(config.softmask.strength, jnp.float32)
     return {**albef.init_slots(config, params), "strength": strength}
 
 
-def see(config, model, params, twins, batch, step, steps_per_epoch, key):
-    """Returns the batch as Seen: momentum update first, then both towers and their twins.
-
-    With text augmentation every pass reads the corrupted words, so those of the positive pair are
-    predicted from its own states and ALBEF's separate pass is not needed (docs/softmask.md).
-    """
-    twins = albef.update_twins(twins, params, decay=config.momentum.decay)
-    corrupted = albef.corrupt_words(config, batch, key)
-    texts = (corrupted.ids_GxL,)
-    if not config.softmask.text_augmentation:
-        texts = (batch["token_ids"], corrupted.ids_GxL)
-    return Seen(
-        twins,
-        albef.distill_weight(config, step, steps_per_epoch),
-        texts[0],
-        corrupted.hidden_GxL,
-        online=albef.encode(model, params, batch, texts, key=stream(key, "online")),
-        twin=albef.encode(model, twins, batch, texts, key=stream(key, "twin")),
-    )
+def next_slots(slots: Slots, encoded: EncodedBatch, batch: Batch, strength: jax.Array) -> Slots:
+    """Returns the slots of the next step."""
+    queue = enqueue(slots["queue"], encoded.momentum, batch["image_id"])
+    return {**slots, "twins": encoded.momentum_params, "queue": queue, "strength": strength}
 
 
-def contrast_batch(config, contrast_rows, params, slots, seen, batch, false_texts=None):
-    """Returns what `albef.contrast_batch` returns, with the focal factor."""
-    return albef.contrast_batch(
-        contrast_rows,
-        params,
-        slots["queue"],
-        seen.online,
-        seen.twin,
-        batch["image_id"],
-        seen.distill,
-        gamma=config.softmask.focal_gamma,
-        focal_on=config.softmask.focal_on,
-        false_texts=false_texts,
-    )
+def focal(options: ConfigDict) -> dict[str, Any]:
+    """Returns the focal arguments of the contrastive loss. options: config.softmask."""
+    return {"gamma": options.focal_gamma, "focal_on": options.focal_on}
 
 
-def fuse(config, model, params, seen, positive, negatives, batch, strength, step, key):
-    """Returns (losses, metrics, next strength) of all that the fusion encoder computes.
-
-    positive: of `match`. negatives: ([Pairs, ...], their weights [R]), as albef.draw_pairs returns
-    them. The losses are matching, masked words and, where it is on, matching of the softly masked
-    image ("soft").
-    """
-    options, mask = config.softmask, batch["token_mask"]
-    augmented = options.text_augmentation
-    wrong, weight_R = negatives
-    image_keys = positive.image_keys
-    others = {}
-    if not augmented:
-        others["words"] = albef.Pairs(image_keys, seen.online.words_GxLxD, mask, None)
-    if options.weight > 0:
-        soft = soft_mask(config, strength, positive, seen, batch, step, key)
-        others["soft"] = albef.Pairs(image_keys, seen.online.t_GxLxD, mask, soft.keep_GxN)
-    states = albef.fuse_together(
-        model, params, [*wrong, *others.values()], stream(key, "negative"), first_only=augmented
-    )
-    negative_Rx2 = model.match_logits(params, jnp.concatenate(states[: len(wrong)]))
-    of = dict(zip(others, states[len(wrong) :]), positive=positive.states_GxLxD)
-    words = model.word_logits(params, of["positive" if augmented else "words"])
-    words = (words, albef.twin_words(config, model, seen.twins, seen.twin, mask, key))
-    losses = {
-        "itm": albef.matching_loss(positive.logits_Gx2, negative_Rx2, weight_R),
-        "mlm": albef.words_mean(words, batch["token_ids"], seen.hidden_GxL, seen.distill),
-    }
-    metrics = {"itm/accuracy": albef.matching_accuracy(positive.logits_Gx2, negative_Rx2, weight_R)}
-    if options.weight > 0:
-        soft_Gx2 = model.match_logits(params, of["soft"])
-        losses["soft"] = mlm.masked_mean(itm.cross_entropy(soft_Gx2, MATCH), soft.applied_G)
-        strength, more = adapt_strength(options, strength, soft, soft_Gx2)
-        metrics |= more
-    return losses, metrics, strength
-
-
-def total(config, losses):
-    """Returns the weighted sum of ALBEF's losses and that of the softly masked image."""
+def total(losses: Metrics, config: ConfigDict) -> jax.Array:
+    """Returns the weighted sum of ALBEF's losses and that of the masked images."""
     return albef.total(losses, config) + config.softmask.weight * losses.get("soft", 0.0)
 
 
-def carried(slots, seen, batch, strength):
-    """Returns the slots of the next step."""
-    queue = albef.enqueue(slots["queue"], seen.twin, batch["image_id"])
-    return {**slots, "twins": seen.twins, "queue": queue, "strength": strength}
-
-
 class Positive(NamedTuple):
-    """The pass of the positive pairs."""
+    """The fusion pass of the true pairs."""
 
-    image_keys: Any  # cross-attention keys of the batch's images, for the passes that follow
+    image_keys: ImageKeys  # of the images of the batch, for the passes that follow
     states_GxLxD: jax.Array
     logits_Gx2: jax.Array
-    relevance_GxLxP: jax.Array | None  # None without soft masks
+    relevance_GxLxP: jax.Array | None  # of each patch to each token; None without soft masks
 
 
-def match(config, model, params, image_keys, seen, batch, key):
-    """Returns the Positive: one pass gives the match logits and what each word looks at."""
-    options, key = config.softmask, stream(key, "positive")
-    t_GxLxD, mask_GxL = seen.online.t_GxLxD, batch["token_mask"]
+def match(context: Context, encoded: EncodedBatch) -> Positive:
+    """Returns the Positive: one pass gives both the match logits and the relevance."""
+    config, model, params = context.config, context.model, context.params
+    options, key = config.softmask, stream(context.key, "positive")
+    t_GxLxD, mask_GxL = encoded.online.t_GxLxD, context.batch["token_mask"]
+    image_keys = model.image_keys(params, encoded.online.v_GxNxD)
     if options.weight > 0:
         matched = match_and_explain(
             model,
@@ -179,41 +118,93 @@ def match(config, model, params, image_keys, seen, batch, key):
             key=key,
         )
         return Positive(image_keys, *matched)
-    pairs = albef.Pairs(image_keys, t_GxLxD, mask_GxL, None)
-    (states,) = albef.fuse_together(model, params, [pairs], key, first_only=False)
+    pairs = Pairs(image_keys, t_GxLxD, mask_GxL)
+    (states,) = fuse_together(model, params, [pairs], key, first_only=False)
     return Positive(image_keys, states, model.match_logits(params, states), None)
 
 
+def fuse(
+    context: Context,
+    encoded: EncodedBatch,
+    positive: Positive,
+    negatives: Negatives,
+    strength: jax.Array,
+) -> tuple[Metrics, Metrics, jax.Array]:
+    """Returns (losses, metrics, strength of the next step) of all that the fusion encoder computes.
+
+    The losses are "itm", "mlm" and, with soft masks, "soft". One pass gives the states of the
+    negatives, of the captions with hidden words, and of the masked images. With text augmentation
+    the true pairs have hidden words already: their own states then serve "mlm".
+    """
+    config, model, params, batch = context.config, context.model, context.params, context.batch
+    options, mask, online = config.softmask, batch["token_mask"], encoded.online
+    augmented = options.text_augmentation
+
+    pairs = list(negatives.pairs)
+    if not augmented:
+        pairs.append(Pairs(positive.image_keys, online.words_GxLxD, mask))
+    soft = None
+    if options.weight > 0:
+        soft = soft_mask(context, encoded, positive, strength)
+        pairs.append(Pairs(positive.image_keys, online.t_GxLxD, mask, soft.keep_GxN))
+    states = fuse_together(
+        model, params, pairs, stream(context.key, "negative"), first_only=augmented
+    )
+    negative, others = states[: len(negatives.pairs)], states[len(negatives.pairs) :]
+    words = positive.states_GxLxD if augmented else others[0]
+    match_logits = (
+        positive.logits_Gx2,
+        model.match_logits(params, jnp.concatenate(negative)),
+        negatives.weight_R,
+    )
+
+    losses = {"itm": matching_loss(*match_logits), "mlm": words_loss(context, encoded, words)}
+    metrics = {"itm/accuracy": matching_accuracy(*match_logits)}
+    if soft is not None:
+        soft_Gx2 = model.match_logits(params, others[-1])
+        losses["soft"] = masked_mean(itm.cross_entropy(soft_Gx2, MATCH), soft.applied_G)
+        strength, more = adapt_strength(options, strength, soft, soft_Gx2)
+        metrics |= more
+    return losses, metrics, strength
+
+
 class SoftMask(NamedTuple):
-    """What a drawn word of each caption does to its picture."""
+    """What the drawn word of each caption attenuates in its image."""
 
     keep_GxN: jax.Array  # factor of each image token
-    applied_G: jax.Array  # 1 where the pair is masked
-    mass: jax.Array  # mean share of the patches' energy that the mask takes
+    applied_G: jax.Array  # 1 where the pair is masked, else 0
+    mass: jax.Array  # share of the patches' energy that the masks take, a mean
 
 
-def soft_mask(config, strength, positive, seen, batch, step, key):
-    """Returns the SoftMask of the positive pairs, from their own relevance (docs/softmask.md)."""
-    options = config.softmask
-    eligible_GxL = (batch["word_ids"] >= 0) & (seen.ids_GxL != config.model.text.mask_token)
+def soft_mask(
+    context: Context, encoded: EncodedBatch, positive: Positive, strength: jax.Array
+) -> SoftMask:
+    """Returns the SoftMask of the true pairs, made from their own relevance."""
+    config, batch, key = context.config, context.batch, context.key
+    options, mask_token = config.softmask, config.model.text.mask_token
+    eligible_GxL = (batch["word_ids"] >= 0) & (encoded.ids_GxL != mask_token)
     share_GxL, found_G = choose_words(stream(key, "word"), batch["word_ids"], eligible_GxL)
     relevance_GxP = jnp.einsum("GL,GLP->GP", share_GxL, positive.relevance_GxLxP)
     mask_GxP = normalise_relevance(relevance_GxP)
     drawn_G = jax.random.bernoulli(stream(key, "soft"), options.probability, found_G.shape)
-    applied_G = (found_G & drawn_G & (step >= options.start_step)).astype(jnp.float32)
+    applied_G = (found_G & drawn_G & (context.step >= options.start_step)).astype(jnp.float32)
     keep_GxN = keep_factors(mask_GxP * applied_G[:, None], strength)
-    energy_GxN = (lax.stop_gradient(seen.online.v_GxNxD).astype(jnp.float32) ** 2).sum(-1)
+    energy_GxN = (lax.stop_gradient(encoded.online.v_GxNxD).astype(jnp.float32) ** 2).sum(-1)
     left_G = (keep_GxN**2 * energy_GxN)[:, 1:].sum(-1) / energy_GxN[:, 1:].sum(-1)
-    return SoftMask(keep_GxN, applied_G, mlm.masked_mean(1 - left_G, applied_G))
+    return SoftMask(keep_GxN, applied_G, masked_mean(1 - left_G, applied_G))
 
 
-def adapt_strength(options, strength, soft, soft_Gx2):
-    """Returns (strength of the next step, metrics): a controller of the mask, if it is switched on.
+def adapt_strength(
+    options: ConfigDict, strength: jax.Array, soft: SoftMask, soft_Gx2: jax.Array
+) -> tuple[jax.Array, Metrics]:
+    """Returns (strength of the next step, metrics); with `auto_strength` a controller moves it.
 
-    Above the band the masked pairs are still recognised too easily and the strength grows, below it
-    shrinks; it also shrinks while the mask takes more energy than `auto_mass`.
+    Above `auto_band` the masked pairs are still recognised too easily, and the strength grows;
+    below the band it falls. It also falls while the masks take more than `auto_mass` of the energy.
+
+    options: config.softmask. soft_Gx2: match logits of the masked pairs.
     """
-    probability = mlm.masked_mean(jax.nn.softmax(soft_Gx2)[:, MATCH], soft.applied_G)
+    probability = masked_mean(jax.nn.softmax(soft_Gx2)[:, MATCH], soft.applied_G)
     probability, mass = lax.stop_gradient((probability, soft.mass))
     metrics = {
         "softmask/strength": strength,
@@ -230,7 +221,7 @@ def adapt_strength(options, strength, soft, soft_Gx2):
     return jnp.where(soft.applied_G.any(), moved, strength), metrics
 
 
-def check(config):
+def check(config: ConfigDict) -> None:
     """Raises UserError naming a key with which SoftMask cannot work."""
     albef.check(config)
     low, high = config.softmask.auto_band
@@ -240,25 +231,30 @@ def check(config):
 KEYS = {
     **albef.KEYS,
     "softmask": {
-        "weight": Key(1.0, "of matching on the softly masked image; 0: no soft masks", low=0),
-        "strength": Key(1.0, "how far the most relevant patch is attenuated", 0, 1),
+        "weight": Key(
+            1.0, "weight of matching on the softly masked image; 0: no soft masks", low=0
+        ),
+        "strength": Key(1.0, "share by which the most relevant patch is attenuated", 0, 1),
         "probability": Key(1.0, "share of the pairs that are masked", 0, 1),
         "start_step": Key(0, "first step with soft masks", low=0),
-        "auto_strength": Key(False, "move `strength` so that masked pairs stay in `auto_band`"),
-        "auto_band": Key((0.6, 0.8), "match probability of a masked pair", 0, 1),
-        "auto_rate": Key(0.01, "change of strength a step for each unit of distance", low=0),
-        "auto_mass": Key(
-            0.5, "share of attenuated energy above which strength is pulled back", 0, 1
+        "auto_strength": Key(False, "move the strength so that masked pairs stay in `auto_band`"),
+        "auto_band": Key((0.6, 0.8), "lowest and highest match probability of masked pairs", 0, 1),
+        "auto_rate": Key(
+            0.01, "change of the strength per step and unit of distance from the band", low=0
         ),
-        "auto_mass_weight": Key(1.0, "how hard it is pulled back", low=0),
-        "focal_gamma": Key(2.0, "of the contrastive loss; 0: the plain one", low=0),
+        "auto_mass": Key(
+            0.5, "share of attenuated energy above which the strength is lowered", 0, 1
+        ),
+        "auto_mass_weight": Key(1.0, "weight of that share against the match probability", low=0),
+        "focal_gamma": Key(2.0, "gamma of the focal contrastive loss; 0: the plain loss", low=0),
         "focal_on": Key(
             "all",
-            "focal factor of every key, or of the true class only",
+            "all: each key has a focal factor of its own; target: that of the true class",
             choices=("all", "target"),
         ),
         "text_augmentation": Key(
-            True, "masked words feed every loss, not masked language modelling alone"
+            True,
+            "all losses read the captions with hidden words, not masked language modelling alone",
         ),
     },
 }

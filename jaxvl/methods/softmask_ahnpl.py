@@ -1,8 +1,9 @@
-"""SoftMask with hard negatives: in its contrast, in its matching, and AHNPL's terms on top.
+"""SoftMask with hard negatives: in its contrastive loss, in its matching, and with AHNPL's losses.
 
-No published system has this. SoftMask's step stays as it is and is given more to work on; with
-AHNPL's terms off and no negatives in ITC and ITM it is SoftMask's to the last bit.
-Letters: G batch, K hard negatives a caption, L text tokens, M = G * K, R pairs, E embedding.
+No published system combines the two. With AHNPL's losses off and no hard negatives in ITC and ITM,
+a step is the same program as SoftMask's.
+Letters: G batch, K hard negatives of a caption, R = G * K rows, L text tokens, D width,
+E embedding.
 """
 
 from typing import NamedTuple
@@ -10,25 +11,31 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
+from ml_collections import ConfigDict
 
-from jaxvl.losses import contrastive, make_contrast, mlm
+from jaxvl.losses import contrastive, hard_negative, make_contrast
 from jaxvl.methods import ahnpl, albef, clip, softmask
+from jaxvl.methods.context import Context
+from jaxvl.methods.contrast import contrast
+from jaxvl.methods.encoders import EncodedBatch, corrupt, encode_batch
+from jaxvl.methods.matching import Negatives, Pairs, draw_negatives
+from jaxvl.models.fusion import ImageKeys
 from jaxvl.ops.rng import stream
-from jaxvl.types import Component
+from jaxvl.types import Batch, Component, Method, Model, Params, Slots
 
 
 class Texts(NamedTuple):
-    """The encoded negatives of a batch."""
+    """The encoded hard negatives of a batch."""
 
     t_GxKxLxD: jax.Array
     mask_GxKxL: jax.Array
     zn_GxKxE: jax.Array
-    valid_GxK: jax.Array
-    keys: contrastive.Keys | None  # for ITC, of the twins
+    valid_GxK: jax.Array  # False where a caption has no negative of a kind
+    keys: contrastive.Keys | None  # of the momentum encoder, for ITC; None if it does not use them
 
 
-def make(config, model, *, steps_per_epoch):
-    """Returns the Method; `steps_per_epoch` is the length of the ramp's unit."""
+def make(config: ConfigDict, model: Model, *, steps_per_epoch: int) -> Method:
+    """Returns the Method; `steps_per_epoch` is the unit of keys that count epochs."""
     options = config.ahnpl
     plain = softmask.make(config, model, steps_per_epoch=steps_per_epoch)
     method = plain._replace(
@@ -40,99 +47,110 @@ def make(config, model, *, steps_per_epoch):
         return method
     contrast_rows = make_contrast(config)
 
-    def forward(params, slots, batch, *, step, key):
-        seen = softmask.see(
-            config, model, params, slots["twins"], batch, step, steps_per_epoch, key
+    def forward(params: Params, slots: Slots, batch: Batch, *, step: jax.Array, key: jax.Array):
+        context = Context(config, model, params, batch, step, key)
+        encoded = encode_batch(
+            context,
+            slots["twins"],
+            steps_per_epoch=steps_per_epoch,
+            corrupt_all=config.softmask.text_augmentation,
         )
-        false = encode(config, model, params, seen.twins, batch, key)
-        contrast, similarity = softmask.contrast_batch(
-            config, contrast_rows, params, slots, seen, batch, false_texts=false.keys
+        texts = encode_negatives(context, encoded)
+        itc, similarity = contrast(
+            context,
+            contrast_rows,
+            slots["queue"],
+            encoded,
+            negatives=texts.keys,
+            **softmask.focal(config.softmask),
         )
-        image_keys = model.image_keys(params, seen.online.v_GxNxD)
-        positive = softmask.match(config, model, params, image_keys, seen, batch, key)
-        negatives = albef.draw_pairs(
-            config, model, params, seen.online, image_keys, batch, similarity, key
-        )
+        positive = softmask.match(context, encoded)
+        negatives = draw_negatives(context, encoded.online, positive.image_keys, similarity)
         if options.itm_negatives:
-            negatives = with_own(
-                negatives, false, seen.online, image_keys, params["temperature"], key
-            )
+            negatives = with_own(context, encoded, negatives, texts, positive.image_keys)
         losses, metrics, strength = softmask.fuse(
-            config, model, params, seen, positive, negatives, batch, slots["strength"], step, key
+            context, encoded, positive, negatives, slots["strength"]
         )
-        losses = {"itc": contrast, **losses}
-        loss = softmask.total(config, losses)
+        losses = {"itc": itc, **losses}
+        loss = softmask.total(losses, config)
 
         hard = ahnpl.new_epoch(options, slots["hard"], step, steps_per_epoch)
-        z = clip.Embeddings(seen.online.zi_GxE, seen.online.zt_GxE, false.zn_GxKxE)
+        z = clip.Embeddings(encoded.online.zi_GxE, encoded.online.zt_GxE, texts.zn_GxKxE)
         extra, more, hard = ahnpl.terms(config, hard, z, batch, 1 / params["temperature"])
         loss = loss + ahnpl.weighted(options, 0.0, extra, step=step)
-        metrics |= more | {f"loss/{name}": value for name, value in (losses | extra).items()}
-        metrics["temperature"] = params["temperature"]
-        slots = softmask.carried(slots, seen, batch, strength)
+        metrics |= more | albef.report(losses | extra, params)
+        slots = softmask.next_slots(slots, encoded, batch, strength)
         return loss, (metrics, {**slots, "hard": hard})
 
-    def init_slots(params):
+    def init_slots(params: Params) -> Slots:
         return {**softmask.init_slots(config, params), "hard": ahnpl.init_slots(config)}
 
     return method._replace(init_slots=init_slots, forward=forward)
 
 
-def encode(config, model, params, twins, batch, key):
-    """Returns the Texts: read as the captions are, corrupted too where these are."""
+def encode_negatives(context: Context, encoded: EncodedBatch) -> Texts:
+    """Returns the hard negatives, encoded as the captions are.
+
+    If the captions have hidden words, the hard negatives have some too. The keys for ITC come from
+    the momentum text encoder.
+    """
+    config, model, params, batch = context.config, context.model, context.params, context.batch
     mask_GxKxL, valid_GxK = batch["negative_mask"], batch["negative_valid"]
     ids_RxL, mask_RxL = (x.reshape(-1, x.shape[-1]) for x in (batch["negative_ids"], mask_GxKxL))
     if config.softmask.text_augmentation:
-        ids_RxL = corrupt(config, ids_RxL, mask_RxL, key)
-    t_RxLxD = model.encode_text(params, ids_RxL, mask_RxL, key=stream(key, "hard"))
+        ids_RxL = hide_words(context, ids_RxL, mask_RxL)
+    t_RxLxD = model.encode_text(params, ids_RxL, mask_RxL, key=stream(context.key, "hard"))
     zn_GxKxE = model.project_text(params, t_RxLxD, ids_RxL).reshape(*valid_GxK.shape, -1)
     keys = None
     if config.ahnpl.itc_negatives:
-        twin_t = model.encode_text(twins, ids_RxL, mask_RxL, key=stream(key, "twin_hard"))
-        z_MxE = lax.stop_gradient(model.project_text(twins, twin_t, ids_RxL))
-        none_M = jnp.full(z_MxE.shape[:1], -1, batch["image_id"].dtype)
-        keys = contrastive.Keys(z_MxE, none_M, valid_GxK.reshape(-1))
+        momentum_params, key = encoded.momentum_params, stream(context.key, "twin_hard")
+        t_momentum = model.encode_text(momentum_params, ids_RxL, mask_RxL, key=key)
+        z_RxE = lax.stop_gradient(model.project_text(momentum_params, t_momentum, ids_RxL))
+        keys = contrastive.negative_keys(z_RxE.reshape(*valid_GxK.shape, -1), valid_GxK)
     t_GxKxLxD = t_RxLxD.reshape(*mask_GxKxL.shape, -1)
     return Texts(t_GxKxLxD, mask_GxKxL, zn_GxKxE, valid_GxK, keys)
 
 
-def corrupt(config, ids_RxL, mask_RxL, key):
-    """Returns the ids with words hidden at the rate of the captions', or [MASK] would give them
-    away as true."""
-    words_RxL = mask_RxL.at[:, 0].set(False)
-    if config.data.add_sep:
-        words_RxL &= jnp.pad(mask_RxL[:, 1:], ((0, 0), (0, 1)))  # not the last token
-    return mlm.corrupt(
-        stream(key, "mlm_hard"),
-        ids_RxL,
-        words_RxL,
-        probability=config.loss.mask_probability,
-        mask_token=config.model.text.mask_token,
-        vocabulary_size=config.model.text.vocabulary_size,
-    ).ids_GxL
+def hide_words(context: Context, ids_RxL: jax.Array, mask_RxL: jax.Array) -> jax.Array:
+    """Returns the ids of hard negatives with words hidden as often as in the captions.
 
-
-def with_own(negatives, texts, online, image_keys, temperature, key):
-    """Returns (Pairs, weights) with one more an image: with one of its caption's hard negatives.
-
-    Drawn from softmax(similarity), as the others are; weight 0 where the caption has none.
+    Otherwise a text with [MASK] would be known to be true.
     """
-    wrong, weight_R = negatives
-    logits_GxK = jnp.einsum("GE,GKE->GK", online.zi_GxE, texts.zn_GxKxE) / temperature
-    gumbel_GxK = jax.random.gumbel(stream(key, "itm_hard"), logits_GxK.shape)
+    words_RxL = mask_RxL.at[:, 0].set(False)
+    if context.config.data.add_sep:
+        words_RxL &= jnp.pad(mask_RxL[:, 1:], ((0, 0), (0, 1)))  # not the last token
+    return corrupt(context, ids_RxL, words_RxL, name="mlm_hard").ids_GxL
+
+
+def with_own(
+    context: Context,
+    encoded: EncodedBatch,
+    negatives: Negatives,
+    texts: Texts,
+    image_keys: ImageKeys,
+) -> Negatives:
+    """Returns the negatives with one more for each image: a hard negative of its own caption.
+
+    It is drawn from the softmax of the similarities, as the others are; its weight is 0 where the
+    caption has no hard negative. image_keys: of the images of the batch.
+    """
+    temperature = context.params["temperature"]
+    logits_GxK = hard_negative.own(encoded.online.zi_GxE, texts.zn_GxKxE) / temperature
+    gumbel_GxK = jax.random.gumbel(stream(context.key, "itm_hard"), logits_GxK.shape)
     scores_GxK = jnp.where(texts.valid_GxK, lax.stop_gradient(logits_GxK) + gumbel_GxK, -jnp.inf)
     chosen_G = scores_GxK.argmax(-1)
 
-    def take(x_GxKxL):
+    def take(x_GxKxL: jax.Array) -> jax.Array:
         index = chosen_G.reshape(-1, *[1] * (x_GxKxL.ndim - 1))
         return jnp.take_along_axis(x_GxKxL, index, axis=1)[:, 0]
 
-    one = albef.Pairs(image_keys, take(texts.t_GxKxLxD), take(texts.mask_GxKxL), None)
-    found_G = texts.valid_GxK.any(-1).astype(weight_R.dtype)
-    return [*wrong, one], jnp.concatenate([weight_R, found_G])
+    one = Pairs(image_keys, take(texts.t_GxKxLxD), take(texts.mask_GxKxL))
+    found_G = texts.valid_GxK.any(-1).astype(negatives.weight_R.dtype)
+    weight_R = jnp.concatenate([negatives.weight_R, found_G])
+    return Negatives([*negatives.pairs, one], weight_R)
 
 
-def _check(config):
+def _check(config: ConfigDict) -> None:
     softmask.check(config)
     ahnpl.check(config)
 

@@ -1,4 +1,4 @@
-"""Models by name: each `make(config)` returns a jaxvl.types.Model."""
+"""Models by name: `MODELS[name].make(config)` returns a jaxvl.types.Model."""
 
 from jaxvl.models import albef, clip
 from jaxvl.types import Component

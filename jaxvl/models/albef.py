@@ -1,19 +1,22 @@
-"""ALBEF (Li et al. 2021): two towers, a fusion encoder, heads for matching and masked words."""
+"""ALBEF (Li et al. 2021): image, text and fusion encoder, with heads for matching and MLM.
+
+Letters: G batch, N image tokens, L text tokens, D width, E embedding.
+"""
 
 import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec as P
+from ml_collections import ConfigDict
 
 from jaxvl import losses
 from jaxvl.errors import require
 from jaxvl.keys import Key
-from jaxvl.models.bert import make_bert
-from jaxvl.models.layers import Dense, Numerics
+from jaxvl.models.fusion import make_fusion_bert
+from jaxvl.models.layers import Dense, Numerics, apply, init_params
 from jaxvl.models.vit import make_vit
+from jaxvl.ops.arrays import unit
 from jaxvl.ops.rng import stream
-from jaxvl.types import Component, Model
-
-MATCH = 1  # index of "this picture and this text belong together" in the match logits
+from jaxvl.types import Component, Model, Params
 
 PARTITION_RULES = (
     (r"layers/.*kernel$", P(None, "fsdp", None)),  # layer, in, out
@@ -28,38 +31,34 @@ PARTITION_RULES = (
 )
 
 
-def make(config):
-    """Returns the Model of config.model; its text vocabulary size must be set."""
+def make(config: ConfigDict) -> Model:
+    """Returns the Model of config.model; model.text.vocabulary_size must be set."""
     sizes = config.model
     numerics = Numerics(sizes.product_dtype, sizes.activation_dtype)
     run = {"numerics": numerics, "scan": sizes.scan_layers, "remat": sizes.remat}
     init_image, encode_image = make_vit(sizes.image, image_size=config.data.image_size, **run)
-    bert = make_bert(sizes.text, image_width=sizes.image.width, **run)
-    heads = Numerics("float32", "float32")  # losses and what decides stay in float32
+    bert = make_fusion_bert(sizes.text, image_width=sizes.image.width, **run)
+    heads = Numerics("float32", "float32")  # embeddings, scores and losses stay in float32
     projection, match_head = Dense(sizes.embed_size, heads), Dense(2, heads)
 
-    def init(key):
+    def init(key: jax.Array) -> Params:
         v, t = jnp.zeros((1, sizes.image.width)), jnp.zeros((1, sizes.text.width))
-
-        def head(module, x, name):
-            return module.init(stream(key, name), x)["params"]
-
         return {
             "image": init_image(stream(key, "image")),
             **bert.init(stream(key, "bert")),
-            "image_projection": head(projection, v, "image_projection"),
-            "text_projection": head(projection, t, "text_projection"),
-            "match_head": head(match_head, t, "match_head"),
+            "image_projection": init_params(projection, stream(key, "image_projection"), v),
+            "text_projection": init_params(projection, stream(key, "text_projection"), t),
+            "match_head": init_params(match_head, stream(key, "match_head"), t),
             "temperature": jnp.asarray(sizes.temperature, jnp.float32),
             **losses.learned(config),
         }
 
     def project(params, x_GxLxD):
-        return unit(projection.apply({"params": params}, x_GxLxD[:, 0].astype(jnp.float32)))
+        return unit(apply(projection, params, x_GxLxD[:, 0].astype(jnp.float32)))
 
     def match_logits(params, states_GxLxD):
         first = states_GxLxD[:, 0].astype(jnp.float32)
-        return match_head.apply({"params": params["match_head"]}, first)
+        return apply(match_head, params["match_head"], first)
 
     return Model(
         init=init,
@@ -75,32 +74,32 @@ def make(config):
     )
 
 
-def unit(x_GxE):
-    """Returns x of unit length; a zero vector stays zero and has a finite gradient."""
-    return x_GxE * jax.lax.rsqrt(jnp.maximum((x_GxE**2).sum(-1, keepdims=True), 1e-24))
-
-
-def _check(config):
-    require(not config.data.token_lengths, "data.token_lengths is for model.name='clip' alone")
+def _check(config: ConfigDict) -> None:
+    require(
+        not config.data.token_lengths,
+        "data.token_lengths is for model.name='clip' alone; set data.token_lengths=()",
+    )
     require(
         config.softmask.layer < config.model.text.fusion_layers - 1,
         f"softmask.layer={config.softmask.layer} must be at least 0 and below "
-        f"{config.model.text.fusion_layers - 1}: in the last fusion layer only [CLS] reaches "
-        "the match score, so no other word would look at anything",
+        f"{config.model.text.fusion_layers - 1}: in the last fusion layer only [CLS] reaches the "
+        "match score, so the relevance of every other token would be 0",
     )
 
 
 KEYS = {
     "model": {
-        "temperature_range": Key((0.001, 0.5), "the temperature stays within it", above=0),
+        "temperature_range": Key((0.001, 0.5), "bounds of the temperature", above=0),
         "text": {
             "fusion_layers": Key(6, "layers of the fusion encoder", low=1),
-            "mask_token": Key(-1, "id of [MASK]; -1: the tokenizer's", low=-1),
-            "dropout": Key(0.1, "of text and fusion encoder, in training", low=0, below=1),
+            "mask_token": Key(-1, "id of [MASK]; -1: that of the tokenizer", low=-1),
+            "dropout": Key(
+                0.1, "rate of dropout in the text and fusion encoders, in training", low=0, below=1
+            ),
         },
     },
-    "softmask": {  # the layer is read in evaluation too, whatever the method was
-        "layer": Key(2, "fusion layer whose cross-attention is explained, from 0", low=0),
+    "softmask": {  # read by evaluation too, after training with any method
+        "layer": Key(2, "fusion layer whose cross-attention is explained, counted from 0", low=0),
         "score": Key(
             "logit", "match score that is differentiated", choices=("logit", "probability")
         ),

@@ -1,22 +1,26 @@
-"""CLIP (Radford et al. 2021): an image tower and a causal text tower, and no fusion.
+"""CLIP (Radford et al. 2021): an image encoder and a causal text encoder, without fusion.
 
 Letters: G batch, N image tokens, L text tokens, D width, E embedding.
 """
 
+from collections.abc import Callable
+
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec as P
+from ml_collections import ConfigDict
 
 from jaxvl import losses
 from jaxvl.errors import require
 from jaxvl.keys import Key
-from jaxvl.models.albef import unit
-from jaxvl.models.layers import ACTIVATIONS, TRUNCATED_NORMAL, Dense, Numerics
+from jaxvl.models.layers import ACTIVATIONS, TRUNCATED_NORMAL, Dense, Numerics, apply, init_params
 from jaxvl.models.vit import make_blocks, make_vit
+from jaxvl.ops.arrays import unit
 from jaxvl.ops.rng import stream
-from jaxvl.types import Component, Model
+from jaxvl.types import Component, Model, Params
 
-EPSILON = 1e-5
+EPSILON = 1e-5  # of LayerNorm
 
 PARTITION_RULES = (
     (r"layers/.*kernel$", P(None, "fsdp", None)),  # layer, in, out
@@ -30,25 +34,26 @@ PARTITION_RULES = (
 
 
 class Embeddings(nn.Module):
-    """Words and positions, added."""
+    """The sum of word and position embeddings."""
 
     vocabulary: int
     positions: int
     width: int
-    numerics: tuple
+    numerics: Numerics
 
     @nn.compact
-    def __call__(self, ids_GxL):
+    def __call__(self, ids_GxL: jax.Array) -> jax.Array:
         word = self.param("word", TRUNCATED_NORMAL, (self.vocabulary, self.width))
         positions = self.param("positions", TRUNCATED_NORMAL, (self.positions, self.width))
         t = word[ids_GxL] + positions[None, : ids_GxL.shape[1]]
         return t.astype(self.numerics.activation)
 
 
-def make(config):
-    """Returns the Model of config.model; its text vocabulary size must be set.
+def make(config: ConfigDict) -> Model:
+    """Returns the Model of config.model; model.text.vocabulary_size must be set.
 
-    Nothing is dropped out, and a text needs no mask: what stands behind its end is never seen.
+    It has no dropout, and it ignores the mask of a text: attention is causal, so the padding after
+    the text changes nothing.
     """
     sizes = config.model
     numerics = Numerics(sizes.product_dtype, sizes.activation_dtype)
@@ -62,30 +67,28 @@ def make(config):
         **run,
     )
     init_text, encode_text = _make_text(sizes.text, activation=sizes.activation, **run)
-    # Losses and what decides stay in float32.
+    # Embeddings and losses stay in float32.
     projection = Dense(sizes.embed_size, Numerics("float32", "float32"), use_bias=False)
 
-    def init(key):
+    def init(key: jax.Array) -> Params:
         v, t = jnp.zeros((1, sizes.image.width)), jnp.zeros((1, sizes.text.width))
-        image, text = (stream(key, f"{name}_projection") for name in ("image", "text"))
         return {
             "image": init_image(stream(key, "image")),
             "text": init_text(stream(key, "text")),
-            "image_projection": projection.init(image, v)["params"],
-            "text_projection": projection.init(text, t)["params"],
+            "image_projection": init_params(projection, stream(key, "image_projection"), v),
+            "text_projection": init_params(projection, stream(key, "text_projection"), t),
             "logit_scale": -jnp.log(jnp.asarray(sizes.temperature, jnp.float32)),
             **losses.learned(config),
         }
 
     def project(params, x_GxD):
-        return unit(projection.apply({"params": params}, x_GxD.astype(jnp.float32)))
+        return unit(apply(projection, params, x_GxD.astype(jnp.float32)))
 
     def project_text(params, t_GxLxD, ids_GxL):
         end_G = end_of_text(ids_GxL, sizes.text.end_token)
         t_GxD = jnp.take_along_axis(t_GxLxD, end_G[:, None, None], axis=1)[:, 0]
         return project(params["text_projection"], t_GxD)
 
-    without_fusion = dict.fromkeys(("image_keys", "fuse", "match_logits", "word_logits"))
     return Model(
         init=init,
         encode_image=lambda params, image: encode_image(params["image"], image),
@@ -93,16 +96,21 @@ def make(config):
         project_image=lambda params, v: project(params["image_projection"], v[:, 0]),
         project_text=project_text,
         partition_rules=PARTITION_RULES,
-        **without_fusion,
     )
 
 
-def end_of_text(ids_GxL, end_token):
-    """Returns int [G]: the first place of `end_token`; -1: of the largest id, as in CLIP's own."""
+def end_of_text(ids_GxL: jax.Array, end_token: int) -> jax.Array:
+    """Returns int [G]: the position of the token that a text's embedding is read from.
+
+    It is the first `end_token`; with -1 the first token with the largest id, as in CLIP's own code.
+    """
     return (ids_GxL if end_token < 0 else ids_GxL == end_token).argmax(-1)
 
 
-def _make_text(sizes, *, activation, numerics, scan, remat):
+def _make_text(
+    sizes: ConfigDict, *, activation: str, numerics: Numerics, scan: bool, remat: bool
+) -> tuple[Callable[[jax.Array], Params], Callable[[Params, jax.Array], jax.Array]]:
+    """Returns (init, encode): (key) -> params, and (params, ids_GxL) -> t_GxLxD."""
     embedding = Embeddings(sizes.vocabulary_size, sizes.positions, sizes.width, numerics)
     init_blocks, run_blocks = make_blocks(
         sizes,
@@ -117,39 +125,36 @@ def _make_text(sizes, *, activation, numerics, scan, remat):
     def init(key):
         ids = jnp.zeros((1, 2), jnp.int32)
         return {
-            "embedding": embedding.init(stream(key, "embedding"), ids)["params"],
+            "embedding": init_params(embedding, stream(key, "embedding"), ids),
             **init_blocks(key),
         }
 
     def encode(params, ids_GxL):
-        t = embedding.apply({"params": params["embedding"]}, ids_GxL)
+        t = apply(embedding, params["embedding"], ids_GxL)
         return run_blocks(params, t)
 
     return init, encode
 
 
-def _check(config):
+def _check(config: ConfigDict) -> None:
     require(
         config.data.add_sep,
-        "data.add_sep=False: model.name='clip' reads a text's meaning off the token that ends it",
+        "data.add_sep=False, but model.name='clip' reads a text's embedding from the token that "
+        "ends it; set data.add_sep=True",
     )
     lengths = config.data.token_lengths
-    require(
-        list(lengths) == sorted(set(lengths)), f"data.token_lengths={lengths} are not ascending"
-    )
+    require(list(lengths) == sorted(set(lengths)), f"data.token_lengths={lengths} is not ascending")
 
 
 KEYS = {
     "model": {
         "activation": Key(
             "gelu",
-            'of the feed-forward layers; "quick_gelu" for weights that were trained with it',
+            'of the feed-forward layers; OpenAI\'s weights need "quick_gelu"',
             choices=tuple(ACTIVATIONS),
         ),
         "text": {
-            "end_token": Key(
-                -1, "id of the token that a text's embedding is read from; -1: the tokenizer's", -1
-            )
+            "end_token": Key(-1, "id of the token that ends a text; -1: that of the tokenizer", -1)
         },
     }
 }

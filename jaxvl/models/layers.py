@@ -1,10 +1,10 @@
-"""The layers that both towers are made of, and how a stack of them is run.
+"""The layers that image and text encoders are made of, and how a stack of them is run.
 
 Letters: G batch, L query tokens, M key tokens, h heads, d width of a head, D width.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -16,34 +16,37 @@ from jaxvl.ops.dot import product
 from jaxvl.ops.rng import keep_mask, stream
 
 TRUNCATED_NORMAL = nn.initializers.truncated_normal(0.02)
-# Not BERT's and ViT's deviation of 0.02, which fits 768 inputs: in a tower of 96 a layer would
-# hardly pass anything on, and the class token of a text would start out the same for every text.
+# BERT and ViT use a standard deviation of 0.02, which suits layers of 768 inputs. In an encoder of
+# width 96 such layers change almost nothing, and all texts start with the same class token.
 KERNEL = nn.initializers.lecun_normal()
-# What a post-norm layer adds starts at a third of what it is added to: at full size every layer
-# halves what is left of the words, and a stack of four hardly learns to fill in a masked one.
+# The residual branches of post-norm layers start at about a third of the scale. At full scale each
+# layer halves the signal of the tokens, and a stack of four layers hardly learns MLM.
 SMALL_KERNEL = nn.initializers.variance_scaling(0.1, "fan_in", "truncated_normal")
 
-
-# What the backward pass does not make again when layers are recomputed: it cost the most, and is
-# small beside all that follows from it (attention weights, what activations and norms leave).
+# With `remat`, only values of this name are saved for the backward pass: the outputs of dense
+# products, which are expensive to recompute and small in memory. Attention weights and the outputs
+# of activations and norms are recomputed.
 KEPT = "dense"
 
 
 class Numerics(NamedTuple):
-    """What a tower computes in: inputs of matrix products, and activations between them."""
+    """The types that a model computes in.
 
-    product: str
-    activation: str
+    Softmax, the statistics of norms, and losses are always in float32.
+    """
+
+    product: str  # inputs of matrix products
+    activation: str  # values between the products
 
 
-def gelu(x):
-    """Returns the exact GELU, by erf: JAX's own takes erfc, three times as long on a CPU."""
+def gelu(x: jax.Array) -> jax.Array:
+    """Returns the exact GELU by erf; jax.nn.gelu uses erfc, three times as slow on a CPU."""
     return x * (0.5 + 0.5 * jax.lax.erf(x * 0.5**0.5))
 
 
-# What stands between the two maps of a feed-forward; CLIP's first weights were trained with the
-# second and are wrong with the first.
-ACTIVATIONS = {
+# Between the two products of a feed-forward layer. OpenAI's weights of CLIP need `quick_gelu`; with
+# `gelu` their outputs are wrong.
+ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "gelu": gelu,
     "quick_gelu": lambda x: x * jax.nn.sigmoid(1.702 * x),
 }
@@ -58,7 +61,7 @@ class Dense(nn.Module):
     kernel_init: Callable = KERNEL
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: jax.Array) -> jax.Array:
         kernel = self.param("kernel", self.kernel_init, (x.shape[-1], self.features))
         rows = x.reshape(-1, x.shape[-1])
         y = product("ri,io->ro", rows, kernel, dtype=self.numerics.product)
@@ -69,7 +72,7 @@ class Dense(nn.Module):
 
 
 class Mlp(nn.Module):
-    """Two linear maps with one of ACTIVATIONS between them."""
+    """A feed-forward layer: two linear maps with one of ACTIVATIONS between them."""
 
     width: int
     numerics: Numerics
@@ -77,28 +80,42 @@ class Mlp(nn.Module):
     out_init: Callable = KERNEL
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x: jax.Array) -> jax.Array:
         hidden = ACTIVATIONS[self.activation](Dense(self.width, self.numerics, name="up")(x))
         return Dense(x.shape[-1], self.numerics, kernel_init=self.out_init, name="down")(hidden)
 
 
-def layer_norm(epsilon, numerics, *, name):
-    """Returns a LayerNorm module that computes in float32."""
+def layer_norm(epsilon: float, numerics: Numerics, *, name: str | None) -> nn.LayerNorm:
+    """Returns a LayerNorm module; its statistics are computed in float32."""
     return nn.LayerNorm(
         epsilon=epsilon, use_fast_variance=False, dtype=numerics.activation, name=name
     )
 
 
-def split_heads(x_GxLxD, heads):
-    """Returns [G, h, L, d]: heads first, as products over them want it."""
+def split_heads(x_GxLxD: jax.Array, heads: int) -> jax.Array:
+    """Returns [G, h, L, d]."""
     return x_GxLxD.reshape(*x_GxLxD.shape[:-1], heads, -1).swapaxes(1, 2)
 
 
-def attention_scores(query_GxhxLxd, key_GxhxMxd, numerics, *, keep_GxM, mask_GxM, causal=False):
-    """Returns float32 [G, h, L, M]: what the softmax over the keys is taken of.
+def join_heads(x_GxhxLxd: jax.Array) -> jax.Array:
+    """Returns [G, L, D]."""
+    x_GxLxhxd = x_GxhxLxd.swapaxes(1, 2)
+    return x_GxLxhxd.reshape(*x_GxLxhxd.shape[:2], -1)
 
-    keep_GxM: factor of each key vector, or None for 1. mask_GxM: keys that exist, or None for all.
-    causal: a query sees the keys up to its own place.
+
+def attention_scores(
+    query_GxhxLxd: jax.Array,
+    key_GxhxMxd: jax.Array,
+    numerics: Numerics,
+    *,
+    keep_GxM: jax.Array | None,
+    mask_GxM: jax.Array | None,
+    causal: bool = False,
+) -> jax.Array:
+    """Returns float32 [G, h, L, M]: the logits of the softmax over the keys.
+
+    keep_GxM: factor of each key vector; None for 1. mask_GxM: True at keys that exist; None for
+    all. causal: a query attends to the keys up to its own position.
     """
     scale = query_GxhxLxd.shape[-1] ** -0.5
     scores_GxhxLxM = product(
@@ -114,23 +131,14 @@ def attention_scores(query_GxhxLxd, key_GxhxMxd, numerics, *, keep_GxM, mask_GxM
     return scores_GxhxLxM
 
 
-def mix(weights_GxhxLxM, value_GxhxMxd, numerics):
-    """Returns [G, h, L, d]: the values' sums under the weights."""
+def mix(weights_GxhxLxM: jax.Array, value_GxhxMxd: jax.Array, numerics: Numerics) -> jax.Array:
+    """Returns [G, h, L, d]: the sums of the values under the weights."""
     mixed = product("GhLM,GhMd->GhLd", weights_GxhxLxM, value_GxhxMxd, dtype=numerics.product)
     return checkpoint_name(mixed.astype(numerics.activation), KEPT)
 
 
-def join_heads(x_GxhxLxd):
-    """Returns [G, L, D]."""
-    x_GxLxhxd = x_GxhxLxd.swapaxes(1, 2)
-    return x_GxLxhxd.reshape(*x_GxLxhxd.shape[:2], -1)
-
-
 class SelfAttention(nn.Module):
-    """Multi-head attention of a sequence to itself; `mask_GxL` None means every token exists.
-
-    queries: how many tokens, from the first, attend to all of them; None for every one.
-    """
+    """Multi-head attention of a sequence to itself."""
 
     heads: int
     numerics: Numerics
@@ -139,7 +147,18 @@ class SelfAttention(nn.Module):
     out_init: Callable = KERNEL
 
     @nn.compact
-    def __call__(self, x_GxLxD, mask_GxL, key, queries=None):
+    def __call__(
+        self,
+        x_GxLxD: jax.Array,
+        mask_GxL: jax.Array | None,
+        key: jax.Array | None,
+        queries: int | None = None,
+    ) -> jax.Array:
+        """Returns [G, queries, D].
+
+        mask_GxL: True at tokens that exist; None for all. key: for dropout, or None. queries: the
+        number of tokens, from the first, that attend to all tokens; None for all of them.
+        """
         joined = Dense(3 * x_GxLxD.shape[-1], self.numerics, name="qkv")(x_GxLxD)
         parts = jnp.split(joined, 3, axis=-1)
         query, key_heads, value = (split_heads(part, self.heads) for part in parts)
@@ -151,7 +170,7 @@ class SelfAttention(nn.Module):
             mask_GxM=mask_GxL,
             causal=self.causal,
         )
-        # A softmax whose sum divides the mixed values, which are fewer than the weights.
+        # A softmax that divides the mixed values by the sum: there are fewer of them than weights.
         weights = jnp.exp(scores - lax.stop_gradient(scores.max(-1, keepdims=True)))
         total = weights.sum(-1, keepdims=True)
         mixed = mix(dropout(weights, self.dropout, key, "attention"), value, self.numerics) / total
@@ -159,58 +178,84 @@ class SelfAttention(nn.Module):
         return out(join_heads(mixed.astype(self.numerics.activation)))
 
 
-def dropout(x, rate, key, name):
-    """Returns x with a share `rate` of its entries zeroed and the rest scaled; key None: x."""
+def dropout(x: jax.Array, rate: float, key: jax.Array | None, name: str) -> jax.Array:
+    """Returns x with a share `rate` of its entries zeroed and the others scaled up.
+
+    key: the entries are drawn from its stream `name`; None returns x itself.
+    """
     if key is None or rate == 0:
         return x
     kept = keep_mask(stream(key, name), rate, x.shape)
     return jnp.where(kept, x / (1 - rate), 0).astype(x.dtype)
 
 
-def init_stack(init_layer, key, layers):
-    """Returns the parameters of `layers` layers, stacked along a new first axis."""
+def init_params(module: nn.Module, key: jax.Array, /, *inputs: Any, **options: Any) -> Any:
+    """Returns the parameters of a module. inputs: arrays of which the shapes count."""
+    return module.init(key, *inputs, **options)["params"]
+
+
+def apply(module: nn.Module, params: Any, /, *inputs: Any, **options: Any) -> Any:
+    """Returns what the module computes of the inputs with these parameters."""
+    return module.apply({"params": params}, *inputs, **options)
+
+
+def init_stack(init_layer: Callable, key: jax.Array, layers: int) -> Any:
+    """Returns the parameters of so many layers, stacked along a new first axis.
+
+    init_layer: (key) -> the parameters of one layer.
+    """
     return jax.vmap(init_layer)(jax.random.split(key, layers))
 
 
-def run_stack(layer, params, x, *, key, scan, remat, extra=None):
-    """Returns x after every layer: `layer(params_l, x, key_l, extra_l) -> x`.
+def run_stack(
+    layer: Callable,
+    params: Any,
+    x: jax.Array,
+    *,
+    key: jax.Array | None,
+    scan: bool,
+    remat: bool,
+    extra: Any = None,
+) -> jax.Array:
+    """Returns x after all layers.
 
-    params, extra: trees with a leading axis of layers. scan: compile one layer instead of all of
-    them; remat: recompute all of a layer but its dense products in the backward pass. The result
-    does not depend on either.
+    layer: (params_l, x, key_l, extra_l) -> x. params, extra: trees with a leading axis of layers.
+    key: for dropout, or None. scan: compile one layer instead of all of them. remat: recompute all
+    of a layer but its dense products in the backward pass. Neither changes the result.
     """
     layers = jax.tree.leaves(params)[0].shape[0]
     keys = None if key is None else jax.random.split(key, layers)
-    apply = layer
+    run = layer
     if remat:
         policy = jax.checkpoint_policies.save_only_these_names(KEPT)
-        apply = jax.checkpoint(layer, policy=policy, prevent_cse=not scan)
+        run = jax.checkpoint(layer, policy=policy, prevent_cse=not scan)
     inputs = (params, keys, extra)
     if scan:
-        return lax.scan(lambda x, one: (apply(one[0], x, one[1], one[2]), None), x, inputs)[0]
+        return lax.scan(lambda x, one: (run(one[0], x, one[1], one[2]), None), x, inputs)[0]
     for params_l, key_l, extra_l in unstack(inputs, layers):
-        x = apply(params_l, x, key_l, extra_l)
+        x = run(params_l, x, key_l, extra_l)
     return x
 
 
-def unstack(tree, layers):
+def unstack(tree: Any, layers: int) -> list[Any]:
     """Returns a list of `layers` trees, the slices along the first axis.
 
-    lax.split, not indexing: its gradient is one concatenation instead of a padded sum a layer.
+    They are made by lax.split, not by indexing: its gradient is a single concatenation instead of a
+    sum of padded arrays.
     """
     leaves, structure = jax.tree.flatten(tree)
     slices = [_split(leaf, layers) for leaf in leaves]
     return [structure.unflatten(one) for one in zip(*slices)]
 
 
-def _split(leaf, layers):
-    if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+def _split(leaf: jax.Array, layers: int) -> list[jax.Array]:
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         return list(leaf)
     return [jnp.squeeze(part, 0) for part in lax.split(leaf, (1,) * layers, axis=0)]
 
 
-def split_stack(tree, at):
-    """Returns the stacks before layer `at`, of that layer alone (no axis of layers), and after."""
+def split_stack(tree: Any, at: int) -> tuple[Any, Any, Any]:
+    """Returns (the layers before `at`, that layer without its axis of layers, the layers after)."""
 
     def parts(leaf):
         return lax.split(leaf, (at, 1, leaf.shape[0] - at - 1), axis=0)

@@ -1,20 +1,23 @@
-"""BERT and RoBERTa that fill in masked words (Devlin et al. 2019; Liu et al. 2019), no picture.
+"""BERT and RoBERTa as masked language models (Devlin et al. 2019; Liu et al. 2019), without images.
 
-The same layers as ALBEF's text, all of them in one stack.
+All their layers are text layers, in one stack.
 Letters: G batch, L text tokens, D width, V vocabulary.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 
 from jaxvl.models.bert import Embeddings, TextLayer, WordHead
-from jaxvl.models.layers import Numerics, init_stack, run_stack
+from jaxvl.models.layers import Numerics, apply, init_params, init_stack, run_stack
 from jaxvl.ops.rng import stream
+from jaxvl.types import Params
 
 
 class Sizes(NamedTuple):
-    """What such a model consists of."""
+    """The sizes of a masked language model."""
 
     layers: int
     width: int
@@ -24,23 +27,20 @@ class Sizes(NamedTuple):
     positions: int
     token_types: int
     norm_epsilon: float
-    first_position: int  # 0; RoBERTa: 2, after that of its padding
+    first_position: int  # number of the first token's position: 0 in BERT, 2 in RoBERTa
 
 
 class MaskedLm(NamedTuple):
-    """`encode(params, ids_GxL, mask_GxL) -> t_GxLxD`; `word_logits(params, t_GxLxD) -> [G, L, V]`.
+    """A masked language model; its parameters are under text/ and word_head/, as in ALBEF."""
 
-    params: text/ and word_head/, as in ALBEF. mask: True at tokens, False at padding, which comes
-    after them.
-    """
-
-    init: object
-    encode: object
-    word_logits: object
+    init: Callable[[jax.Array], Params]  # (key) -> params
+    # (params, ids_GxL, mask_GxL) -> t_GxLxD; the mask is False at the padding, which comes last
+    encode: Callable[[Params, jax.Array, jax.Array], jax.Array]
+    word_logits: Callable[[Params, jax.Array], jax.Array]  # (params, t_GxLxD) -> [G, L, V]
 
 
-def make(sizes):
-    """Returns the MaskedLm of these Sizes, in float32 and without dropout."""
+def make(sizes: Sizes) -> MaskedLm:
+    """Returns the MaskedLm of these sizes, in float32 and without dropout."""
     numerics = Numerics("float32", "float32")
     embeddings = Embeddings(
         sizes.vocabulary_size,
@@ -59,24 +59,24 @@ def make(sizes):
         t, mask = jnp.zeros((1, 2, sizes.width)), jnp.ones((1, 2), bool)
         ids, word = jnp.zeros((1, 2), jnp.int32), jnp.zeros((sizes.vocabulary_size, sizes.width))
         layers = init_stack(
-            lambda k: layer.init(k, t, mask, None)["params"], stream(key, "text"), sizes.layers
+            lambda k: init_params(layer, k, t, mask, None), stream(key, "text"), sizes.layers
         )
-        embedding = embeddings.init(stream(key, "embedding"), ids, None)["params"]
+        embedding = init_params(embeddings, stream(key, "embedding"), ids, None)
         return {
             "text": {"embedding": embedding, "layers": layers},
-            "word_head": head.init(stream(key, "word_head"), t, word)["params"],
+            "word_head": init_params(head, stream(key, "word_head"), t, word),
         }
 
     def encode(params, ids_GxL, mask_GxL):
-        t = embeddings.apply({"params": params["text"]["embedding"]}, ids_GxL, None)
+        t = apply(embeddings, params["text"]["embedding"], ids_GxL, None)
 
         def one(p, t, _key, _extra):
-            return layer.apply({"params": p}, t, mask_GxL, None)
+            return apply(layer, p, t, mask_GxL, None)
 
         return run_stack(one, params["text"]["layers"], t, key=None, scan=True, remat=False)
 
     def word_logits(params, t_GxLxD):
         word = params["text"]["embedding"]["word"]
-        return head.apply({"params": params["word_head"]}, t_GxLxD, word)
+        return apply(head, params["word_head"], t_GxLxD, word)
 
     return MaskedLm(init, encode, word_logits)

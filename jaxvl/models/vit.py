@@ -1,40 +1,47 @@
 """Vision transformer (Dosovitskiy et al. 2021): pre-norm blocks, class token, learned positions.
 
-Letters: G batch, H W pixels, N tokens (class token first), D width.
+Letters: G batch, H W pixels, N tokens (class token first), L tokens of any kind, D width.
 """
 
 import functools
+from collections.abc import Callable
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
+from ml_collections import ConfigDict
 
 from jaxvl.models.layers import (
     TRUNCATED_NORMAL,
     Dense,
     Mlp,
+    Numerics,
     SelfAttention,
+    apply,
+    init_params,
     init_stack,
     layer_norm,
     run_stack,
 )
 from jaxvl.ops.rng import stream
 from jaxvl.preprocessing import PIXEL_MEAN, PIXEL_STD
+from jaxvl.types import Params
 
-EPSILON = 1e-6
+EPSILON = 1e-6  # of LayerNorm
 
 
 class PatchEmbedding(nn.Module):
-    """Patches to tokens: one matrix product, since stride and patch are the same."""
+    """Image to tokens; one matrix product, since the patches do not overlap."""
 
     patch: int
     width: int
     tokens: int
-    numerics: tuple
+    numerics: Numerics
     use_bias: bool
 
     @nn.compact
-    def __call__(self, x_GxHxWx3):
+    def __call__(self, x_GxHxWx3: jax.Array) -> jax.Array:
         g, h, w, _ = x_GxHxWx3.shape
         p = self.patch
         patches = x_GxHxWx3.reshape(g, h // p, p, w // p, p, 3).transpose(0, 1, 3, 2, 4, 5)
@@ -47,70 +54,82 @@ class PatchEmbedding(nn.Module):
 
 
 class Block(nn.Module):
-    """One pre-norm transformer block."""
+    """A pre-norm transformer block."""
 
     heads: int
     mlp_width: int
-    numerics: tuple
+    numerics: Numerics
     epsilon: float
     activation: str
     causal: bool
 
     @nn.compact
-    def __call__(self, x):
+    def __call__(self, x_GxLxD: jax.Array) -> jax.Array:
         norm = functools.partial(layer_norm, self.epsilon, self.numerics)
         attention = SelfAttention(self.heads, self.numerics, 0.0, self.causal, name="attention")
-        x = x + attention(norm(name="attention_norm")(x), None, None)
+        x = x_GxLxD + attention(norm(name="attention_norm")(x_GxLxD), None, None)
         mlp = Mlp(self.mlp_width, self.numerics, self.activation, name="mlp")
         return x + mlp(norm(name="mlp_norm")(x))
 
 
-def make_blocks(sizes, *, epsilon, activation, causal, numerics, scan, remat):
-    """Returns (init, run) of a tower's blocks and the norm behind them.
+def make_blocks(
+    sizes: ConfigDict,
+    *,
+    epsilon: float,
+    activation: str,
+    causal: bool,
+    numerics: Numerics,
+    scan: bool,
+    remat: bool,
+) -> tuple[Callable[[jax.Array], Params], Callable[[Params, jax.Array], jax.Array]]:
+    """Returns (init, run) of a stack of blocks and the norm after them.
 
-    init(key) -> {"layers", "norm"}; run(params, x [G, L, D]) -> x. params may hold more.
+    init: (key) -> {"layers": ..., "norm": ...}. run: (params, x_GxLxD) -> x_GxLxD; its params may
+    have other entries too. sizes: config.model.image or .text. scan, remat: as in `run_stack`.
     """
     block = Block(sizes.heads, sizes.mlp_width, numerics, epsilon, activation, causal)
     norm = layer_norm(epsilon, numerics, name=None)
-    x_1xLxD = jnp.zeros((1, 2, sizes.width))
+    x_1x2xD = jnp.zeros((1, 2, sizes.width))
 
     def init(key):
         return {
             "layers": init_stack(
-                lambda k: block.init(k, x_1xLxD)["params"], stream(key, "layers"), sizes.layers
+                lambda k: init_params(block, k, x_1x2xD), stream(key, "layers"), sizes.layers
             ),
-            "norm": norm.init(stream(key, "norm"), x_1xLxD)["params"],
+            "norm": init_params(norm, stream(key, "norm"), x_1x2xD),
         }
 
     def run(params, x):
         x = run_stack(
-            lambda p, x, _key, _extra: block.apply({"params": p}, x),
+            lambda p, x, _key, _extra: apply(block, p, x),
             params["layers"],
             x,
             key=None,
             scan=scan,
             remat=remat,
         )
-        return norm.apply({"params": params["norm"]}, x)
+        return apply(norm, params["norm"], x)
 
     return init, run
 
 
 def make_vit(
-    sizes,
+    sizes: ConfigDict,
     *,
-    image_size,
-    numerics,
-    scan,
-    remat,
-    epsilon=EPSILON,
-    activation="gelu",
-    pre_norm=False,
-):
-    """Returns (init, encode): init(key) -> params; encode(params, image uint8) -> v_GxNxD.
+    image_size: int,
+    numerics: Numerics,
+    scan: bool,
+    remat: bool,
+    epsilon: float = EPSILON,
+    activation: str = "gelu",
+    pre_norm: bool = False,
+) -> tuple[Callable[[jax.Array], Params], Callable[[Params, jax.Array], jax.Array]]:
+    """Returns (init, encode) of an image encoder.
 
-    sizes: config.model.image. image_size: pixels of a side, divided by the patch.
-    pre_norm: CLIP's kind, which normalises the embedded patches, and they have no bias.
+    init: (key) -> params. encode: (params, image_GxHxWx3 uint8) -> v_GxNxD. sizes:
+    config.model.image. image_size: side in pixels, a multiple of the patch size. epsilon: of
+    LayerNorm, if sizes.norm_epsilon is 0. pre_norm: as CLIP does, normalise the embedded patches,
+    which then have no bias. scan, remat: as in `layers.run_stack`.
     """
     tokens = (image_size // sizes.patch_size) ** 2 + 1
     epsilon = sizes.norm_epsilon or epsilon
@@ -127,36 +146,36 @@ def make_vit(
     )
 
     def init(key):
-        picture = jnp.zeros((1, image_size, image_size, 3))
+        image = jnp.zeros((1, image_size, image_size, 3))
         v_1x1xD = jnp.zeros((1, 1, sizes.width))
-        first = {"pre_norm": norm.init(stream(key, "pre_norm"), v_1x1xD)["params"]}
+        first = {"pre_norm": init_params(norm, stream(key, "pre_norm"), v_1x1xD)}
         return {
             **(first if pre_norm else {}),
-            "embedding": embedding.init(stream(key, "embedding"), picture)["params"],
+            "embedding": init_params(embedding, stream(key, "embedding"), image),
             **init_blocks(key),
         }
 
     def encode(params, image_GxHxWx3):
         x = normalise_pixels(image_GxHxWx3)
-        v = embedding.apply({"params": params["embedding"]}, x)
+        v = apply(embedding, params["embedding"], x)
         if pre_norm:
-            v = norm.apply({"params": params["pre_norm"]}, v)
+            v = apply(norm, params["pre_norm"], v)
         return run_blocks(params, v)
 
     return init, encode
 
 
-def normalise_pixels(image_GxHxWx3):
-    """Returns float32 pixels of zero mean and unit deviation from uint8 ones."""
+def normalise_pixels(image_GxHxWx3: jax.Array) -> jax.Array:
+    """Returns float32 [G, H, W, 3]: the uint8 pixels less PIXEL_MEAN, divided by PIXEL_STD."""
     mean, std = (jnp.asarray(x)[None, None, None] * 255 for x in (PIXEL_MEAN, PIXEL_STD))
     return (image_GxHxWx3.astype(jnp.float32) - mean) / std
 
 
-def interpolate_positions(positions_1xNxD, tokens):
-    """Returns [1, tokens, D]: the grid resized bicubically, the class position kept.
+def interpolate_positions(positions_1xNxD: jax.Array, tokens: int) -> jax.Array:
+    """Returns [1, tokens, D]: the grid of positions resized bicubically, the class position kept.
 
-    Equal to PyTorch's F.interpolate(mode="bicubic", align_corners=False), which the published
-    models were fine-tuned with. Raises ValueError where either grid is not square.
+    It is equal to PyTorch's F.interpolate(mode="bicubic", align_corners=False), with which the
+    published models were fine-tuned. Raises ValueError where the old or the new grid is not square.
     """
     have, want = (round((n - 1) ** 0.5) for n in (positions_1xNxD.shape[1], tokens))
     if (have**2 + 1, want**2 + 1) != (positions_1xNxD.shape[1], tokens):
@@ -170,10 +189,12 @@ def interpolate_positions(positions_1xNxD, tokens):
     return jnp.concatenate([positions_1xNxD[:, :1], resized.reshape(1, want**2, width)], axis=1)
 
 
-def cubic_weights(have, want):
-    """Returns float32 [want, have]: how a row of `have` samples is resized, as PyTorch does it.
+def cubic_weights(have: int, want: int) -> np.ndarray:
+    """Returns float32 [want, have]: the matrix that resizes a row of samples as PyTorch does.
 
-    Cubic convolution (Keys 1981) with a = -0.75 (jax.image has -0.5), edges repeated.
+    This is cubic convolution with a = -0.75 and repeated edges; jax.image has a = -0.5.
+
+    Source: Keys 1981.
     """
     a = -0.75
     at = (np.arange(want) + 0.5) * have / want - 0.5

@@ -1,1 +1,1 @@
-"""Array operations that the models and methods share."""
+"""Array operations that losses, models and methods share."""

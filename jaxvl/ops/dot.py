@@ -1,29 +1,32 @@
-"""Matrix products whose inputs are narrow and whose sums are float32, backward too."""
+"""Matrix products with narrow inputs and float32 accumulation, in the backward pass too."""
 
 import functools
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.typing import DTypeLike
 
 
-def product(spec, a, b, *, dtype):
-    """Returns einsum(spec, a, b) in float32, its inputs rounded to `dtype` first.
+def product(spec: str, a: jax.Array, b: jax.Array, *, dtype: DTypeLike) -> jax.Array:
+    """Returns einsum(spec, a, b) in float32, with both inputs rounded to `dtype` first.
 
-    spec: two operands, every letter of an operand in the other one or in the output.
-    The cotangents are products of the same kind: left to JAX they would be taken in float32.
+    spec: of two operands; every letter of an operand is also in the other one or in the output.
+    The gradients are products of the same kind; JAX alone would compute them in float32.
     """
     if jnp.dtype(dtype) == jnp.float32:
         return jnp.einsum(spec, a, b, preferred_element_type=jnp.float32)
     return _narrow_product(spec, jnp.dtype(dtype), a, b)
 
 
+# `precision=DotAlgorithmPreset.BF16_BF16_F32` does not replace this: on a CPU it does not round the
+# inputs, and it keeps float32 inputs for the backward pass.
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _narrow_product(spec, dtype, a, b):
     return _narrow_einsum(spec, dtype, a, b)
 
 
-def _narrow_einsum(spec, dtype, a, b):
+def _narrow_einsum(spec: str, dtype: DTypeLike, a: jax.Array, b: jax.Array) -> jax.Array:
     def narrow(a, b):
         return jnp.einsum(spec, a, b, preferred_element_type=jnp.float32)
 
@@ -40,7 +43,7 @@ def _narrow_einsum(spec, dtype, a, b):
 
 
 def _forward(spec, dtype, a, b):
-    # The rounded operands are what the backward pass multiplies: half the memory of keeping both.
+    # The backward pass multiplies the rounded inputs: they take half the memory of the inputs.
     kept = (a.astype(dtype), b.astype(dtype), jnp.zeros((), a.dtype), jnp.zeros((), b.dtype))
     return _narrow_einsum(spec, dtype, a, b), kept
 

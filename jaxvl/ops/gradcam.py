@@ -1,32 +1,45 @@
-"""What a word looks at: Grad-CAM of the match score through the fusion encoder's attention.
+"""Grad-CAM of the match score: how relevant each image patch is to each word of the text.
 
 Letters: G batch, L text tokens, N image tokens (class token first), P = N - 1 patches, h heads,
 D width.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxvl.models.albef import MATCH
+from jaxvl.types import MATCH, Model, Params
 
 
 class Matched(NamedTuple):
-    """One fusion pass of pairs: differentiable outputs, and the relevance, which is not."""
+    """One fusion pass of pairs. The relevance carries no gradient; the other fields do."""
 
     states_GxLxD: jax.Array
     logits_Gx2: jax.Array
     relevance_GxLxP: jax.Array
 
 
-def match_and_explain(model, params, image_keys, t_GxLxD, mask_GxL, *, layer, score, key):
-    """Returns Matched: the pass that matching needs anyway, and its relevance (methods.md 2).
+def match_and_explain(
+    model: Model,
+    params: Params,
+    image_keys: Any,
+    t_GxLxD: jax.Array,
+    mask_GxL: jax.Array,
+    *,
+    layer: int,
+    score: str,
+    key: jax.Array | None,
+) -> Matched:
+    """Returns the fusion pass that matching needs anyway, and the relevance taken from it.
 
-    relevance = mean over heads of A * relu(dscore/dA), A the cross-attention probabilities of
-    fusion layer `layer`. score: "logit" or "probability" of the match. The pull-back goes through
-    the layers above `layer` only, and no gradient flows through the relevance.
+    The relevance of a word is R of docs/softmask.md: the mean over heads of A * relu(ds / dA). A
+    are the cross-attention probabilities of fusion layer `layer`. The pull-back runs through the
+    layers above `layer` only.
+
+    image_keys: as for `Model.fuse`. score: "logit" or "probability", s is that of a match. key: for
+    dropout, or None.
     """
 
     def matched(probe_GxhxLxN):
@@ -52,7 +65,14 @@ def match_and_explain(model, params, image_keys, t_GxLxD, mask_GxL, *, layer, sc
     return Matched(states, logits_Gx2, lax.stop_gradient(relevance_GxLxN[..., 1:]))
 
 
-def _attention_shape(model, params, image_keys, t_GxLxD, mask_GxL, layer):
+def _attention_shape(
+    model: Model,
+    params: Params,
+    image_keys: Any,
+    t_GxLxD: jax.Array,
+    mask_GxL: jax.Array,
+    layer: int,
+) -> tuple[int, ...]:
     def attention(params, image_keys, t, mask):
         return model.fuse(
             params,
@@ -69,18 +89,30 @@ def _attention_shape(model, params, image_keys, t_GxLxD, mask_GxL, layer):
     return jax.eval_shape(attention, params, image_keys, t_GxLxD, mask_GxL).shape
 
 
-def word_relevance(model, params, image_keys, t_GxLxD, mask_GxL, *, layer, score):
-    """Returns (relevance_GxLxP, match_logits_Gx2) without dropout, for evaluation."""
+def word_relevance(
+    model: Model,
+    params: Params,
+    image_keys: Any,
+    t_GxLxD: jax.Array,
+    mask_GxL: jax.Array,
+    *,
+    layer: int,
+    score: str,
+) -> tuple[jax.Array, jax.Array]:
+    """Returns (relevance_GxLxP, match_logits_Gx2) without dropout, for evaluation.
+
+    The arguments are those of `match_and_explain`.
+    """
     matched = match_and_explain(
         model, params, image_keys, t_GxLxD, mask_GxL, layer=layer, score=score, key=None
     )
     return matched.relevance_GxLxP, matched.logits_Gx2
 
 
-def merge_pieces(relevance_GxLxP, words_GxL):
-    """Returns [G, L, P]: each token has the mean over the pieces of its word; others have 0.
+def merge_pieces(relevance_GxLxP: jax.Array, words_GxL: jax.Array) -> jax.Array:
+    """Returns [G, L, P]: each token has the mean relevance of the tokens of its word.
 
-    words_GxL: index of the word that a token belongs to, -1 for special tokens and padding.
+    words_GxL: the word that a token belongs to; -1 for special tokens and padding, which get 0.
     """
     same_GxLxL = (words_GxL[:, :, None] == words_GxL[:, None, :]) & (words_GxL >= 0)[:, :, None]
     share_GxLxL = same_GxLxL / jnp.maximum(same_GxLxL.sum(-1, keepdims=True), 1)

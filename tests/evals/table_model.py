@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from jaxvl.data.text.tokenizer import Tokens
 from jaxvl.evals.examples import Examples
-from jaxvl.models.albef import unit
+from jaxvl.ops.arrays import unit
 from jaxvl.types import Model
 
 FIRST = 10  # token of text 0

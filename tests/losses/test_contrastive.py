@@ -1,4 +1,4 @@
-"""The contrastive loss in chunks is the plain one, in value and in gradient, whatever its form."""
+"""The contrastive loss in chunks equals the whole one in value and gradient, in all its forms."""
 
 import itertools
 
@@ -7,13 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxvl.losses import contrastive
-from jaxvl.losses.contrastive import Keys, Twin
+from jaxvl.losses import chunks, contrastive
+from jaxvl.losses.contrastive import Keys, Momentum
 
 RNG = np.random.default_rng(0)
 ROWS, KEYS, WIDTH = 6, 23, 8  # 6 captions, 6 of a queue, 11 hard negatives
 IMAGE_ID = np.array([0, 1, 2, 3, 1, 5])
-# In the queue picture 0 again, and behind it a key of picture 3 that does not exist.
+# The queue has image 0 again, and after it a key of image 3 that does not exist.
 KEY_ID = np.array([*IMAGE_ID, 7, 0, 3, 9, -1, 4, *[-1] * 11])
 EXISTS = np.array([True] * 8 + [False, True, False, True] + [True, False, True] * 3 + [False, True])
 
@@ -23,7 +23,7 @@ def unit(*shape):
     return x / np.linalg.norm(x, axis=-1, keepdims=True)
 
 
-Z, TWIN, KEY = unit(ROWS, WIDTH), unit(ROWS, WIDTH), unit(KEYS, WIDTH)
+Z, MOMENTUM, KEY = unit(ROWS, WIDTH), unit(ROWS, WIDTH), unit(KEYS, WIDTH)
 FORMS = {
     "plain": dict(gamma=0.0, focal_on="all", distill=0.0),
     "focal on all, soft": dict(gamma=1.5, focal_on="all", distill=0.4),
@@ -33,13 +33,13 @@ FORMS = {
 
 def losses(z, key, scale, *, chunk, gamma, focal_on, distill, exists=EXISTS):
     keys = Keys(key, jnp.asarray(KEY_ID), jnp.asarray(exists))
-    twin = Twin(jnp.asarray(TWIN), distill) if distill else None
+    momentum = Momentum(jnp.asarray(MOMENTUM), distill) if distill else None
     return contrastive.itc(
         z,
         jnp.asarray(IMAGE_ID),
         keys,
         scale,
-        twin=twin,
+        momentum=momentum,
         gamma=gamma,
         focal_on=focal_on,
         chunk=chunk,
@@ -47,7 +47,7 @@ def losses(z, key, scale, *, chunk, gamma, focal_on, distill, exists=EXISTS):
 
 
 def value_and_gradient(chunk, form):
-    weights = jnp.arange(1.0, ROWS + 1)  # so that rows cannot change places unseen
+    weights = jnp.arange(1.0, ROWS + 1)  # so that exchanged rows would be noticed
 
     @jax.jit
     def run(z, key, scale):
@@ -59,9 +59,9 @@ def value_and_gradient(chunk, form):
 
 
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
-def test_chunks_give_the_plain_value_and_gradient(form):
+def test_chunks_have_the_value_and_the_gradient_of_the_whole(form):
     whole = value_and_gradient(0, form)
-    for chunk in (5, 30):  # 23 keys: the last of five is short; one is longer than all
+    for chunk in (5, 30):  # of 23 keys: the last chunk of 5 is short, a chunk of 30 is too long
         jax.tree.map(
             lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5),
             value_and_gradient(chunk, form),
@@ -70,16 +70,16 @@ def test_chunks_give_the_plain_value_and_gradient(form):
 
 
 def numpy_itc(distill):
-    """-sum_j y_ij log p_ij from the equation, key by key."""
+    """Returns -sum_j y_ij log p_ij of each row, from the equation."""
     logits = 9.0 * Z.astype(np.float64) @ KEY.T
     result = []
     for i in range(ROWS):
         there = [j for j in range(KEYS) if EXISTS[j]]
         total = sum(np.exp(logits[i, j]) for j in there)
         true = [j for j in there if KEY_ID[j] >= 0]
-        twin = {j: np.exp(9.0 * float(TWIN[i] @ KEY[j])) for j in true}
+        soft = {j: np.exp(9.0 * float(MOMENTUM[i] @ KEY[j])) for j in true}
         mine = [j for j in true if KEY_ID[j] == IMAGE_ID[i]]
-        y = {j: distill * twin[j] / sum(twin.values()) for j in true}
+        y = {j: distill * soft[j] / sum(soft.values()) for j in true}
         for j in mine:
             y[j] += (1 - distill) / len(mine)
         result.append(-sum(y[j] * (logits[i, j] - np.log(total)) for j in true))
@@ -87,7 +87,7 @@ def numpy_itc(distill):
 
 
 @pytest.mark.parametrize("distill", [0.0, 0.4])
-def test_hard_negatives_take_part_but_are_never_a_target(distill):
+def test_hard_negatives_are_keys_and_never_a_target(distill):
     form = dict(gamma=0.0, focal_on="all", distill=distill)
     np.testing.assert_allclose(losses(Z, KEY, 9.0, chunk=0, **form), numpy_itc(distill), rtol=1e-5)
 
@@ -105,7 +105,7 @@ def test_a_log_sum_exp_over_nothing_has_no_gradient():
     nothing = jnp.zeros(KEYS, bool)
 
     def run(z, key):
-        lse = contrastive.log_sum_exp(z, key, nothing, 9.0, chunk=5)
+        lse = chunks.log_sum_exp(z, key, nothing, 9.0, chunk=5)
         return lse.sum(), lse
 
     gradient, lse = jax.grad(run, argnums=(0, 1), has_aux=True)(Z, KEY)
@@ -113,14 +113,14 @@ def test_a_log_sum_exp_over_nothing_has_no_gradient():
     jax.tree.map(lambda g: np.testing.assert_array_equal(g, 0), gradient)
 
 
-def test_no_matrix_of_all_logits_is_held():
+def test_the_matrix_of_all_logits_is_never_in_memory():
     rows, keys, chunk = 256, 2048, 64
     ids = jnp.arange(keys)
 
     def run(z, key, chunk):
         keys = Keys(key, ids, ids >= 0)
         return contrastive.itc(
-            z, ids[:rows], keys, 9.0, twin=None, gamma=2.0, focal_on="all", chunk=chunk
+            z, ids[:rows], keys, 9.0, momentum=None, gamma=2.0, focal_on="all", chunk=chunk
         ).sum()
 
     shapes = [jax.ShapeDtypeStruct((n, WIDTH), jnp.float32) for n in (rows, keys)]

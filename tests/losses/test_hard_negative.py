@@ -1,4 +1,4 @@
-"""Losses with hard negatives against NumPy references written from methods.md 5."""
+"""Losses with hard negatives against NumPy references, written from the equations."""
 
 import jax
 import jax.numpy as jnp
@@ -18,20 +18,21 @@ def unit(*shape):
 
 ZI, ZT, ZN = unit(G, E), unit(G, E), unit(G, K, E)
 VALID = RNG.random((G, K)) < 0.7
-VALID[2] = False  # a caption without any
+VALID[2] = False  # a caption without negatives
 WEIGHT = RNG.uniform(0.2, 2.0, (G, K)).astype(np.float32)
 POSITIVE = SCALE * (ZI * ZT).sum(-1)
 NEGATIVE = SCALE * np.einsum("ge,gke->gk", ZI, ZN)
 MARGIN = np.array([0.5, 2.0, 0.0], np.float32)
 ids = jnp.arange(G)
+PLAIN = dict(momentum=None, gamma=0, focal_on="all")
 
 
 def itc_with_negatives(zi, zt, zn, valid, chunk=0):
     keys = hard_negative.text_keys(zt, zn, ids, jnp.asarray(valid))
-    return contrastive.itc(zi, ids, keys, SCALE, twin=None, gamma=0, focal_on="all", chunk=chunk)
+    return contrastive.itc(zi, ids, keys, SCALE, **PLAIN, chunk=chunk)
 
 
-def test_a_picture_is_told_from_all_captions_and_all_valid_negatives():
+def test_the_keys_of_an_image_are_all_captions_and_all_valid_negatives():
     expected = []
     for i in range(G):
         others = [ZT[j] for j in range(G)] + [ZN[j, k] for j, k in zip(*np.nonzero(VALID))]
@@ -41,15 +42,15 @@ def test_a_picture_is_told_from_all_captions_and_all_valid_negatives():
     np.testing.assert_allclose(itc_with_negatives(ZI, ZT, ZN, VALID, chunk=4), expected, rtol=1e-5)
 
 
-def test_without_negatives_it_is_the_plain_loss_to_the_last_bit():
+def test_without_negatives_the_loss_is_bit_identical_to_the_plain_one():
     keys = contrastive.Keys(jnp.asarray(ZT), ids, jnp.ones(G, bool))
-    plain = contrastive.itc(ZI, ids, keys, SCALE, twin=None, gamma=0, focal_on="all", chunk=0)
+    plain = contrastive.itc(ZI, ids, keys, SCALE, **PLAIN, chunk=0)
     np.testing.assert_array_equal(itc_with_negatives(ZI, ZT, ZN[:, :0], VALID[:, :0]), plain)
     invalid = itc_with_negatives(ZI, ZT, ZN, np.zeros_like(VALID))
     np.testing.assert_allclose(invalid, plain, rtol=1e-6)
 
 
-def test_a_picture_moves_as_its_caption_does():
+def test_an_image_is_moved_by_the_difference_of_negative_and_caption():
     moved = ZI[:, None] + 0.5 * (ZN - ZT[:, None])
     expected = moved / np.linalg.norm(moved, axis=-1, keepdims=True)
     perturb = hard_negative.perturb
@@ -57,7 +58,7 @@ def test_a_picture_moves_as_its_caption_does():
     np.testing.assert_allclose(perturb(ZI, ZT, ZN, scale=0.5, normalise=False), moved, rtol=1e-5)
 
 
-def test_the_displacement_carries_no_gradient_and_the_picture_does():
+def test_the_difference_carries_no_gradient_and_the_image_does():
     gradient = jax.grad(
         lambda *z: hard_negative.perturb(*z, scale=1.0, normalise=True)[..., 0].sum(),
         argnums=(0, 1, 2),
@@ -66,7 +67,7 @@ def test_the_displacement_carries_no_gradient_and_the_picture_does():
     assert not gradient[1].any() and not gradient[2].any()
 
 
-def test_the_multimodal_loss_holds_its_positive():
+def test_the_multimodal_softmax_includes_its_positive():
     own = [
         sum(WEIGHT[i, k] * np.exp(NEGATIVE[i, k]) for k in range(K) if VALID[i, k])
         for i in range(G)
@@ -78,7 +79,7 @@ def test_the_multimodal_loss_holds_its_positive():
 
 
 def numpy_released(z, zn):
-    """Cross-entropy over all negatives of the batch, row i told to match column i."""
+    """Returns the cross-entropy over all negatives of the batch; the label of row i is column i."""
     logits = SCALE * z.astype(np.float64) @ zn.reshape(-1, E).T
     return np.log(np.exp(logits).sum(-1)) - logits[np.arange(G), np.arange(G)]
 
@@ -99,7 +100,7 @@ def test_intra_modal_contrast_is_over_the_negatives_of_the_batch(chunk):
     np.testing.assert_allclose(found, np.log(total) - POSITIVE, rtol=1e-5)
 
 
-def test_the_hinge_is_active_within_the_margin_of_the_type():
+def test_the_hinge_is_active_within_the_margin_of_the_kind():
     expected = VALID * np.maximum(0, NEGATIVE - POSITIVE[:, None] + MARGIN)
     np.testing.assert_allclose(
         hard_negative.hinge(POSITIVE, NEGATIVE, VALID, MARGIN), expected, rtol=1e-5
@@ -107,7 +108,7 @@ def test_the_hinge_is_active_within_the_margin_of_the_type():
 
 
 @pytest.mark.parametrize("as_released", [False, True])
-def test_margins_follow_the_gap_and_an_absent_type_keeps_its_own(as_released):
+def test_margins_follow_the_gap_and_an_absent_kind_keeps_its_own(as_released):
     valid = VALID & (np.arange(K) != 1)
     means = [NEGATIVE[valid[:, k], k].mean() if valid[:, k].any() else 0.0 for k in range(K)]
     expected = np.clip(POSITIVE.mean() - np.array(means), 0, 1.5)
@@ -119,7 +120,7 @@ def test_margins_follow_the_gap_and_an_absent_type_keeps_its_own(as_released):
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
-def test_pairs_are_aligned_up_to_the_target():
+def test_the_alignment_loss_is_zero_above_the_target():
     np.testing.assert_allclose(hard_negative.alignment(np.array([0.1, 0.5]), 0.3), [0.2, 0.0])
 
 
@@ -145,13 +146,13 @@ def test_no_gradient_flows_through_the_weights():
     np.testing.assert_array_equal(jax.grad(weighted)(jnp.asarray(DIFFICULTY)), 0)
 
 
-def test_beta_zero_weighs_all_valid_negatives_one():
+def test_with_beta_zero_all_valid_negatives_have_weight_one():
     weight, at_cap = hard_negative.adaptive_weights(DIFFICULTY, VALID, beta=0.0, cap=1.5)
     np.testing.assert_array_equal(weight, VALID.astype(np.float32))
     assert at_cap == 0
 
 
-def test_the_effective_share_falls_as_few_negatives_take_all_the_weight():
+def test_the_effective_share_is_small_if_few_negatives_carry_the_weight():
     valid = np.array([[True, True], [True, False], [True, False]])
     weight = np.array([[3.0, 1.0], [0.0, 0.0], [0.0, 0.0]], np.float32)
     share = hard_negative.effective_share
@@ -161,7 +162,7 @@ def test_the_effective_share_falls_as_few_negatives_take_all_the_weight():
 
 
 def all_terms(zi, zt, zn, valid, weight):
-    """Every term's value of each row, from embeddings."""
+    """Returns the value of each loss of each row, from embeddings."""
     positive = SCALE * (zi * zt).sum(-1)
     negative = SCALE * hard_negative.own(zi, zn)
     zv = hard_negative.perturb(zi, zt, zn, scale=1.0, normalise=True)
@@ -207,7 +208,7 @@ def test_gradients_follow_finite_differences():
     @jax.jit
     def run(t):
         zi, zt, zn = (x + t * d for x, d in zip((ZI, ZT, ZN), direction))
-        # what perturbs carries no gradient, so it is held where it is
+        # The difference that moves the images carries no gradient, so it is held constant.
         zv = zi[:, None] + ZN - ZT[:, None]
         terms = all_terms(zi, zt, zn, VALID, WEIGHT)
         positive = SCALE * (zi * zt).sum(-1)

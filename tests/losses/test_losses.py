@@ -1,15 +1,15 @@
-"""Losses against NumPy references written from the equations, and what must not change them."""
+"""Losses against NumPy references written from the equations, and their invariances."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxvl.losses import contrastive, itm, mlm
+from jaxvl.losses import chunks, contrastive, itm, mlm
 
 RNG = np.random.default_rng(0)
 LOGITS = RNG.normal(size=(6, 10)).astype(np.float32) * 4
-TWIN = RNG.normal(size=(6, 10)).astype(np.float32) * 4
+MOMENTUM = RNG.normal(size=(6, 10)).astype(np.float32) * 4
 SAME = np.eye(6, 10, dtype=bool)
 
 
@@ -20,14 +20,14 @@ def numpy_softmax(x):
 
 def focal(logits, targets, *, gamma, focal_on="all", same=SAME):
     return contrastive.focal_itc(
-        jnp.asarray(logits), jnp.asarray(targets), gamma=gamma, focal_on=focal_on, same_GxM=same
+        jnp.asarray(logits), jnp.asarray(targets), gamma=gamma, focal_on=focal_on, same_RxM=same
     )
 
 
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
 @pytest.mark.parametrize("focal_on", ["all", "target"])
 def test_focal_itc_equals_its_equation(gamma, focal_on):
-    targets, p = numpy_softmax(TWIN), numpy_softmax(LOGITS.astype(np.float64))
+    targets, p = numpy_softmax(MOMENTUM), numpy_softmax(LOGITS.astype(np.float64))
     factor = (1 - p) ** gamma if focal_on == "all" else (1 - p[:, :6].diagonal()[:, None]) ** gamma
     expected = -(targets * factor * np.log(p)).sum(-1)
     np.testing.assert_allclose(
@@ -35,7 +35,7 @@ def test_focal_itc_equals_its_equation(gamma, focal_on):
     )
 
 
-def test_the_modulating_factor_carries_gradient():
+def test_the_focal_factor_is_differentiated():
     targets = SAME.astype(np.float32)
 
     def loss(logits):
@@ -46,31 +46,31 @@ def test_the_modulating_factor_carries_gradient():
     np.testing.assert_allclose((jax.grad(loss)(LOGITS) * direction).sum(), slope, rtol=2e-3)
 
 
-def test_focal_itc_has_a_finite_gradient_where_it_is_certain():
+def test_focal_itc_has_a_finite_gradient_at_certain_predictions():
     certain = np.where(SAME, 200.0, -200.0).astype(np.float32)
     gradient = jax.grad(lambda x: focal(x, SAME.astype(np.float32), gamma=2.0).sum())(certain)
     assert np.isfinite(gradient).all()
 
 
-def test_soft_targets_mix_the_twin_and_the_positives():
-    expected = 0.4 * numpy_softmax(TWIN) + 0.6 * SAME
+def test_soft_targets_mix_the_momentum_prediction_and_the_positives():
+    expected = 0.4 * numpy_softmax(MOMENTUM) + 0.6 * SAME
     np.testing.assert_allclose(
-        contrastive.soft_targets(TWIN, SAME, distill=0.4), expected, rtol=1e-5, atol=1e-7
+        contrastive.soft_targets(MOMENTUM, SAME, distill=0.4), expected, rtol=1e-5, atol=1e-7
     )
 
 
-def test_captions_of_the_same_picture_share_the_positive_mass():
+def test_captions_of_the_same_image_share_the_target():
     same = np.eye(6, dtype=bool)
     same[0, 3] = same[3, 0] = True
-    targets = contrastive.soft_targets(TWIN[:, :6], same, distill=0.0)
+    targets = contrastive.soft_targets(MOMENTUM[:, :6], same, distill=0.0)
     np.testing.assert_array_equal(targets[0], [0.5, 0, 0, 0.5, 0, 0])
 
 
 def test_absent_keys_change_nothing():
-    absent = np.full((6, 3), contrastive.ABSENT, np.float32)
-    padded = [np.concatenate([x, absent], axis=1) for x in (LOGITS, TWIN)]
+    absent = np.full((6, 3), chunks.ABSENT, np.float32)
+    padded = [np.concatenate([x, absent], axis=1) for x in (LOGITS, MOMENTUM)]
     same = np.pad(SAME, ((0, 0), (0, 3)))
-    targets = contrastive.soft_targets(TWIN, SAME, distill=0.4)
+    targets = contrastive.soft_targets(MOMENTUM, SAME, distill=0.4)
     padded_targets = contrastive.soft_targets(padded[1], same, distill=0.4)
     np.testing.assert_allclose(
         focal(padded[0], padded_targets, gamma=2.0, same=same),
@@ -80,7 +80,7 @@ def test_absent_keys_change_nothing():
 
 
 def test_permuting_the_batch_permutes_the_values():
-    targets, order = numpy_softmax(TWIN), RNG.permutation(6)
+    targets, order = numpy_softmax(MOMENTUM), RNG.permutation(6)
     np.testing.assert_array_equal(
         focal(LOGITS[order], targets[order], gamma=2.0, same=SAME[order]),
         focal(LOGITS, targets, gamma=2.0)[order],
@@ -91,10 +91,10 @@ def draw(seed, similarity, same, blocks=1):
     return itm.draw_negatives(jax.random.key(seed), similarity, same, blocks=blocks)
 
 
-def test_negatives_never_show_the_same_picture():
+def test_negatives_never_belong_to_the_same_image():
     image_id = jnp.asarray([0, 1, 0, 2, 1, 0])
     same = image_id[:, None] == image_id[None, :]
-    similarity = jnp.where(same, 50.0, 0.0)  # the most tempting ones are the forbidden ones
+    similarity = jnp.where(same, 50.0, 0.0)  # the most similar ones are not allowed
     for seed in range(30):
         index, found = draw(seed, similarity, same)
         assert found.all() and not (image_id[index] == image_id).any()
@@ -110,13 +110,13 @@ def test_negatives_follow_the_softmax_of_the_similarity():
     np.testing.assert_allclose(share[1:], numpy_softmax(np.array([1.0, 2.0, -1.0])), atol=0.015)
 
 
-def test_a_row_with_nothing_to_draw_has_weight_zero():
+def test_a_row_with_nothing_to_draw_is_marked():
     index, found = draw(0, jnp.zeros((4, 4)), jnp.ones((4, 4), bool))
     assert not found.any()
     np.testing.assert_array_equal(index, np.arange(4))
 
 
-def test_blocks_keep_negatives_in_their_own_part_of_the_batch():
+def test_negatives_come_from_the_block_of_their_row():
     same = jnp.eye(8, dtype=bool)
     for seed in range(20):
         index, _ = draw(seed, jnp.zeros((8, 8)), same, blocks=2)
@@ -125,7 +125,7 @@ def test_blocks_keep_negatives_in_their_own_part_of_the_batch():
         np.testing.assert_array_equal(itm.take_rows(x, index, blocks=2), x[index])
 
 
-def test_hidden_words_come_in_the_published_shares():
+def test_words_are_hidden_in_the_published_shares():
     ids = jnp.full((500, 40), 7, jnp.int32)
     maskable = jnp.arange(40)[None] < 30
     corrupted = mlm.corrupt(
@@ -140,16 +140,12 @@ def test_hidden_words_come_in_the_published_shares():
     assert abs((shown[hidden] == 7).mean() - 0.1) < 0.02
 
 
-def test_masked_words_mix_the_true_word_and_the_twin():
-    logits, twin = RNG.normal(size=(2, 3, 5, 9)).astype(np.float32)
+def test_masked_words_mix_the_true_word_and_the_momentum_prediction():
+    logits, momentum = RNG.normal(size=(2, 3, 5, 9)).astype(np.float32)
     ids = RNG.integers(0, 9, (3, 5))
     log_p = np.log(numpy_softmax(logits))
     true = -np.take_along_axis(log_p, ids[..., None], -1)[..., 0]
-    soft = -(numpy_softmax(twin) * log_p).sum(-1)
+    soft = -(numpy_softmax(momentum) * log_p).sum(-1)
     np.testing.assert_allclose(
-        mlm.masked_words(logits, ids, twin, distill=0.4), 0.6 * true + 0.4 * soft, rtol=1e-5
+        mlm.masked_words(logits, ids, momentum, distill=0.4), 0.6 * true + 0.4 * soft, rtol=1e-5
     )
-
-
-def test_a_mean_without_any_weight_is_zero():
-    assert mlm.masked_mean(jnp.ones(3), jnp.zeros(3)) == 0

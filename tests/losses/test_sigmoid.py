@@ -1,4 +1,4 @@
-"""The sigmoid contrastive loss: against NumPy, in chunks, in a step, and where it is refused.
+"""The sigmoid contrastive loss: against NumPy, in chunks, in a step, and refused options.
 
 Letters: R rows, M keys, E embedding.
 """
@@ -38,7 +38,7 @@ def in_numpy():
 
 
 @pytest.mark.parametrize("chunk", [0, 1, 3, 7, 100])
-def test_every_pair_is_a_question_of_its_own(chunk):
+def test_it_equals_its_equation(chunk):
     loss_R = sigmoid.itc(Z_RxE, ROW_IMAGES, KEYS, SCALE, bias=BIAS, chunk=chunk)
     np.testing.assert_allclose(loss_R, in_numpy(), rtol=1e-5)
 
@@ -87,7 +87,7 @@ def test_a_step_learns_the_bias_with_it():
         ("softmask", "softmask.focal_gamma", "softmask.focal_gamma=2.0, but loss.contrastive="),
     ],
 )
-def test_what_it_does_not_have_is_refused(method, key, message):
+def test_an_option_that_it_lacks_is_refused(method, key, message):
     config = small_config()
     config.method, config.loss.contrastive, config.data.dir = method, "sigmoid", "somewhere"
     config.momentum.distill = 0.4 if key == "momentum.distill" else 0.0

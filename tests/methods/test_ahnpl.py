@@ -1,4 +1,4 @@
-"""A step of AHNPL: its terms by their equations, what it carries, what it equals switched off."""
+"""A step of AHNPL: its losses by their equations, its state, and its losses switched off."""
 
 import json
 from pathlib import Path
@@ -46,7 +46,7 @@ def step_of(config, start, *, slots=None):
     return run(params)
 
 
-def test_with_every_term_off_it_is_plain_clip_to_the_last_bit(start):
+def test_with_every_loss_off_it_is_bit_identical_to_plain_clip(start):
     plain = configured()
     plain.method = "clip"
     (loss, (metrics, _)), gradient = step_of(plain, start)
@@ -68,8 +68,8 @@ def test_one_step_gives_the_golden_losses(start):
     assert values == pytest.approx(json.loads(GOLDEN.read_text()), rel=1e-4, abs=1e-6)
 
 
-def test_terms_count_from_their_first_step_on(start):
-    """Until then the step is NegCLIP's."""
+def test_the_losses_count_from_their_first_step_on(start):
+    """Before it the step is NegCLIP's."""
     negclip = configured(multimodal_weight=0.0, margin_weight=0.0, alignment_weight=0.0)
     (contrast, _), gradient = step_of(negclip, start)
     for first, same in ((5, False), (6, True)):  # this is step 5
@@ -88,14 +88,14 @@ def unit(rng, *shape):
 def embedded(seed=0):
     rng = np.random.default_rng(seed)
     zi, toward = unit(rng, 8, 4), unit(rng, 8, 4)
-    zt = zi + 2.0 * toward  # true pairs are alike, though not always the most
+    zt = zi + 2.0 * toward  # true pairs are similar, though not always the most similar
     zt /= np.linalg.norm(zt, axis=-1, keepdims=True)
     z = clip.Embeddings(zi, zt, unit(rng, 8, 2, 4))
     return z, {"negative_valid": small_clip_batch()["negative_valid"]}
 
 
 def terms(margin=(0.5, 2.0), valid=None, **keys):
-    """Returns (losses, metrics, slots) of embeddings of noise, and these in NumPy."""
+    """Returns ((losses, metrics, slots), embeddings, valid) for embeddings of noise."""
     config = configured(**keys)
     z, batch = embedded()
     if valid is not None:
@@ -130,7 +130,7 @@ def test_harder_negatives_weigh_more_in_the_hinge():
     assert metrics["effective/at_cap"] > 0
 
 
-def test_what_is_logged_of_each_type():
+def test_the_metrics_of_each_kind():
     (_, metrics, _), z, valid = terms()
     positive, negative = logits_of(z)
     above = (negative - positive[:, None]) / SCALE
@@ -161,7 +161,7 @@ def log_share(positive, logits, weight):
 
 
 @pytest.mark.parametrize("positive", ["cross", "intra"])
-def test_multimodal_holds_the_pair_or_another_caption_and_another_view(positive):
+def test_the_positive_is_the_pair_or_a_second_caption_and_a_second_view(positive):
     config = configured(positive=positive, adaptive_beta=2.0, adaptive_cap=1.5)
     config.ahnpl.update(multimodal_text_weight=0.7, multimodal_image_weight=0.4)
     z, batch = embedded()
@@ -186,7 +186,7 @@ def test_multimodal_holds_the_pair_or_another_caption_and_another_view(positive)
     on_text = log_share(SCALE * text, SCALE * np.einsum("ge,gke->gk", z.zt_GxE, z.zn_GxKxE), weight)
     on_image = log_share(SCALE * image, SCALE * np.einsum("ge,gke->gk", z.zi_GxE, moved), weight)
     if positive == "intra":
-        on_text[3] = 0.0  # its picture has no other caption
+        on_text[3] = 0.0  # its image has no second caption
     expected = 0.7 * on_text.mean() + 0.4 * on_image.mean()
     np.testing.assert_allclose(losses["multimodal"], expected, rtol=1e-5)
 
@@ -215,7 +215,7 @@ def test_a_second_view_is_encoded_as_the_first(start):
 
 
 @pytest.mark.parametrize("limit", [9.0, 0.7])
-def test_margins_are_carried_and_a_missing_type_keeps_its_own(limit):
+def test_margins_are_carried_and_a_missing_kind_keeps_its_own(limit):
     valid = np.zeros((8, 2), bool)
     valid[:, 0] = True
     (_, _, slots), z, _ = terms(valid=valid, margin_limit=limit)
@@ -226,7 +226,7 @@ def test_margins_are_carried_and_a_missing_type_keeps_its_own(limit):
     np.testing.assert_allclose(slots["margin"], [expected, 2.0], rtol=1e-5, atol=1e-6)
 
 
-def test_margins_start_anew_with_an_epoch_where_asked():
+def test_margins_are_reset_at_an_epoch_if_configured():
     slots = {"margin": jnp.ones(2)}
     for reset, step, kept in ((True, 20, 0.0), (True, 21, 1.0), (False, 20, 1.0)):
         options = configured(margin_reset=reset).ahnpl
@@ -234,7 +234,7 @@ def test_margins_start_anew_with_an_epoch_where_asked():
         np.testing.assert_array_equal(margin, kept)
 
 
-def test_pairs_are_pulled_up_to_the_mean_of_the_steps_before():
+def test_the_target_of_the_alignment_comes_from_the_steps_before():
     config = configured(alignment_ease=1.0, alignment_decay=0.5, alignment_floor=0.25)
     running = ahnpl.init_slots(config)["cosine"]
     batches = [np.array([0.1, 0.5]), np.array([0.7, 0.5])]
@@ -242,12 +242,12 @@ def test_pairs_are_pulled_up_to_the_mean_of_the_steps_before():
     for cosines in [*batches, batches[0]]:
         target, running = ahnpl.align_to(config.ahnpl, running, jnp.asarray(cosines))
         targets.append(float(target))
-    both = np.concatenate([batches[0], np.repeat(batches[1], 2)])  # the newer one counts twice
+    both = np.concatenate([batches[0], np.repeat(batches[1], 2)])  # the newer batch counts twice
     expected = [0.25, 0.3 + 0.2, both.mean() + both.std()]
     np.testing.assert_allclose(targets, expected, rtol=1e-5)
 
 
-def test_a_line_warns_of_weights_that_rest_on_few():
+def test_a_warning_if_few_negatives_carry_the_weight():
     options = configured(effective_floor=0.3).ahnpl
     assert ahnpl.warn(options, {"effective/all": 0.31}) is None
     assert ahnpl.warn(options, {"loss": 1.0}) is None
@@ -255,7 +255,7 @@ def test_a_line_warns_of_weights_that_rest_on_few():
     assert "20%" in line and "ahnpl.adaptive_beta=4.0" in line
 
 
-def test_the_state_is_covered_by_the_rules(start):
+def test_the_partition_rules_cover_the_state(start):
     from jaxvl import sharding, state
     from jaxvl.training import optim
 
@@ -268,7 +268,7 @@ def test_the_state_is_covered_by_the_rules(start):
     assert abstract.slots["margin"].shape == (2,)
 
 
-def test_eight_pairs_and_their_negatives_are_learned_by_heart(start):
+def test_it_overfits_eight_pairs_and_their_negatives(start):
     config, (model, params, batch) = configured(), start
     learn = METHODS["ahnpl"].make(config, model, steps_per_epoch=10)
     optimizer = optax.adam(3e-3)

@@ -1,4 +1,4 @@
-"""Plain CLIP: its loss, the batch's texts in one call, the logit scale, eight pairs by heart."""
+"""Plain CLIP: its loss, the texts of a batch in one call, the logit scale, overfitting."""
 
 import math
 
@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from small_clip import KINDS, small_clip_batch, small_clip_config
 
 from jaxvl import sharding
-from jaxvl.losses import make_contrast
+from jaxvl.losses import contrastive, make_contrast
 from jaxvl.methods import METHODS, clip
 from jaxvl.models import MODELS
 from jaxvl.training.optim import decay_mask
@@ -44,7 +44,7 @@ def embeddings(seed=0, count=6):
 def itc(z, image_id):
     params = {"logit_scale": jnp.log(5.0)}
     contrast_rows = make_contrast(small_clip_config())
-    return clip.itc(contrast_rows, params, z, image_id, clip.keys(z.zt_GxE, image_id))
+    return clip.itc(contrast_rows, params, z, image_id, contrastive.batch_keys(z.zt_GxE, image_id))
 
 
 def test_the_loss_is_the_mean_of_both_directions_cross_entropies():
@@ -55,7 +55,7 @@ def test_the_loss_is_the_mean_of_both_directions_cross_entropies():
     np.testing.assert_allclose(loss, np.mean(both), rtol=1e-5)
 
 
-def test_captions_of_one_picture_are_right_answers_to_it():
+def test_all_captions_of_an_image_are_its_positives():
     z = embeddings()
     logits = 5 * z.zi_GxE @ z.zt_GxE.T
     same = np.eye(6)
@@ -71,7 +71,7 @@ def test_one_step_gives_the_golden_loss(embedded):
     np.testing.assert_allclose(itc(embedded, jnp.arange(8)), 2.70675, rtol=1e-4)
 
 
-def test_captions_and_negatives_go_through_the_text_tower_in_one_call(small, embedded):
+def test_captions_and_negatives_are_encoded_in_one_call(small, embedded):
     _, model, params, batch = small
     calls = []
     counting = model._replace(
@@ -111,7 +111,7 @@ def test_the_loss_and_its_gradient_are_the_same_on_a_mesh(small):
     )
 
 
-def test_plain_clip_does_not_look_at_negatives(small):
+def test_plain_clip_does_not_read_the_negatives(small):
     config, model, params, batch = small
     forward = METHODS["clip"].make(config, model, steps_per_epoch=1).forward
     plain = {name: x for name, x in batch.items() if not name.startswith("negative")}
@@ -129,7 +129,7 @@ def test_the_logit_scale_stays_in_its_range():
     assert np.exp(np.float32(math.log(100))) <= 100.001
 
 
-def test_weight_decay_pulls_on_no_gain_bias_or_logit_scale(small):
+def test_weight_decay_leaves_out_gains_biases_and_the_logit_scale(small):
     mask = decay_mask(small[2])
     assert not mask["logit_scale"]
     assert not any(mask["image"]["pre_norm"].values())
@@ -137,7 +137,7 @@ def test_weight_decay_pulls_on_no_gain_bias_or_logit_scale(small):
     assert mask["text"]["layers"]["mlp"]["up"] == {"kernel": True, "bias": False}
 
 
-def test_eight_pairs_are_learned_by_heart(small):
+def test_it_overfits_eight_pairs(small):
     config, _, _, batch = small
     config = config.copy_and_resolve_references()
     config.model.image.layers = config.model.text.layers = 1

@@ -1,4 +1,4 @@
-"""A step of ALBEF and of SoftMask: what it must equal, what must not flow, what it carries."""
+"""A step of ALBEF and of SoftMask: its losses, its gradients, and the state that it carries."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,8 @@ import optax
 import pytest
 from small import small_batch, small_config, under_way
 
-from jaxvl.methods import METHODS, albef, softmask
+from jaxvl.methods import METHODS, albef, encoders, matching, softmask
+from jaxvl.methods.context import Context
 from jaxvl.models import MODELS
 from jaxvl.ops.gradcam import match_and_explain, word_relevance
 from jaxvl.ops.soft_mask import normalise_relevance
@@ -22,7 +23,8 @@ GOLDEN = Path(__file__).parent.parent / "golden" / "losses.json"
 def run(config, *, batch=None, step=0, slots=None, seed=1):
     """Returns (loss, metrics, slots, gradient) of one step from the same parameters.
 
-    slots: None for those of the middle of a run, where twins are not the parameters.
+    slots: None for those of the middle of a run, where the momentum encoders differ from the
+    parameters.
     """
     model = MODELS["albef"].make(config)
     method = METHODS[config.method].make(config, model, steps_per_epoch=10)
@@ -42,6 +44,7 @@ def run(config, *, batch=None, step=0, slots=None, seed=1):
 
 
 def configured(method, **softmask):
+    """Returns the small configuration for a method, with these keys of softmask."""
     config = small_config()
     config.method = method
     config.softmask.update(softmask)
@@ -61,7 +64,7 @@ def full():
     return run(configured("softmask"), step=5)
 
 
-def test_softmask_with_everything_off_is_albef_to_the_last_bit(plain):
+def test_softmask_with_everything_off_is_bit_identical_to_albef(plain):
     off = run(configured("softmask", **OFF), step=5)
     assert off[0] == plain[0]
     jax.tree.map(np.testing.assert_array_equal, off[3], plain[3])
@@ -83,29 +86,29 @@ def test_one_step_gives_the_golden_losses(plain, full):
         assert values[name] == pytest.approx(expected, rel=1e-4, abs=1e-6), name
 
 
-def test_twins_move_by_the_decay_and_before_their_features_are_used(plain):
+def test_momentum_encoders_move_by_the_decay_and_before_their_features_are_used(plain):
     config = configured("albef")
     model = MODELS["albef"].make(config)
     params = model.init(jax.random.key(0))
-    moved = jax.tree.map(lambda x: x + 1.0, {name: params[name] for name in albef.TWINS})
-    twins = albef.update_twins(moved, params, decay=0.9)
+    online = {name: params[name] for name in encoders.MOMENTUM_PARTS}
+    ahead = jax.tree.map(lambda x: x + 1.0, online)
     jax.tree.map(
-        lambda twin, x: np.testing.assert_allclose(twin, x + 0.9, rtol=1e-5),
-        twins,
-        {name: params[name] for name in albef.TWINS},
+        lambda new, x: np.testing.assert_allclose(new, x + 0.9, rtol=1e-5),
+        encoders.update_momentum(ahead, params, decay=0.9),
+        online,
     )
     batch, (_, _, slots, _) = small_batch(), plain
 
     @jax.jit
-    def encode(twins):
-        return albef.encode(model, twins, batch, (batch["token_ids"],), key=None)
+    def encode(momentum_params):
+        return encoders.encode(model, momentum_params, batch, (batch["token_ids"],), key=None)
 
-    twin = encode(slots["twins"])
-    np.testing.assert_allclose(slots["queue"]["image"][8:], twin.zi_GxE, atol=1e-5)
-    np.testing.assert_allclose(slots["queue"]["text"][8:], twin.zt_GxE, atol=1e-5)
+    momentum = encode(slots["twins"])
+    np.testing.assert_allclose(slots["queue"]["image"][8:], momentum.zi_GxE, atol=1e-5)
+    np.testing.assert_allclose(slots["queue"]["text"][8:], momentum.zt_GxE, atol=1e-5)
 
 
-def test_the_queue_takes_each_batch_in_turn_and_wraps(plain):
+def test_the_queue_takes_each_batch_in_turn_and_wraps_around():
     config, ids = configured("albef"), []
     slots = albef.init_slots(config, MODELS["albef"].make(config).init(jax.random.key(0)))
     for step in range(3):
@@ -120,37 +123,32 @@ def test_the_queue_takes_each_batch_in_turn_and_wraps(plain):
 
 
 @pytest.mark.parametrize("reuse, taken", [(True, "keys"), (False, "tokens")])
-def test_wrong_pairs_are_the_most_alike_of_the_rows_own_block(reuse, taken):
+def test_negative_pairs_are_the_most_similar_ones_of_the_rows_own_block(reuse, taken):
     config = configured("albef")
     config.loss.itm_reuse_keys = reuse
     config.loss.itm_negative_blocks = 2
     row = np.arange(8)
     block, place = 4 * (row // 4), row % 4
-    text_of, picture_of = block + (place + 1) % 4, block + (place + 2) % 4  # of picture, of text
-    certain = [jnp.asarray(99.0 * np.eye(8)[index]) for index in (text_of, picture_of)]
+    text_of, image_of = block + (place + 1) % 4, block + (place + 2) % 4  # of an image, of a text
+    certain = [jnp.asarray(99.0 * np.eye(8)[index]) for index in (text_of, image_of)]
     v, t = (jnp.arange(8.0).reshape(8, 1, 1) + start for start in (0, 100))
     batch = {"image_id": jnp.arange(8), "token_mask": jnp.ones((8, 1), bool)}
     model = SimpleNamespace(image_keys=lambda params, v: {"keys": v[None], "from": "tokens"})
-    (wrong_text, wrong_image), weight_R = albef.draw_pairs(
-        config,
-        model,
-        None,
-        albef.Encoded(v, t, t, None, None),
-        {"keys": v[None]},
-        batch,
-        certain,
-        jax.random.key(0),
+    context = Context(config, model, {}, batch, 0, jax.random.key(0))
+    online = encoders.Encoded(v, t, t, None, None)
+    (wrong_text, wrong_image), weight_R = matching.draw_negatives(
+        context, online, {"keys": v[None]}, certain
     )
     np.testing.assert_array_equal(wrong_text.image_keys["keys"].ravel(), row)
     np.testing.assert_array_equal(wrong_text.t_GxLxD.ravel(), 100 + text_of)
-    np.testing.assert_array_equal(wrong_image.image_keys["keys"].ravel(), picture_of)
+    np.testing.assert_array_equal(wrong_image.image_keys["keys"].ravel(), image_of)
     np.testing.assert_array_equal(wrong_image.t_GxLxD.ravel(), 100 + row)
     assert wrong_image.image_keys.get("from", "keys") == taken
     assert weight_R.all()
 
 
 @pytest.mark.parametrize("first_only", [False, True])
-def test_texts_that_share_a_pass_see_what_each_would_see_alone(first_only):
+def test_pairs_that_share_a_pass_give_the_same_states_as_alone(first_only):
     model = MODELS["albef"].make(configured("softmask"))
     params, batch, mask = model.init(jax.random.key(0)), small_batch(), small_batch()["token_mask"]
     v = model.encode_image(params, batch["image"])
@@ -158,14 +156,14 @@ def test_texts_that_share_a_pass_see_what_each_would_see_alone(first_only):
     keys, others = model.image_keys(params, v), model.image_keys(params, v[::-1])
     keep = jax.random.uniform(jax.random.key(1), v.shape[:2])
     pairs = [
-        albef.Pairs(keys, t, mask, None),
-        albef.Pairs(others, t[::-1], mask[::-1], None),
-        albef.Pairs(keys, t, mask, keep),
-        albef.Pairs(others, t, mask, None),
+        matching.Pairs(keys, t, mask),
+        matching.Pairs(others, t[::-1], mask[::-1]),
+        matching.Pairs(keys, t, mask, keep),
+        matching.Pairs(others, t, mask),
     ]
 
     def fuse(pairs):
-        return albef.fuse_together(model, params, pairs, None, first_only=first_only)
+        return matching.fuse_together(model, params, pairs, None, first_only=first_only)
 
     for together, one in zip(fuse(pairs), pairs, strict=True):
         np.testing.assert_allclose(together, fuse([one])[0], atol=1e-5)
@@ -173,7 +171,7 @@ def test_texts_that_share_a_pass_see_what_each_would_see_alone(first_only):
 
 def test_distillation_ramps_up_over_the_first_epoch():
     config = configured("albef")
-    weights = [albef.distill_weight(config, step, 10) for step in (0, 5, 10, 50)]
+    weights = [encoders.distill_weight(config, step, 10) for step in (0, 5, 10, 50)]
     np.testing.assert_allclose(weights, [0, 0.2, 0.4, 0.4], rtol=1e-6)
 
 
@@ -188,7 +186,7 @@ def test_each_piece_changes_only_what_it_should(plain):
     assert masked["softmask/mass"] > 0
 
 
-def test_a_mask_is_not_applied_before_its_first_step_nor_beyond_its_share():
+def test_no_pair_is_masked_before_the_first_step_or_with_probability_0():
     early = run(configured("softmask", start_step=6), step=5)[1]
     never = run(configured("softmask", probability=0.0), step=5)[1]
     for metrics in (early, never):
@@ -199,7 +197,7 @@ def matched(layer=1, seed=0):
     config = small_config()
     model = MODELS["albef"].make(config)
     params = model.init(jax.random.key(seed))
-    # Larger weights than at the start, so that words differ and gradients are not tiny.
+    # Larger weights than at the start make the words differ, and the gradients large enough.
     params = jax.tree.map(lambda x: 2 * x if x.ndim > 1 else x, params)
     batch = small_batch(4)
     v = model.encode_image(params, batch["image"])
@@ -216,8 +214,8 @@ def test_relevance_follows_finite_differences_of_the_match_score():
     def score(probe):
         return model.match_logits(params, model.fuse(params, keys, t, mask, probe=probe, **call)[0])
 
-    behind_the_first = np.asarray(relevance[:, 1:])  # of words; where it is far from 0
-    g, word, patch = np.unravel_index(behind_the_first.argmax(), behind_the_first.shape)
+    of_words = np.asarray(relevance[:, 1:])  # without the class token; the largest is far from 0
+    g, word, patch = np.unravel_index(of_words.argmax(), of_words.shape)
     word, step = word + 1, 1e-2
     expected = 0.0
     for head in range(2):
@@ -235,14 +233,14 @@ def test_different_words_look_at_different_patches():
     assert np.abs(maps[0] - maps[1]).max() > 0.05
 
 
-def test_in_the_last_fusion_layer_no_word_but_the_first_looks_at_anything():
+def test_in_the_last_fusion_layer_only_the_class_token_has_relevance():
     model, params, keys, t, mask, _ = matched()
     relevance, _ = word_relevance(model, params, keys, t, mask, layer=2, score="logit")
     assert relevance[:, 0].any() and not relevance[:, 1:].any()
 
 
-def test_the_masked_pair_teaches_the_picture_but_not_through_its_mask():
-    """The gradient of L_soft with the mask as a constant is the gradient of L_soft."""
+def test_the_masked_pair_trains_the_image_but_not_through_its_mask():
+    """The gradient of L_soft is the gradient of L_soft with the mask as a constant."""
     model, params, keys, t, mask, layer = matched()
 
     def soft_loss(keys, relevance):
@@ -296,7 +294,7 @@ def test_strength_follows_the_masked_pairs_match_probability(probability, mass, 
     assert metrics["softmask/strength"] == 0.5
 
 
-def test_strength_stays_where_it_is_unless_asked_and_within_its_range():
+def test_strength_is_constant_unless_automatic_and_stays_within_its_range():
     options = small_config().softmask
     assert softmask.adapt_strength(options, 0.5, soft(0.1), logits_of(0.99))[0] == 0.5
     options.update(auto_strength=True, auto_rate=100.0)
@@ -312,7 +310,7 @@ def test_the_temperature_stays_in_its_range():
 
 
 @pytest.mark.parametrize("method", ["albef", "softmask"])
-def test_eight_pairs_are_learned_by_heart(method):
+def test_a_method_overfits_eight_pairs(method):
     config = configured(method)
     config.momentum.distill = 0.0
     config.momentum.decay = 0.9
@@ -335,7 +333,7 @@ def test_eight_pairs_are_learned_by_heart(method):
     carry = (params, learn.init_slots(params), optimizer.init(params))
     for number in range(150):
         carry = step(carry, jnp.int32(number))
-    both = albef.encode(model, carry[0], batch, (batch["token_ids"],), key=None)
+    both = encoders.encode(model, carry[0], batch, (batch["token_ids"],), key=None)
     similarity = np.asarray(both.zi_GxE @ both.zt_GxE.T)
     assert (similarity.argmax(0) == np.arange(8)).all()
     assert (similarity.argmax(1) == np.arange(8)).all()

@@ -1,4 +1,4 @@
-"""Hard negatives in SoftMask: told apart in ITC, matched in ITM, and AHNPL's terms on top."""
+"""SoftMask with hard negatives: in ITC, in ITM, and in AHNPL's losses on its projections."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,10 @@ import pytest
 from small import LENGTH, WORDS, small_batch, small_config, under_way
 
 from jaxvl.losses import contrastive, make_contrast
-from jaxvl.methods import METHODS, albef, softmask_ahnpl
+from jaxvl.methods import METHODS, contrast, softmask_ahnpl
+from jaxvl.methods.context import Context
+from jaxvl.methods.encoders import Encoded, EncodedBatch
+from jaxvl.methods.matching import Negatives, Pairs
 from jaxvl.models import MODELS
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "losses_softmask_ahnpl.json"
@@ -57,7 +60,7 @@ def forward_of(config, start):
     return lambda p: method.forward(p, slots, batch, step=jnp.int32(5), key=jax.random.key(1))
 
 
-def test_with_everything_off_it_is_the_very_program_of_softmask(start):
+def test_with_everything_off_it_is_the_same_program_as_softmask(start):
     programs = [
         str(jax.make_jaxpr(forward_of(config, start))(start[1]))
         for config in (configured("softmask"), configured(**OFF))
@@ -79,47 +82,53 @@ def test_one_step_gives_the_golden_losses(start):
     assert values == pytest.approx(json.loads(GOLDEN.read_text()), rel=1e-4, abs=1e-6)
 
 
+def context_of(config, *, params=None, batch=None, seed=0):
+    """Returns the Context of a step in which no model is used."""
+    return Context(config, None, params, batch, jnp.int32(0), jax.random.key(seed))
+
+
+def encoded_batch(online, momentum=None):
+    """Returns an EncodedBatch with embeddings only."""
+    return EncodedBatch(online, momentum, {}, 0.4, None, None)
+
+
 def unit(rng, *shape):
     x = rng.normal(size=shape)
     return jnp.asarray(x / np.linalg.norm(x, axis=-1, keepdims=True), jnp.float32)
 
 
-def test_pictures_are_told_from_false_texts_and_texts_are_not():
+def test_hard_negatives_are_keys_of_images_and_not_of_texts():
     rng, ids = np.random.default_rng(0), jnp.arange(8)
-    online, twin = (
-        albef.Encoded(None, None, None, unit(rng, 8, 4), unit(rng, 8, 4)) for _ in range(2)
+    online, momentum = (
+        Encoded(None, None, None, unit(rng, 8, 4), unit(rng, 8, 4)) for _ in range(2)
     )
-    false, exists = unit(rng, 16, 4), jnp.asarray(VALID.reshape(-1))
+    negatives, exists = unit(rng, 16, 4), jnp.asarray(VALID.reshape(-1))
     keys = contrastive.Keys(
-        jnp.concatenate([twin.zt_GxE, false]),
+        jnp.concatenate([momentum.zt_GxE, negatives]),
         jnp.concatenate([ids, jnp.full(16, -1)]),
         jnp.concatenate([jnp.ones(8, bool), exists]),
     )
 
-    def expected(z, own, keys):
-        twin = contrastive.Twin(own, 0.4)
-        form = dict(twin=twin, gamma=0, focal_on="all", chunk=0)
+    def expected(z, momentum_z, keys):
+        momentum = contrastive.Momentum(momentum_z, 0.4)
+        form = dict(momentum=momentum, gamma=0, focal_on="all", chunk=0)
         return contrastive.itc(z, ids, keys, 5.0, **form).mean()
 
-    images = contrastive.Keys(twin.zi_GxE, ids, jnp.ones(8, bool))
-    both = expected(online.zi_GxE, twin.zi_GxE, keys) + expected(online.zt_GxE, twin.zt_GxE, images)
-    loss, (to_text, _) = albef.contrast_batch(
+    images = contrastive.Keys(momentum.zi_GxE, ids, jnp.ones(8, bool))
+    to_text = expected(online.zi_GxE, momentum.zi_GxE, keys)
+    to_image = expected(online.zt_GxE, momentum.zt_GxE, images)
+    loss, (logits_i2t, _) = contrast.contrast(
+        context_of(configured(), params={"temperature": 0.2}, batch={"image_id": ids}),
         make_contrast(configured()),
-        {"temperature": 0.2},
         None,
-        online,
-        twin,
-        ids,
-        0.4,
-        gamma=0,
-        focal_on="all",
-        false_texts=contrastive.Keys(false, jnp.full(16, -1), exists),
+        encoded_batch(online, momentum),
+        negatives=contrastive.Keys(negatives, jnp.full(16, -1), exists),
     )
-    np.testing.assert_allclose(loss, both / 2, rtol=1e-5)
-    assert to_text.shape == (8, 8)  # what the pairs to match are drawn from has no place for them
+    np.testing.assert_allclose(loss, (to_text + to_image) / 2, rtol=1e-5)
+    assert logits_i2t.shape == (8, 8)  # hard negatives are not among the candidates for matching
 
 
-def test_each_picture_is_matched_with_a_valid_negative_of_its_own():
+def test_each_image_is_matched_with_a_valid_negative_of_its_own():
     rng = np.random.default_rng(0)
     mark_GxK = np.where(VALID, np.arange(16).reshape(8, 2), -1)
     texts = softmask_ahnpl.Texts(
@@ -129,13 +138,14 @@ def test_each_picture_is_matched_with_a_valid_negative_of_its_own():
         valid_GxK=jnp.asarray(VALID),
         keys=None,
     )
-    online = albef.Encoded(None, None, None, unit(rng, 8, 4), None)
+    online = Encoded(None, None, None, unit(rng, 8, 4), None)
     image_keys = {"keys": jnp.zeros((1, 8, 5, 3))}
     mask = jnp.zeros((8, LENGTH), bool)
-    wrong = albef.Pairs(image_keys, jnp.full((8, LENGTH, 3), -7), mask, None)
+    wrong = Negatives([Pairs(image_keys, jnp.full((8, LENGTH, 3), -7), mask)], jnp.ones(8))
     for draw in range(5):
+        context = context_of(configured(), params={"temperature": 10.0}, seed=draw)
         (_, taken), weight_R = softmask_ahnpl.with_own(
-            ([wrong], jnp.ones(8)), texts, online, image_keys, 10.0, jax.random.key(draw)
+            context, encoded_batch(online), wrong, texts, image_keys
         )
         np.testing.assert_array_equal(weight_R, [1] * 8 + [1, 1, 0, 1] * 2)
         found = np.asarray(taken.t_GxLxD[:, 0, 0])
@@ -149,7 +159,7 @@ def test_words_of_negatives_are_hidden_too_and_nothing_else(add_sep):
     config.data.add_sep, config.loss.mask_probability = add_sep, 1.0
     mask = np.array([[True] * 5 + [False] * 3])
     ids = jnp.full((1, LENGTH), WORDS + 1)
-    hidden = softmask_ahnpl.corrupt(config, ids, jnp.asarray(mask), jax.random.key(0))
+    hidden = softmask_ahnpl.hide_words(context_of(config), ids, jnp.asarray(mask))
     kept = np.asarray(hidden == ids)[0]
     assert kept[0] and kept[5:].all()
     assert kept[4] == add_sep

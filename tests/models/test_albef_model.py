@@ -1,4 +1,4 @@
-"""The model: published size, equal results however it is run, attention that can be probed."""
+"""ALBEF's model: published size, results that do not depend on how it is run, attention."""
 
 import math
 
@@ -9,7 +9,7 @@ import pytest
 from small import small_batch, small_config
 
 from jaxvl.config import base
-from jaxvl.models import MODELS, albef, vit
+from jaxvl.models import MODELS, vit
 from jaxvl.models.layers import Numerics, SelfAttention
 from jaxvl.sharding import path_name
 
@@ -66,10 +66,10 @@ def test_results_do_not_depend_on_how_layers_are_run(small, key, value):
             gradient,
             expected_gradient,
         )
-    assert abs(found[0][0] - found[1][0]) > 1e-3 * abs(found[0][0])  # words are dropped
+    assert abs(found[0][0] - found[1][0]) > 1e-3 * abs(found[0][0])  # dropout draws with the key
 
 
-def test_reading_a_layers_attention_changes_nothing(small):
+def test_returning_a_layers_attention_changes_no_state(small):
     _, model, params, batch = small
     states, _ = fused(model, params, batch)
     for layer in range(3):
@@ -94,7 +94,7 @@ def test_attenuated_keys_equal_the_keys_of_attenuated_tokens(small):
     keep = jnp.asarray(rng.uniform(size=(4, 17)), jnp.float32)
     v = model.encode_image(params, batch["image"])
     t = model.encode_text(params, batch["token_ids"], batch["token_mask"], key=None)
-    # Biases that are not zero: those of keys and values must not be attenuated.
+    # The biases must not be zero: those of keys and values must not be attenuated.
     params = jax.tree.map(lambda x: x + 0.1 * jnp.cos(jnp.arange(x.size)).reshape(x.shape), params)
     call = {"key": None, "probe": None, "layer": None, "first_only": False}
     by_token, _ = model.fuse(
@@ -115,10 +115,9 @@ def test_embeddings_have_unit_length(small):
     _, model, params, batch = small
     zi = model.project_image(params, model.encode_image(params, batch["image"]))
     np.testing.assert_allclose((zi**2).sum(-1), 1, rtol=1e-5)
-    assert np.isfinite(jax.grad(lambda x: albef.unit(x).sum())(jnp.zeros((2, 3)))).all()
 
 
-def test_narrow_products_stay_close_to_wide_ones(small):
+def test_bfloat16_stays_close_to_float32(small):
     config, model, params, batch = small
     narrow = config.copy_and_resolve_references()
     narrow.model.product_dtype = narrow.model.activation_dtype = "bfloat16"
@@ -133,16 +132,16 @@ def test_positions_are_interpolated_and_the_class_position_kept():
     larger = vit.interpolate_positions(jnp.asarray(positions), 145)
     assert larger.shape == (1, 145, 1) and larger[0, 0, 0] == 7
     inner = np.asarray(larger[0, 1:, 0]).reshape(12, 12)[4:8, 4:8]
-    slopes = np.diff(inner, axis=1)  # PyTorch's kernel keeps a plane's slope on the whole only
+    slopes = np.diff(inner, axis=1)  # PyTorch's kernel keeps the slope of a plane on average only
     assert (slopes > 0).all() and abs(slopes.mean() - 1 / 70) < 2e-3
-    kernel = np.array([0, -27, 225, 67, -9, 0]) / 256  # Keys' with a = -0.75 at a quarter
+    kernel = np.array([0, -27, 225, 67, -9, 0]) / 256  # of Keys 1981 with a = -0.75, at a quarter
     np.testing.assert_allclose(vit.cubic_weights(6, 12)[5], kernel, atol=1e-6)
     np.testing.assert_array_equal(vit.interpolate_positions(positions, 37), positions)
     with pytest.raises(ValueError, match="37 -> 60"):
         vit.interpolate_positions(positions, 60)
 
 
-def test_every_parameter_has_a_rule_of_its_own_kind(small):
+def test_every_parameter_has_a_partition_rule_that_fits(small):
     import re
 
     _, model, params, _ = small
@@ -152,7 +151,7 @@ def test_every_parameter_has_a_rule_of_its_own_kind(small):
         assert len(spec) <= leaf.ndim, name
 
 
-def test_the_first_token_alone_is_that_of_the_whole_pass(small):
+def test_the_first_token_alone_equals_that_of_the_whole_pass(small):
     _, model, params, batch = small
     whole, _ = fused(model, params, batch)
     first, _ = fused(model, params, batch, first_only=True)
@@ -160,12 +159,12 @@ def test_the_first_token_alone_is_that_of_the_whole_pass(small):
 
 
 @pytest.mark.parametrize("size", [1.0, 1e4])
-def test_attention_is_the_mean_under_a_softmax_of_any_size_of_scores(size):
+def test_attention_is_the_mean_under_a_softmax_for_small_and_large_scores(size):
     attention = SelfAttention(2, Numerics("float32", "float32"), 0.0)
     x = jax.random.normal(jax.random.key(0), (1, 5, 8))
     params = attention.init(jax.random.key(1), x, None, None)["params"]
     kernel = np.asarray(params["qkv"]["kernel"], np.float64)
-    kernel[:, :8] *= size  # of the queries alone: the values stay as they are
+    kernel[:, :8] *= size  # of the queries alone
     params["qkv"]["kernel"] = jnp.asarray(kernel, jnp.float32)
     query, key, value = np.split(np.asarray(x[0], np.float64) @ kernel, 3, axis=-1)
     mixed = np.empty((5, 8))

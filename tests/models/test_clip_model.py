@@ -1,4 +1,4 @@
-"""CLIP's model: published sizes, a text tower that looks back only, and where it is read."""
+"""CLIP's model: published sizes, a causal text encoder, the token that gives the embedding."""
 
 import math
 
@@ -58,12 +58,12 @@ def encode(model, params, ids):
     return np.asarray(call(params, ids))
 
 
-def picture(model, params, image):
+def embed_image(model, params, image):
     call = jax.jit(lambda params, x: model.project_image(params, model.encode_image(params, x)))
     return np.asarray(call(params, image))
 
 
-def test_later_tokens_change_nothing_before_them(small):
+def test_later_tokens_do_not_change_earlier_ones(small):
     _, model, params, batch = small
     ids = batch["token_ids"]
     changed = encode(model, params, ids.at[:, 5].set(ids[:, 5] + 1))
@@ -72,7 +72,7 @@ def test_later_tokens_change_nothing_before_them(small):
     assert (np.abs(changed[:, 5:] - states[:, 5:]).max(axis=(0, 2)) > 1e-3).all()
 
 
-def test_a_text_is_read_off_its_end_and_needs_no_padding(small):
+def test_the_embedding_is_read_at_the_end_of_the_text_and_padding_changes_nothing(small):
     _, model, params, batch = small
     ids = batch["token_ids"]
     whole = model.project_text(params, encode(model, params, ids), ids)
@@ -83,14 +83,14 @@ def test_a_text_is_read_off_its_end_and_needs_no_padding(small):
     np.testing.assert_allclose(whole[0], z / np.linalg.norm(z), atol=1e-6)
 
 
-def test_the_end_is_the_first_one_or_that_of_the_largest_id():
+def test_the_end_is_the_first_end_token_or_the_largest_id():
     ids = jnp.asarray([[8, 5, 9, 9], [8, 9, 3, 1]])
     np.testing.assert_array_equal(end_of_text(ids, 9), [2, 1])
     np.testing.assert_array_equal(end_of_text(ids, -1), [2, 1])
-    np.testing.assert_array_equal(end_of_text(ids, 1), [0, 3])  # none in the first
+    np.testing.assert_array_equal(end_of_text(ids, 1), [0, 3])  # the first text has none
 
 
-def test_the_two_activations_are_what_their_names_say(small):
+def test_gelu_and_quick_gelu_equal_their_equations_and_differ_in_the_model(small):
     x = jnp.linspace(-4, 4, 9)
     erf = np.array([math.erf(value / math.sqrt(2)) for value in x.tolist()])
     np.testing.assert_allclose(ACTIVATIONS["gelu"](x), x * (1 + erf) / 2, atol=1e-6)
@@ -101,7 +101,7 @@ def test_the_two_activations_are_what_their_names_say(small):
     other = config.copy_and_resolve_references()
     other.model.activation = "quick_gelu"
     quick = MODELS["clip"].make(other)
-    for tower, given in ((encode, batch["token_ids"]), (picture, batch["image"])):
+    for tower, given in ((encode, batch["token_ids"]), (embed_image, batch["image"])):
         assert np.abs(tower(model, params, given) - tower(quick, params, given)).max() > 1e-4
 
 
@@ -127,21 +127,21 @@ def test_results_do_not_depend_on_how_layers_are_run(small, key, value):
     )
 
 
-def test_narrow_towers_stay_close_to_wide_ones(small):
+def test_bfloat16_stays_close_to_float32(small):
     config, model, params, batch = small
     narrow = config.copy_and_resolve_references()
     narrow.model.product_dtype = narrow.model.activation_dtype = "bfloat16"
     narrow = MODELS["clip"].make(narrow)
     image, ids = batch["image"], batch["token_ids"]
-    z, narrow_z = (picture(m, params, image) for m in (model, narrow))
+    z, narrow_z = (embed_image(m, params, image) for m in (model, narrow))
     np.testing.assert_allclose(narrow_z, z, atol=0.05)
-    assert narrow_z.dtype == np.float32  # losses are of wide embeddings
+    assert narrow_z.dtype == np.float32  # losses are computed from float32 embeddings
     states = encode(narrow, params, ids)
     assert states.dtype == jnp.bfloat16
     np.testing.assert_allclose(states.astype(np.float32), encode(model, params, ids), atol=0.2)
 
 
-def test_every_parameter_has_a_rule_and_the_tree_is_the_published_one(small):
+def test_every_parameter_has_a_partition_rule_and_the_tree_is_the_published_one(small):
     import re
 
     _, model, params, _ = small

@@ -1,4 +1,4 @@
-"""Products, random draws, Grad-CAM and soft masks."""
+"""Unit vectors and means, products, random draws, Grad-CAM and soft masks."""
 
 from types import SimpleNamespace
 
@@ -9,12 +9,23 @@ import numpy as np
 import pytest
 
 from jaxvl.ops import gradcam, soft_mask
+from jaxvl.ops.arrays import masked_mean, unit
 from jaxvl.ops.dot import product
 from jaxvl.ops.rng import keep_mask, stream
 
 
+def test_a_vector_of_zeros_has_a_finite_gradient():
+    np.testing.assert_allclose((unit(jnp.asarray([[3.0, 4.0]])) ** 2).sum(), 1, rtol=1e-6)
+    assert np.isfinite(jax.grad(lambda x: unit(x).sum())(jnp.zeros((2, 3)))).all()
+
+
+def test_a_mean_without_any_weight_is_zero():
+    assert masked_mean(jnp.ones(3), jnp.zeros(3)) == 0
+    assert masked_mean(jnp.asarray([1.0, 2.0, 6.0]), jnp.asarray([False, True, True])) == 4
+
+
 @pytest.mark.parametrize("spec", ["ri,io->ro", "GLhd,GMhd->GhLM", "GhLM,GMhd->GLhd"])
-def test_narrow_products_agree_with_wide_ones_forward_and_backward(spec):
+def test_bfloat16_products_agree_with_float32_ones_forward_and_backward(spec):
     sizes = dict(r=5, i=7, o=3, G=2, L=4, M=6, h=2, d=8)
     letters = spec.split("->")[0].split(",")
     a, b = (
@@ -34,7 +45,7 @@ def test_narrow_products_agree_with_wide_ones_forward_and_backward(spec):
         np.testing.assert_allclose(one, other, atol=0.25)
 
 
-def test_narrow_products_take_narrow_inputs_in_the_backward_pass_too():
+def test_bfloat16_products_have_bfloat16_inputs_in_the_backward_pass_too():
     a, b = jnp.ones((4, 8)), jnp.ones((8, 2))
     gradient = jax.grad(lambda a, b: product("ri,io->ro", a, b, dtype="bfloat16").sum(), (0, 1))
     dots = [
@@ -55,14 +66,14 @@ def _equations(jaxpr):
             yield from _equations(inner)
 
 
-def test_dropout_keeps_the_asked_share_and_streams_are_independent():
+def test_dropout_keeps_its_share_and_streams_are_independent():
     key = jax.random.key(3)
     first, second = (
         np.asarray(keep_mask(stream(key, name), 0.1, (200, 300))) for name in ("a", "b")
     )
     assert abs(first.mean() - 0.9) < 0.005
     assert abs(np.corrcoef(first.ravel(), second.ravel())[0, 1]) < 0.02
-    for axis in (0, 1):  # no rows or columns that repeat each other
+    for axis in (0, 1):  # rows and columns are independent too
         neighbours = np.corrcoef(
             np.take(first, range(0, 200, 2), axis).ravel(),
             np.take(first, range(1, 200, 2), axis).ravel(),
@@ -85,14 +96,14 @@ def test_every_word_is_drawn_equally_often_however_many_pieces_it_has():
     assert not shares[:, 2].any()
 
 
-def test_special_and_hidden_tokens_are_never_drawn():
+def test_tokens_that_are_not_eligible_are_never_drawn():
     eligible = (WORDS >= 0) & (jnp.arange(6)[None] != 3)
     for seed in range(20):
         share, _ = soft_mask.choose_words(jax.random.key(seed), WORDS, eligible)
         assert not share[:, 3].any() and not share[:, 0].any()
 
 
-def test_relevance_is_scaled_to_the_unit_interval_and_a_flat_map_masks_nothing():
+def test_relevance_is_scaled_to_0_to_1_and_a_constant_map_masks_nothing():
     relevance = jnp.asarray([[1e-9, 3e-9, 2e-9], [5.0, 5.0, 5.0], [0.0, 0.0, 0.0]])
     np.testing.assert_allclose(
         soft_mask.normalise_relevance(relevance), [[0, 1, 0.5], [0, 0, 0], [0, 0, 0]], atol=1e-5
@@ -105,7 +116,7 @@ def test_the_class_token_is_never_attenuated():
 
 
 def linear_scorer(weight_hxLxN):
-    """A model whose match logit is a linear function of its attention: the gradient is known."""
+    """Returns a model whose match logit is linear in its attention, so its gradient is known."""
 
     def fuse(params, keys, t, mask, *, key, keep_GxN, probe, layer, first_only):
         attention = jax.nn.softmax(keys)
@@ -140,7 +151,7 @@ def test_no_gradient_flows_through_the_relevance():
     assert not jax.grad(through)(keys).any()
 
 
-def test_pieces_of_a_word_share_their_mean():
+def test_the_pieces_of_a_word_get_their_mean():
     relevance = jnp.arange(6.0)[None, :, None] * jnp.ones((1, 6, 2))
     merged = gradcam.merge_pieces(relevance, WORDS[:1])
     np.testing.assert_allclose(merged[0, :, 0], [0, 1, 2.5, 2.5, 4, 0])

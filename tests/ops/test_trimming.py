@@ -1,4 +1,4 @@
-"""Texts cut behind the batch's longest: the same numbers, from a shorter program."""
+"""Texts truncated to the longest one of the batch: the same numbers with less computation."""
 
 import jax
 import jax.numpy as jnp
@@ -30,7 +30,7 @@ def batch_of(longest, *, negative=None, second=None):
 
 
 def chosen(batch, lengths=LENGTHS):
-    """Returns the length that was chosen, the shapes of a batch cut to it seen on the way."""
+    """Returns the length that was chosen; asserts that all texts of the batch have it."""
 
     def see(batch):
         for name in trimming.TEXTS:
@@ -41,13 +41,13 @@ def chosen(batch, lengths=LENGTHS):
     return int(jax.jit(lambda batch: trimming.at_length(see, batch, lengths))(batch))
 
 
-def test_the_first_length_that_holds_the_longest_text_is_chosen():
+def test_the_shortest_length_that_fits_the_longest_text_is_chosen():
     found = [chosen(batch_of(longest)) for longest in (2, 5, 6, 8, 9, LENGTH)]
     assert found == [5, 5, 8, 8, LENGTH, LENGTH]
-    assert chosen(batch_of(6), (5, LENGTH, 99)) == LENGTH  # lengths beyond the batch's are left out
+    assert chosen(batch_of(6), (5, LENGTH, 99)) == LENGTH  # longer ones are ignored
 
 
-def test_negatives_and_second_captions_count():
+def test_negatives_and_second_captions_must_fit_too():
     assert [chosen(batch_of(3, negative=n)) for n in (4, 6)] == [5, 8]
     assert [chosen(batch_of(3, second=n)) for n in (4, 6)] == [5, 8]
 
