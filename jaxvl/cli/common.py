@@ -14,12 +14,15 @@ from jaxvl.training import host
 
 
 class Parser(argparse.ArgumentParser):
-    """An ArgumentParser whose errors are one line, `jaxvl: ...`, that names the flag."""
+    """An ArgumentParser whose errors are one line, `jaxvl: ...`, that names the flag.
+
+    Flags are not abbreviated.
+    """
 
     def __init__(self, **options) -> None:
-        """options: of ArgumentParser. Texts are shown as they are, flags are never abbreviated."""
-        house = {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False}
-        super().__init__(**{**house, **options})
+        """options: of ArgumentParser. Descriptions are shown as they are."""
+        options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        super().__init__(**options)
 
     def parse_known_args(self, args=None, namespace=None):
         """As of ArgumentParser, but an unknown flag is an error before one that is missing."""
