@@ -1,6 +1,7 @@
 """One training step: loss, gradient, update, constraints, running mean. Pure, jitted, donated."""
 
 from collections.abc import Callable, Mapping
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ from jaxvl.data.schema import check_batch
 from jaxvl.ops.trimming import at_length
 from jaxvl.state import TrainState
 from jaxvl.training import host
-from jaxvl.types import Method
+from jaxvl.types import Method, Params
 
 
 def make_train_step(
@@ -46,7 +47,7 @@ def make_train_step(
         )
         # Second the update, third what must hold after every update (the temperature's range).
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
-        params = method.project(optax.apply_updates(state.params, updates))
+        params = method.project(cast(Params, optax.apply_updates(state.params, updates)))
         # Last the running mean, of parameters that meet the constraints.
         ema = _running_mean(state.ema, params, decay=config.optim.ema_decay)
 
