@@ -12,20 +12,24 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import toy
+from PIL import Image
 
 import jaxvl.losses
 from jaxvl import config as config_lib
+from jaxvl import evals
 from jaxvl.data import sources
 from jaxvl.errors import UserError, require
 from jaxvl.evals import EVALUATORS
+from jaxvl.evals.compositional.benchmark import Benchmark, component
 from jaxvl.keys import Key
 from jaxvl.methods import METHODS
 from jaxvl.models import MODELS
-from jaxvl.training import loop
+from jaxvl.training import experiment, loop
 from jaxvl.types import Component, ContrastiveLoss, Evaluator, EvaluatorComponent
 from jaxvl.validate import validate
 from jaxvl.workdir import check_keys
@@ -73,12 +77,25 @@ COUNTER = EvaluatorComponent(
 )
 
 
+ODD_ONE_OUT = component(
+    Benchmark(
+        name="odd_one_out",
+        files={"all": "odd.json"},
+        images=("photo",),
+        true=("right",),
+        false=("wrong", "worse"),
+        chance={"": 1 / 3},
+    )
+)
+
+
 @pytest.fixture
 def mine(monkeypatch):
     """The components above, each made known by its one line."""
     monkeypatch.setitem(jaxvl.losses.CONTRASTIVE, "squared", SQUARED)
     monkeypatch.setitem(sources.SOURCES, "backwards", BACKWARDS)
     monkeypatch.setitem(EVALUATORS, "counter", COUNTER)
+    monkeypatch.setitem(EVALUATORS, "odd_one_out", ODD_ONE_OUT)
     monkeypatch.setitem(MODELS, "mine", Component(toy.make_model))
     keys = {"mine": {"noise": Key(0.1, "added to the text embeddings", low=0)}}
     monkeypatch.setitem(METHODS, "mine", Component(toy.make_method, keys))
@@ -114,6 +131,25 @@ def test_a_contrastive_loss_with_a_parameter_of_its_own_trains(mine, tiny_config
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2]
     assert all(0 < line["loss/itc"] < 1 for line in lines)
+
+
+def test_a_benchmark_is_a_table_of_its_files(mine, tiny_config, tmp_path):
+    row = {"photo": "0.png", "right": "a red ring", "wrong": "a blue ring", "worse": "a ring"}
+    (tmp_path / "odd.json").write_text(json.dumps([row] * 3))
+    Image.new("RGB", (32, 32)).save(tmp_path / "0.png")
+    config = of_mine(tiny_config)
+    for name in config.evals:
+        config.evals[name] = None
+    config.evals.odd_one_out = {"annotations": str(tmp_path), "images": str(tmp_path)}
+    config.total_steps, config.eval.every_steps = 0, 1
+    basis = experiment.open_basis(config)
+    evaluators = evals.make_evaluators(
+        basis.config, model=basis.model, source=None, tokenizer=basis.tokenizer, mesh=basis.mesh
+    )
+    scores = evals.run_all(evaluators, jax.jit(basis.model.init)(jax.random.key(0)), progress=False)
+    assert scores["odd_one_out/rows"] == 3
+    assert scores["odd_one_out/chance"] == pytest.approx(1 / 3)
+    assert 0 <= scores["odd_one_out/accuracy"] <= 1
 
 
 def test_the_keys_of_a_component_are_checked_like_all_others(mine, tiny_config):
