@@ -115,9 +115,12 @@ def test_the_numbers_are_those_of_evaluation(run):
     pairs = np.argwhere(np.ones((count, count)))[::5]
     logits = scorer.match(params, expected, texts, pairs, progress=False)
     np.testing.assert_allclose(model.match_logits(image, text, pairs), logits, **CLOSE)
+    match = model.match(image, text, pairs)
     maps = list(scorer.word_maps(params, expected, texts, tokens.words, pairs, progress=False))
-    for (relevance, probability), explained in zip(maps, model.explain(image, text, pairs)):
+    explanations = model.explain(image, text, pairs)
+    for (relevance, probability), explained, matched in zip(maps, explanations, match):
         assert explained.probability == pytest.approx(probability, abs=1e-6)
+        assert matched == pytest.approx(probability, abs=1e-6)
         first = explained.heatmaps[0].relevance.reshape(-1)  # of the first word, token 1
         np.testing.assert_allclose(first, relevance[1], **CLOSE)
 
@@ -216,13 +219,13 @@ def test_a_shape_is_compiled_once(albef_run):
         params=jax.jit(basis.model.init)(jax.random.key(0)),
         tokenizer=basis.tokenizer,
         mesh=sharding.make_mesh(basis.config.mesh),
-        batch_size=16,
+        batch_size=32,
     )
     for count in (1, 3, 8):  # on 8 devices a batch of 8
         image, text = model.encode_image(noise(count)), model.encode_text(["a red cube"] * count)
         model.match(image, text)
     assert sorted(traced) == sorted(names)
-    for count in (9, 40):  # and one of 16, however many there are
+    for count in (17, 30, 90):  # and batches of 32, however many there are
         model.encode_image(noise(count))
     assert traced.count("encode_image") == 2
 
