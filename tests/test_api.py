@@ -348,6 +348,7 @@ def test_what_is_no_image_is_named(albef_run, tmp_path, monkeypatch, images, sai
         ([], "no text"),
         ("", "text 0, '', has no words"),
         (["a cube", "?!"], "text 1, .* has no words"),
+        ("\u200b", "text 0, .* has no words"),  # a sign that the tokenizer drops
         (["a cube", b"a cube"], "text 1 is bytes"),
         (None, "texts are NoneType"),
     ],

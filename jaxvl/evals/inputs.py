@@ -67,10 +67,10 @@ def open_image(image: AnyImage, number: int = 0) -> Image.Image:
         raise UserError(f"image {name}: {error}") from error
 
 
-def text_list(texts: str | Iterable[str], *, cleans: bool) -> list[str]:
-    """Returns a list of texts: of one text or several. cleans: see `words_of`.
+def text_list(texts: str | Iterable[str]) -> list[str]:
+    """Returns a list of texts: of one text or several.
 
-    Raises UserError where there is none, and naming one that is no text or has no words.
+    Raises UserError where there is none, and naming one that is no text.
     """
     if not isinstance(texts, Iterable):
         raise UserError(f"texts are {type(texts).__name__}, not a string or several")
@@ -80,8 +80,6 @@ def text_list(texts: str | Iterable[str], *, cleans: bool) -> list[str]:
     for number, text in enumerate(found):
         if not isinstance(text, str):
             raise UserError(f"text {number} is {type(text).__name__}, not a string")
-        if not words_of(text, cleans=cleans):
-            raise UserError(f"text {number}, {text!r}, has no words")
     return found
 
 

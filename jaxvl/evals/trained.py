@@ -123,12 +123,15 @@ class TrainedModel:
         A text that is too long is truncated, which `texts.truncated` of the result tells. Raises
         UserError naming a text without words.
         """
-        given = text_list(texts, cleans=self._cleans)
+        given = text_list(texts)
         tokens = without_common_padding(self._tokenize(given))
+        ends = [int(words_L.max()) + 1 for words_L in tokens.words]
+        if 0 in ends:
+            number = ends.index(0)
+            raise UserError(f"text {number}, {given[number]!r}, has no words")
         scorer, _ = self._scorer(len(given))
         found = scorer.texts(self._params, tokens, progress=False)
         words = [words_of(text, cleans=self._cleans) for text in given]
-        ends = [int(words_L.max()) + 1 for words_L in tokens.words]
         spelt = [all_words[:end] for all_words, end in zip(words, ends)]
         truncated = [all_words[end:] for all_words, end in zip(words, ends)]
         return EncodedText(

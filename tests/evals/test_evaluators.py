@@ -40,6 +40,7 @@ def make(basis, *, source=None, mesh=(1, 1), **eval_keys):
     return evaluators, jax.device_put(params, rules)
 
 
+@pytest.mark.slow
 def test_neither_batch_size_nor_mesh_changes_a_number(basis):
     expected = evals.run_all(*make(basis, batch_size=5, max_examples=7), progress=False)
     split = make(basis, batch_size=4, max_examples=7, mesh=(2, 2))
