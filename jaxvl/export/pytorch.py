@@ -11,6 +11,7 @@ TensorFlow 2.21). It imports neither TensorFlow nor JAX. JOB is a folder:
     error.json           the reason why there are none
 """
 
+import errno
 import importlib
 import json
 import os
@@ -75,7 +76,7 @@ def _failure(job: Path, done: subprocess.CompletedProcess) -> Exception:
     if (job / "error.json").exists():
         told = json.loads((job / "error.json").read_text())
         if told["disk_full"]:
-            return OSError(told["message"])
+            return OSError(errno.ENOSPC, told["message"])
         return UserError(f"PyTorch could not write or load the export: {told['message']}")
     code = done.returncode
     how = f"exit code {code}" if code > 0 else signal.strsignal(-code) or f"signal {-code}"

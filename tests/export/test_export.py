@@ -456,7 +456,7 @@ def test_the_hub_can_index_the_model_card(clip_run):
     assert "| `retrieval/i2t_r1` | 0.2500 |" in card.text
 
 
-def test_the_model_card_tells_where_the_weights_come_from(clip_run):
+def test_the_model_card_tells_where_the_weights_come_from(clip_run, tmp_path):
     run, _ = opened(clip_run)
 
     def training(**changes):
@@ -464,6 +464,9 @@ def test_the_model_card_tells_where_the_weights_come_from(clip_run):
         assert ("trained by jaxvl with clip" in text) == (changes.get("step") != 0)
         return text.partition("## Training")[2].partition("##")[0]
 
+    converted = shutil.copytree(clip_run, tmp_path / "run")
+    (converted / "init.json").write_text('{"loaded": [["logit_scale", "folder/ViT-B-32.pt"]]}')
+    assert (run.start, opened(converted)[0].start) == ([], ["ViT-B-32.pt"])
     assert "starting weights: random" in training()
     assert "starting weights: `ViT-B-32.pt`" in training(start=["ViT-B-32.pt"])
     told = training(step=0, start=["ViT-B-32.pt"])

@@ -17,9 +17,9 @@ def die(folder, run, tensors):
 
 
 def write_albef_on_a_full_disk(folder, run, tensors):
-    """Writes ALBEF.pth while the disk fills up.
+    """Fails to write ALBEF.pth because the disk is full.
 
-    PyTorch closes its archive after the failed write, fails again, and reports only that.
+    PyTorch can fail again when it closes its archive, and then it reports only that.
     """
 
     class Full(io.RawIOBase):
@@ -33,7 +33,10 @@ def write_albef_on_a_full_disk(folder, run, tensors):
         return Full() if str(path).endswith(".pth") else open_file(path, *arguments, **keys)
 
     open_file, builtins.open = builtins.open, opened
-    albef.write(folder, run, tensors)
+    try:
+        albef.write(folder, run, tensors)
+    finally:
+        raise RuntimeError("the archive could not be closed")
 
 
 def clip_token_ids(folder, run):

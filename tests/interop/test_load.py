@@ -19,6 +19,7 @@ from safetensors.numpy import load_file, save_file  # noqa: E402
 from jaxvl import checkpoint, workdir  # noqa: E402
 from jaxvl.cli import convert  # noqa: E402
 from jaxvl.errors import UserError  # noqa: E402
+from jaxvl.interop import convert as convert_lib  # noqa: E402
 from jaxvl.interop import load, names  # noqa: E402
 from jaxvl.interop.kinds import clip as clip_kind  # noqa: E402
 from jaxvl.interop.kinds import open_weights  # noqa: E402
@@ -98,6 +99,15 @@ def test_vit_and_bert_become_an_albef(parts):
     told = load.table(report)
     for line in ("left over     pooler.dense.bias", "new           match_head/kernel", "  loaded"):
         assert line in told
+
+
+def test_configuration_of_an_albef_follows_from_its_parts(parts):
+    changes = {"data.tokenizer": "vocab.txt", "model.allow_missing": "cross_"}
+    config = convert_lib.configuration([str(parts / "vit"), str(parts / "bert")], changes)
+    assert (config.method, config.data.image_size) == ("albef", 16)
+    assert (config.model.text.layers, config.model.text.fusion_layers) == (2, 2)
+    assert config.softmask.layer == 0  # the last but one of the two
+    assert config.model.allow_missing == ("cross_",)
 
 
 def test_deit_loses_its_distillation_token_only_when_told_to(parts):

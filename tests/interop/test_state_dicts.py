@@ -9,7 +9,7 @@ torch = pytest.importorskip("torch", reason="jaxvl[torch] is not installed")
 import plain_torch  # noqa: E402  needs torch
 
 from jaxvl.errors import UserError  # noqa: E402
-from jaxvl.interop import load, names  # noqa: E402
+from jaxvl.interop import convert, load, names  # noqa: E402
 from jaxvl.interop.kinds import albef as albef_kind  # noqa: E402
 from jaxvl.interop.kinds import open_clip, open_weights  # noqa: E402
 from jaxvl.models import MODELS, vit  # noqa: E402
@@ -262,6 +262,11 @@ def test_open_clip_says_its_activation_only_beside_its_config(tmp_path):
     )
     bare = open_weights(tmp_path / "open_clip_pytorch_model.bin")
     assert "model.activation" not in bare.settings and bare.start["data.image_size"] == 16
+    changes = {"data.tokenizer": "bpe.gz"}
+    with pytest.raises(UserError, match="does not tell model.activation; add --set"):
+        convert.configuration([bare.path], changes)
+    config = convert.configuration([bare.path], changes | {"model.activation": "quick_gelu"})
+    assert config.model.activation == "quick_gelu" and config.data.eval_crop == "center"
     told = '{"model_cfg": {"quick_gelu": true, "text_cfg": {"heads": 2}}}'
     (tmp_path / "open_clip_config.json").write_text(told)
     assert open_weights(tmp_path).settings["model.activation"] == "quick_gelu"
