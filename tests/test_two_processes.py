@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 from toy_runs import TOY, lines, parameters, wait_for_checkpoint, write_config
 
 from jaxvl.training import loop
@@ -32,6 +33,7 @@ def start_two(config_file, directory):
     ]
 
 
+@pytest.mark.slow
 def test_two_processes_do_what_one_does_and_stop_together(toy_config, tmp_path):
     toy_config.total_steps = 100_000
     toy_config.checkpoint.every_steps = 10

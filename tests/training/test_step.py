@@ -84,6 +84,7 @@ def test_the_state_keeps_its_shardings_and_its_old_buffers_are_given_up(toy_conf
     assert first.params["embedding"].is_deleted()
 
 
+@pytest.mark.slow
 def test_softmask_gives_the_same_loss_and_gradient_on_every_mesh(tiny_config):
     config = config_lib.resolve(tiny_config, vocabulary_size=100, mask_token=4)
     model = MODELS[config.model.name].make(config)
