@@ -4,13 +4,6 @@ docs/extend.md tells the same story. Letters: R rows, M keys, E embedding.
 """
 
 import json
-import os
-import re
-import shlex
-import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -180,33 +173,3 @@ def test_a_batch_reaches_the_devices_in_the_order_of_the_source(mine, tiny_confi
     plain = sources.open_prepared(config.data.dir, split="train")
     (first,), (last,) = source.read([0]), plain.read([plain.num_examples - 1])
     assert first == last
-
-
-ROOT = Path(__file__).parents[1]
-BLOCK = re.compile(r'^```(?:python title="([^"]+)"|sh)\n(.*?)^```', re.M | re.S)
-
-
-@pytest.mark.slow
-def test_the_steps_of_the_page_work_as_written(tmp_path):
-    for folder in ("jaxvl", "configs"):
-        shutil.copytree(ROOT / folder, tmp_path / folder, symlinks=False)
-    (tmp_path / "tests" / "losses").mkdir(parents=True)
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "JAX_NUM_CPU_DEVICES": "1"}
-    commands = 0
-    for title, text in BLOCK.findall((ROOT / "docs" / "extend.md").read_text()):
-        if title:
-            path = tmp_path / title.partition(":")[0]
-            before = path.read_text() if ":" in title else ""
-            path.write_text(f"{before}\n{text}")
-            continue
-        for line in text.splitlines():
-            command = re.sub(r"^(jaxvl|python)\b", f"{sys.executable}", line)
-            command = command.replace(" ", " -m jaxvl ", 1) if line.startswith("jaxvl") else command
-            done = subprocess.run(
-                shlex.split(command), cwd=tmp_path, env=environment, capture_output=True, text=True
-            )
-            assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
-            commands += 1
-    assert commands == 3
-    params = list((tmp_path / "runs" / "my_sigmoid" / "checkpoints").iterdir())
-    assert [path.name for path in params] == ["4"]
