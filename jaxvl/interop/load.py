@@ -261,7 +261,7 @@ def _interpolated(array: np.ndarray, wanted: Sequence[int]) -> np.ndarray:
     if array.shape[-1] != wanted[-1]:
         raise UserError(f"{POSITIONS} of shape {array.shape} does not fit {tuple(wanted)}")
     try:
-        return np.asarray(vit.interpolate_positions(array, wanted[1]))
+        return np.asarray(vit.interpolate_positions(jax.numpy.asarray(array), wanted[1]))
     except ValueError as error:
         raise UserError(f"{POSITIONS}: {error}") from None
 
