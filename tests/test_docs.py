@@ -38,7 +38,7 @@ BLOCK = re.compile(
 )
 SMALL = {
     "train": "--config.total_steps=2 --config.batch_size=8 --config.eval.every_steps=2 "
-    "--config.model.image.layers=1 --config.model.text.layers=1 --config.log.panel_images=1",
+    "--config.model.image.layers=1 --config.model.text.layers=1 --config.log.panel_images=0",
     "prepare scenes": "--train 40 --eval 12 --workers 1",
     "prepare folder": "--vocabulary_size 200 --workers 1",
     "negatives": "--workers 1",
