@@ -25,7 +25,8 @@ def test_numbers_are_plain_json(tiny_config):
 
 def test_it_needs_no_other_room():
     code = (
-        "import sys, jaxvl.preprocessing; print([m for m in sys.modules if m.startswith('jaxvl.')])"
+        "import sys, jaxvl; before = set(sys.modules); import jaxvl.preprocessing\n"
+        "print([m for m in sys.modules if m.startswith('jaxvl.') and m not in before])"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "['jaxvl.preprocessing']"
