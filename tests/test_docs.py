@@ -327,8 +327,8 @@ def test_the_notebook_runs(tmp_path, monkeypatch):
     notebook = nbformat.read(DOCS / "quickstart.ipynb", as_version=4)
     assert not any(cell.get("outputs") for cell in notebook.cells), "commit it without outputs"
     sizes = notebook.cells[1]
-    assert sizes.source.startswith("IMAGES, STEPS = 10_000, 700")
-    sizes.source = "IMAGES, STEPS = 40, 2"
+    assert sizes.source.startswith("IMAGES, STEPS, LAYERS = 10_000, 700, 2")
+    sizes.source = "IMAGES, STEPS, LAYERS = 40, 2, 1"
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
     NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
     assert (tmp_path / "runs" / "demo" / "results.json").is_file()
