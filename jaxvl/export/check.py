@@ -1,6 +1,6 @@
-"""Is the exported model the same one? The same images and texts in JAX and in PyTorch.
+"""Compares an exported model with JAX on the same images and texts.
 
-JAX takes the images as evaluation does; PyTorch takes them with what the folder contains.
+JAX prepares them as evaluation does, PyTorch with the files and settings in the folder.
 """
 
 from collections.abc import Callable, Mapping

@@ -410,8 +410,8 @@ class Bert(nn.Module):
     ) -> tuple[Tensor, list[Tensor]]:
         """Returns the fused states [G, L, D] and each fusion layer's cross-attention [G, h, L, N].
 
-        t: text states. image: image states. added: {fusion layer, from 0: what is added to its
-        cross-attention}.
+        t: text states. image: image states. added: {number of a fusion layer, from 0: a tensor that
+        is added to its cross-attention}.
         """
         attention = []
         for number, layer in enumerate(self.encoder.layer[self.text_layers :]):

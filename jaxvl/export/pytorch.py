@@ -1,8 +1,8 @@
 """PyTorch's side of an export, in a process of its own: `python -m jaxvl.export.pytorch JOB`.
 
-The process exists because PyTorch and TensorFlow do not share one safely: where TensorFlow is
-imported first, the import of triton, a part of PyTorch, is a segmentation fault (triton 3.7 with
-TensorFlow 2.21). It imports neither TensorFlow nor JAX. JOB is a folder:
+PyTorch and TensorFlow cannot safely share a process: if TensorFlow is imported first, the import of
+triton, which PyTorch brings, is a segmentation fault (triton 3.7 with TensorFlow 2.21). The process
+of this module imports neither TensorFlow nor JAX. JOB is a folder:
 
     job.json             the functions to call, and the Run except for its tokenizer
     tokenizer.json       of the Run

@@ -83,7 +83,7 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
 
 
 def read(folder: Path, run: Run) -> dict[str, np.ndarray]:
-    """Returns {quantity: array}, computed by what is in the folder and nothing else."""
+    """Returns {quantity: array}, computed with the files in the folder and nothing else."""
     return answers(*module_in(folder).load(folder))
 
 

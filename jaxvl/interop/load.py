@@ -1,7 +1,7 @@
 """Starting weights: `model.init` read onto the mesh, each parameter directly to its shards.
 
-A Report tells which parameters were loaded or newly drawn and which tensors were left over. What is
-missing or left over stops the run, unless `model.allow_missing` names it.
+A Report tells which parameters were loaded or newly drawn and which tensors were left over. A
+missing parameter or a left-over tensor stops the run, unless `model.allow_missing` names it.
 """
 
 import re
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from ml_collections import ConfigDict
@@ -101,7 +102,7 @@ def _load_own(config: ConfigDict, path: str, *, model: Model, mesh: Mesh) -> tup
     _check_allowed(config, dict.fromkeys(new, ()), left_over)
     report = Report([], [], new, left_over, [], [])
     leaves = target.drawn(new)
-    for name in (name for name in target.shapes if name in found):
+    for name in [name for name in target.shapes if name in found]:
         changed = name == POSITIONS and found[name].shape != target.shapes[name].shape
         (report.interpolated if changed else report.loaded).append((name, path))
         leaves[name] = target.placed(name, np.asarray(found[name])) if changed else found[name]
@@ -165,7 +166,7 @@ class _Target:
 def _assign(
     config: ConfigDict, sources: Sequence[Weights], shapes: Mapping[str, jax.ShapeDtypeStruct]
 ) -> tuple[dict[str, tuple[names.Rule, Weights]], Report]:
-    """Returns ({our path: (Rule, Weights)}, a Report that lacks what is read later)."""
+    """Returns ({our path: (Rule, Weights)}, a Report without the loaded parameters)."""
     found: dict[str, tuple[names.Rule, Weights]] = {}
     absent, left_over, unread = {}, [], []
     for source in sources:
@@ -261,7 +262,7 @@ def _interpolated(array: np.ndarray, wanted: Sequence[int]) -> np.ndarray:
     if array.shape[-1] != wanted[-1]:
         raise UserError(f"{POSITIONS} of shape {array.shape} does not fit {tuple(wanted)}")
     try:
-        return np.asarray(vit.interpolate_positions(jax.numpy.asarray(array), wanted[1]))
+        return np.asarray(vit.interpolate_positions(jnp.asarray(array), wanted[1]))
     except ValueError as error:
         raise UserError(f"{POSITIONS}: {error}") from None
 

@@ -44,7 +44,7 @@ class Rule(NamedTuple):
 class Layout(NamedTuple):
     """All rules of a model in one naming.
 
-    copies: (name, name of what it repeats) of tied tensors, compared where a file has both.
+    copies: (copy, original) of tied tensors, compared where a file has both.
     writes_copies: whether files in this layout contain the copies.
     ignored: regular expressions of names that are no weights.
     """
@@ -167,7 +167,7 @@ def from_torch(
     """Returns (params, missing, left_over) of the tensors.
 
     shapes: tree of the shapes of our parameters, jax.eval_shape of the model's init. params: None
-    in place of what is missing. missing: our paths. left_over: their names, sorted. Raises
+    for every missing parameter. missing: our paths. left_over: their names, sorted. Raises
     UserError for tensors that do not fit.
     """
     check_copies(tensors, layout)

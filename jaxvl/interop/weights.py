@@ -16,7 +16,7 @@ Settings = dict[str, Any]  # {dotted key of the configuration: value}
 
 
 class Opened(NamedTuple):
-    """A file or folder of weights before anybody knows what the tensors mean.
+    """A file or folder of weights whose kind is not known yet.
 
     path: for messages. tensors: all tensors in it. config: the object of the JSON file that lies
     beside them (config.json or open_clip_config.json), {} where there is none.

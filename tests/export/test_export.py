@@ -243,6 +243,7 @@ def test_clip_with_the_tokenizer_of_its_data_set(clip_run, tmp_path, quick, form
     assert open_weights(tmp_path / "out").start["data.eval_crop"] == "none"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["hf", "open_clip"])
 def test_clip_that_sees_the_middle_of_images(clip_run, tmp_path, form):
     run, params = opened(clip_run)
@@ -263,6 +264,7 @@ def test_what_serves_resizes_images_as_evaluation_does(crop):
         assert (prepare.resized(image) == preprocessing.resized(image, 33, crop=crop)).all()
 
 
+@pytest.mark.slow
 def test_clips_own_tokenizer_goes_out_as_its_files(clip_run, tmp_path):
     bpe, captions = small_bpe(tmp_path), list(examples.CAPTIONS)
     (tmp_path / "out").mkdir()
@@ -433,6 +435,7 @@ def loaded(config, path):
     return load.load(config, model=model, mesh=make_mesh(config.mesh))
 
 
+@pytest.mark.slow
 def test_a_format_that_knows_no_bias_leaves_it_out_and_says_so(sigmoid_run, tmp_path, capsys):
     out = tmp_path / "out"
     report = export(sigmoid_run, out, "hf")

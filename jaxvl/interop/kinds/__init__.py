@@ -1,4 +1,4 @@
-"""Kinds of weights by name, and what a file or folder holds, found out by looking at it."""
+"""Kinds of weights by name; `open_weights` recognises the kind of a file or folder."""
 
 from pathlib import Path
 
