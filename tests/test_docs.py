@@ -25,7 +25,7 @@ from PIL import Image
 
 from jaxvl import config as config_lib
 from jaxvl import keys
-from jaxvl.cli import COMMANDS
+from jaxvl.cli import COMMANDS, shipped, train
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -139,6 +139,16 @@ def test_every_command_and_flag_exists(capsys):
             )
         inline = re.findall(r"`(--\w+)", page.read_text())
         assert set(inline) <= anywhere | {"--config"}, f"{page.name}: {set(inline) - anywhere}"
+
+
+def test_every_experiment_and_table_exists():
+    words = {word for page in PAGES for words in mentioned_commands(page) for word in words}
+    experiments = {word.partition("=")[2] for word in words if word.startswith("--config=")}
+    assert "coco_ahnpl:demo,clip" in experiments
+    for name in experiments - {"NAME", "path/to/file.py"}:
+        train.read_config(name, [])
+    tables = re.findall(r"--table (\w+)", "".join(page.read_text() for page in PAGES))
+    assert tables and set(tables) <= set(shipped.names(shipped.TABLES))
 
 
 def mentioned_commands(page):
