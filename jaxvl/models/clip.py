@@ -150,7 +150,7 @@ KEYS = {
     "model": {
         "activation": Key(
             "gelu",
-            'of the feed-forward layers; OpenAI\'s weights need "quick_gelu"',
+            'activation of the feed-forward layers; OpenAI\'s weights need "quick_gelu"',
             choices=tuple(ACTIVATIONS),
         ),
         "text": {
