@@ -9,7 +9,7 @@ SHELL_SCRIPTS := .ci/run $(wildcard launch/*.sh launch/*.sbatch)
 
 help:
 	@echo 'make demo   render images, train on them, draw what each word refers to (five minutes)'
-	@echo 'make quick  the tests that take under two minutes together'
+	@echo 'make quick  the tests without the slow ones'
 	@echo 'make test   lint and all tests: a change is accepted when this passes'
 	@echo 'make lint   format, style, types, shell scripts'
 	@echo 'make docs   build the documentation into site/'
