@@ -32,7 +32,7 @@ def main():
         raise UserError("--data was rendered by another version of Scenes: prepare it again")
     verdicts, mistakes = collections.Counter(), []
     for split in meta["splits"]:
-        for entry, negative, verdict in judged(flags.negatives, split, meta["seed"]):
+        for entry, negative, verdict in judged(flags.negatives, split, meta):
             verdicts[negative["type"], verdict] += 1
             if verdict == "true":
                 mistakes.append(f"{entry['text']!r} -> {negative['text']!r} ({negative['type']})")
@@ -49,15 +49,16 @@ def parse_flags():
     return parser.parse_args()
 
 
-def judged(directory, split, seed):
+def judged(directory, split, meta):
     """Yields (line, negative, "false" | "true" | "debatable" | "not read")."""
+    made = {"seed": meta["seed"], "level": meta.get("level", scenes.DEFAULT_LEVEL)}
     world, number = None, -1
     with open(Path(directory) / f"{split}.jsonl") as lines:
         for line in lines:
             entry = json.loads(line)
             if entry["example"] != number:
                 number = entry["example"]
-                world = scenes.world(number, split=split, seed=seed)
+                world = scenes.world(number, split=split, **made)
             if not scenes.holds(entry["text"], world):
                 raise UserError(f"{split} {number}: {entry['text']!r} is not true of its image")
             for negative in filter(None, entry["negatives"]):

@@ -41,7 +41,7 @@ class Parser(argparse.ArgumentParser):
     def _plain(self, message):
         """Returns a message of argparse, of Python 3.11 to 3.13, in the words of this program."""
         rules = {
-            r"(.+): invalid choice: '(.*)' \(choose from (.*)\)": self._no_choice,
+            r"(.+): invalid choice: '?(.*?)'? \(choose from (.*)\)": self._no_choice,
             r"(.+): invalid \w+ value: '(.*)'": "{}={}: this is not a number".format,
             r"(.+): expected .*argument.*": "{} needs a value".format,
             r"(.+): ignored explicit argument .*": "{} takes no value".format,

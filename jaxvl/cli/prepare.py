@@ -18,6 +18,12 @@ from jaxvl.cli import common
 from jaxvl.errors import UserError
 
 _SCENES_VOCABULARY_SIZE = 2000
+_SCENES_EPILOG = """
+levels of --level
+  1  1 or 2 large things, 6 colours, 5 shapes, 4 directions, little clutter, 24 words
+  2  1 to 3 things of 2 sizes, 10 colours, 10 shapes, 8 relations, half the clutter, 47 words
+  3  1 to 4 things, also 4 textures, full clutter, several words for each meaning
+"""
 _FOLDER_EPILOG = """
 FILE is one of
   metadata.jsonl  one JSON object a line: file_name, and text or captions, perhaps split
@@ -42,7 +48,9 @@ def _parser() -> common.Parser:
     parser = common.parser("prepare", __doc__)
     commands = parser.add_subparsers(required=True, metavar="scenes | folder")
 
-    scenes = commands.add_parser("scenes", help="render Scenes, the embedded data set")
+    scenes = commands.add_parser(
+        "scenes", help="render Scenes, the embedded data set", epilog=_SCENES_EPILOG
+    )
     scenes.set_defaults(run=_scenes)
     scenes.add_argument("--out", required=True, metavar="DIR", help="must not exist, or be empty")
     scenes.add_argument(
@@ -63,6 +71,9 @@ def _parser() -> common.Parser:
         help="side of an image, in pixels (96)",
     )
     scenes.add_argument("--seed", type=int, default=0, metavar="N", help="another data set (0)")
+    scenes.add_argument(
+        "--level", type=int, choices=(1, 2, 3), default=3, help="how hard it is, see below (3)"
+    )
     common.add_workers(scenes)
 
     folder = commands.add_parser(
@@ -121,7 +132,12 @@ def _scenes(flags: argparse.Namespace) -> str:
     from jaxvl.data import scenes, store
 
     counts = {split: flags.train if split == "train" else flags.eval for split in scenes.SPLITS}
-    meta = {"seed": flags.seed, "size": flags.size, "generator_version": scenes.VERSION}
+    meta = {
+        "seed": flags.seed,
+        "size": flags.size,
+        "level": flags.level,
+        "generator_version": scenes.VERSION,
+    }
     if files.is_filled(flags.out):
         if _is_same(flags.out, counts, meta):
             return f"{flags.out}: already prepared"
@@ -133,7 +149,12 @@ def _scenes(flags: argparse.Namespace) -> str:
         kind="scenes",
         splits={
             split: scenes.generate(
-                split=split, count=count, size=flags.size, seed=flags.seed, workers=flags.workers
+                split=split,
+                count=count,
+                size=flags.size,
+                seed=flags.seed,
+                level=flags.level,
+                workers=flags.workers,
             )
             for split, count in counts.items()
         },
@@ -146,10 +167,11 @@ def _scenes(flags: argparse.Namespace) -> str:
 
 
 def _is_same(directory: str, counts: dict[str, int], meta: dict[str, Any]) -> bool:
-    from jaxvl.data import store
+    from jaxvl.data import scenes, store
 
     try:
-        stored = store.read_meta(directory)
+        # Data sets of 0.2.0 name no level.
+        stored = {"level": scenes.DEFAULT_LEVEL, **store.read_meta(directory)}
     except UserError:
         return False
     wanted = {"kind": "scenes", "format_version": store.FORMAT_VERSION, "splits": counts, **meta}

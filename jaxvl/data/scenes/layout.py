@@ -4,22 +4,22 @@ import math
 import random
 
 from jaxvl.data.scenes import shapes
-from jaxvl.data.scenes.vocabulary import HELD_OUT, WORDS
+from jaxvl.data.scenes.levels import Level
 from jaxvl.data.scenes.world import Thing, World, measure, relation_holds
 
-RADII = {"small": (0.125, 0.145), "big": (0.19, 0.225), "container": (0.27, 0.31)}
+CONTAINER = 0.27, 0.31  # radii of a thing with another inside
 GAP = 0.015  # least distance between things of different groups
 
 
-def sample(rng: random.Random, *, unseen: bool) -> World:
-    """Returns a random World of 1 to 4 things; no two have the same colour and shape.
+def sample(rng: random.Random, level: Level, *, unseen: bool) -> World:
+    """Returns a random World of a level; no two of its things have the same colour and shape.
 
     unseen: True includes at least one held-out pair of colour and shape, False none.
     """
-    count = rng.choices((1, 2, 3, 4), (0.08, 0.34, 0.36, 0.22))[0]
-    kind = rng.choices(("apart", "inside", "front"), (0.36, 0.34, 0.3))[0] if count > 1 else "apart"
+    count = _drawn(rng, level.counts)
+    kind = _drawn(rng, level.groups) if count > 1 else "apart"
     while True:
-        groups = _groups(_looks(rng, count, unseen), kind, rng)
+        groups = _groups(_looks(rng, count, level, unseen), kind, level, rng)
         things = _place(groups, rng) if groups else None
         if not things:
             continue
@@ -28,27 +28,32 @@ def sample(rng: random.Random, *, unseen: bool) -> World:
             return world
 
 
-def _looks(rng, count, unseen):
+def _drawn(rng, weights):
+    return rng.choices(tuple(weights), tuple(weights.values()))[0]
+
+
+def _looks(rng, count, level, unseen):
     """Returns `count` things with their attributes, not yet placed."""
-    colours, kinds = tuple(WORDS["colour"]), tuple(WORDS["shape"])
-    pairs = [rng.choice(sorted(HELD_OUT))] if unseen else []
+    colours, kinds = tuple(level.words["colour"]), tuple(level.words["shape"])
+    sizes = tuple(level.radii)
+    pairs = [rng.choice(level.held_out)] if unseen else []
     while len(pairs) < count:
         pair = rng.choice(colours), rng.choice(kinds)
-        if pair not in pairs and (unseen or pair not in HELD_OUT):
+        if pair not in pairs and (unseen or pair not in level.held_out):
             pairs.append(pair)
     rng.shuffle(pairs)
     return [
         Thing(
             shape=shape,
             colour=colour,
-            size="small" if rng.random() < 0.5 else "big",
-            texture=rng.choices(tuple(WORDS["texture"]), (4, 2, 2, 2))[0],
+            size=sizes[0] if rng.random() < 0.5 else sizes[-1],
+            texture=_drawn(rng, level.textures),
         )
         for colour, shape in pairs
     ]
 
 
-def _groups(things, kind, rng):
+def _groups(things, kind, level, rng):
     """Returns groups of things, each placed relative to the first of its group.
 
     kind: "apart", or how the first two things are related: "inside" or "front". Returns None where
@@ -57,7 +62,7 @@ def _groups(things, kind, rng):
     if kind == "inside":
         things.sort(key=lambda thing: thing.shape not in shapes.ROOM)
         things[:2] = things[0]._replace(size="big"), things[1]._replace(size="small")
-    things = [_scaled(thing, thing.size, rng) for thing in things]
+    things = [_scaled(thing, level.radii[thing.size], rng) for thing in things]
     if kind == "apart":
         return [[thing] for thing in things]
     first, second, *rest = things
@@ -66,7 +71,7 @@ def _groups(things, kind, rng):
     if kind == "front":
         offset = rng.uniform(0.5, 0.75) * (first.radius + second.radius)
     else:
-        first = _scaled(first, "container", rng)
+        first = _scaled(first, CONTAINER, rng)
         spare = shapes.ROOM.get(first.shape, 0) * first.radius - second.radius
         if spare < 0.005:
             return None
@@ -76,8 +81,8 @@ def _groups(things, kind, rng):
     return [[first, second], *([thing] for thing in rest)]
 
 
-def _scaled(thing, scale, rng):
-    return thing._replace(radius=rng.uniform(*RADII[scale]), angle=rng.uniform(-0.2, 0.2))
+def _scaled(thing, radii, rng):
+    return thing._replace(radius=rng.uniform(*radii), angle=rng.uniform(-0.2, 0.2))
 
 
 def _place(groups, rng):

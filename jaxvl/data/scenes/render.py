@@ -14,27 +14,36 @@ from jaxvl.data.scenes.vocabulary import COLOURS
 from jaxvl.data.scenes.world import Thing, World
 
 _FIELD = 4  # side of the clutter that backgrounds are cropped from, in sides of an image
+_NEUTRAL = (1, 0, 0)  # contrast, brightness and grain that change nothing
 _LIGHT_ACCENT = ("black", "blue", "purple")  # colours too dark for a pattern in a darker shade
 
 
-def render(world: World, size: int, rng: np.random.Generator) -> np.ndarray:
-    """Returns the image of a world, uint8 [size, size, 3]."""
-    canvas = background(size, rng)
+def render(world: World, size: int, rng: np.random.Generator, clutter: float = 1.0) -> np.ndarray:
+    """Returns the image of a world, uint8 [size, size, 3].
+
+    clutter: strength of the background's variation, of grain and of lighting; 0 is an even grey.
+    """
+    canvas = background(size, rng, clutter)
     for thing in world.things:
         draw(canvas, thing, rng)
-    contrast, brightness, grain = rng.uniform((0.82, -12, 0.01), (1.1, 12, 0.07)).astype(np.float32)
+    light = rng.uniform((0.82, -12, 0.01), (1.1, 12, 0.07))
+    contrast, brightness, grain = _weakened(light, _NEUTRAL, clutter).astype(np.float32)
     canvas *= contrast
     canvas += _crop(_clutter(size)[:1], size, rng) * grain + brightness
     np.clip(canvas, 0, 255, out=canvas)
     return canvas.transpose(1, 2, 0).astype(np.uint8, order="C")
 
 
-def background(size: int, rng: np.random.Generator) -> np.ndarray:
+def _weakened(value, neutral, strength):
+    return neutral + (value - np.array(neutral)) * strength
+
+
+def background(size: int, rng: np.random.Generator, clutter: float) -> np.ndarray:
     """Returns a canvas with a gradient and a random crop of the clutter."""
-    tint = rng.uniform(-12, 12, (3, 3, 1, 1)).astype(np.float32)
+    tint = (rng.uniform(-12, 12, (3, 3, 1, 1)) * clutter).astype(np.float32)
     ramp = np.linspace(-1, 1, size, dtype=np.float32)
-    canvas = _crop(_clutter(size)[1:], size, rng) * np.float32(rng.uniform(0.7, 1.2))
-    canvas += tint[0] + np.float32(rng.uniform(75, 195))
+    canvas = _crop(_clutter(size)[1:], size, rng) * np.float32(rng.uniform(0.7, 1.2) * clutter)
+    canvas += tint[0] + np.float32(_weakened(rng.uniform(75, 195), 135, clutter))
     canvas += tint[1] * ramp
     canvas += tint[2] * ramp[:, None]
     return canvas
