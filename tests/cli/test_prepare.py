@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from jaxvl.cli import prepare
-from jaxvl.data import sources, store
+from jaxvl.data import scenes, sources, store
 
 
 def run(*arguments):
@@ -58,6 +58,7 @@ def test_scenes_end_to_end_and_again(tmp_path, capsys):
     meta = store.read_meta(tmp_path / "out")
     assert meta["splits"] == {"train": 6, "val": 2, "test": 2, "unseen": 2}
     assert meta["kind"] == "scenes" and meta["seed"] == 3 and meta["size"] == 32
+    assert meta["level"] == 3
     source = sources.open_prepared(tmp_path / "out", split="unseen")
     assert all(len(each["captions"]) == 5 for each in sources.annotations(source))
 
@@ -67,9 +68,42 @@ def test_scenes_end_to_end_and_again(tmp_path, capsys):
     assert "already prepared" in capsys.readouterr().out
     assert (tmp_path / "out" / "jaxvl.json").stat().st_mtime_ns == before
 
+    for other in (["--seed", "4"], ["--level", "2"]):
+        with pytest.raises(SystemExit, match="2"):
+            prepare.main([*arguments, *other])
+        assert "exists and is not this data set" in capsys.readouterr().err
+
+
+def test_scenes_of_a_level(tmp_path, capsys):
+    arguments = ["scenes", "--out", str(tmp_path / "out"), "--train", "2", "--eval", "2"]
+    arguments += ["--size", "32", "--seed", "3", "--workers", "1", "--level", "1"]
+    prepare.main(arguments)
+    assert store.read_meta(tmp_path / "out")["level"] == 1
+    source = sources.open_prepared(tmp_path / "out", split="train")
+    expected = [scenes.record(k, split="train", size=32, seed=3, level=1) for k in range(2)]
+    assert [list(each["captions"]) for each in sources.annotations(source)] == [
+        record["captions"] for record in expected
+    ]
+    capsys.readouterr()
+    prepare.main(arguments)
+    assert "already prepared" in capsys.readouterr().out
+
+
+def test_scenes_prepared_before_there_were_levels_are_of_the_default_level(tmp_path, capsys):
+    out = tmp_path / "out"
+    arguments = ["scenes", "--out", str(out), "--train", "2", "--eval", "1", "--size", "16"]
+    prepare.main([*arguments, "--workers", "1"])
+    meta = store.read_meta(out)
+    del meta["level"]
+    (out / store.META_FILE).write_text(json.dumps(meta))
+    prepare.main(arguments)
+    assert "already prepared" in capsys.readouterr().out
+
+
+def test_an_unknown_level_is_refused_with_those_there_are(tmp_path, capsys):
     with pytest.raises(SystemExit, match="2"):
-        prepare.main([*arguments, "--seed", "4"])
-    assert "exists and is not this data set" in capsys.readouterr().err
+        prepare.main(["scenes", "--out", str(tmp_path / "out"), "--level", "4"])
+    assert capsys.readouterr().err == "jaxvl: --level=4 is not one of 1, 2, 3\n"
 
 
 def test_an_error_is_one_line_and_exit_code_2(tmp_path):

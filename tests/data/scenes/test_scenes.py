@@ -11,6 +11,7 @@ from PIL import Image
 
 from jaxvl.data import scenes
 from jaxvl.data.scenes import shapes
+from jaxvl.data.scenes.levels import LEVELS
 from jaxvl.data.scenes.render import render
 from jaxvl.data.scenes.truth import parse, readings
 from jaxvl.data.scenes.vocabulary import HELD_OUT, LEXICON, WORDS
@@ -22,13 +23,14 @@ COUNT, SIZE = 100, 64
 WORDS_OF_SHAPES = {word for words in WORDS["shape"].values() for word in words}
 
 
-@pytest.fixture(scope="module", params=["train", "unseen"])
+@pytest.fixture(scope="module", params=itertools.product(("train", "unseen"), LEVELS), ids=str)
 def examples(request):
-    """Records of a split, each with the world that its image shows."""
+    """Records of a split and level, each with the world that its image shows."""
+    split, level = request.param
     return [
         (
-            scenes.record(k, split=request.param, size=SIZE, seed=3),
-            scenes.world(k, split=request.param, seed=3),
+            scenes.record(k, split=split, size=SIZE, seed=3, level=level),
+            scenes.world(k, split=split, seed=3, level=level),
         )
         for k in range(COUNT)
     ]
@@ -118,7 +120,8 @@ def test_every_kind_of_negative_is_there_wherever_there_are_two_things(examples)
     for kind in ("swap_relation", "replace_attribute", "replace_object", "replace_relation"):
         assert all(kind in record["negative_kinds"] for record in several)
     swapped = sum("swap_attribute" in record["negative_kinds"] for record in several)
-    assert swapped > 0.85 * len(several)
+    # At level 1, things often share their colour or shape, or a swap names a held-out pair.
+    assert swapped > 0.6 * len(several)
 
 
 def test_every_caption_has_its_own_negatives_of_the_kinds_that_it_allows(examples):
