@@ -126,11 +126,23 @@ def focal_itc(
     if gamma == 0:
         return -(targets_RxM * log_p_RxM).sum(-1)
     if focal_on == "all":
-        focus_RxM = (-jnp.expm1(log_p_RxM)) ** gamma
+        focus_RxM = _focus(-jnp.expm1(log_p_RxM), gamma)
         return -(targets_RxM * focus_RxM * log_p_RxM).sum(-1)
     p_true_R = (jnp.exp(log_p_RxM) * same_RxM).sum(-1)
-    focus_R = jnp.maximum(1 - p_true_R, 0.0) ** gamma
+    focus_R = _focus(jnp.maximum(1 - p_true_R, 0.0), gamma)
     return -focus_R * (targets_RxM * log_p_RxM).sum(-1)
+
+
+def _focus(rest: jax.Array, gamma: float) -> jax.Array:
+    """Returns rest^gamma, the focal factor; rest: 1 - p.
+
+    With gamma below 1 the power has an infinite slope at 0, where p was rounded to 1. The loss is
+    flat there as a function of the logits, so the factor then carries no gradient.
+    """
+    if gamma >= 1:
+        return rest**gamma
+    certain = rest <= 0
+    return jnp.where(certain, 0.0, jnp.where(certain, 1.0, rest) ** gamma)
 
 
 def _itc_in_chunks(
@@ -161,7 +173,8 @@ def _itc_in_chunks(
         same_RxC = (image_id_R[:, None] == image_id_C[None]) & true_C[None]
         factor_RxC = log_p_RxC
         if gamma > 0 and focal_on == "all":
-            factor_RxC = (-jnp.expm1(jnp.minimum(log_p_RxC, 0.0))) ** gamma * log_p_RxC
+            focus_RxC = _focus(-jnp.expm1(jnp.minimum(log_p_RxC, 0.0)), gamma)
+            factor_RxC = focus_RxC * log_p_RxC
         parts = {
             "positive": jnp.where(same_RxC, factor_RxC, 0.0),
             "count": same_RxC.astype(jnp.float32),
@@ -179,7 +192,7 @@ def _itc_in_chunks(
     if momentum is not None:
         loss_R = (1 - momentum.share) * loss_R - momentum.share * sums["soft"]
     if gamma > 0 and focal_on == "target":
-        loss_R = jnp.maximum(1 - sums["p_true"], 0.0) ** gamma * loss_R
+        loss_R = _focus(jnp.maximum(1 - sums["p_true"], 0.0), gamma) * loss_R
     return loss_R
 
 

@@ -28,6 +28,8 @@ FORMS = {
     "plain": dict(gamma=0.0, focal_on="all", distill=0.0),
     "focal on all, soft": dict(gamma=1.5, focal_on="all", distill=0.4),
     "focal on the target, soft": dict(gamma=2.0, focal_on="target", distill=0.4),
+    "gamma below 1": dict(gamma=0.5, focal_on="all", distill=0.4),
+    "gamma below 1 on the target": dict(gamma=0.5, focal_on="target", distill=0.4),
 }
 
 
@@ -67,6 +69,23 @@ def test_chunks_have_the_value_and_the_gradient_of_the_whole(form):
             value_and_gradient(chunk, form),
             whole,
         )
+
+
+@pytest.mark.parametrize("focal_on", ["all", "target"])
+@pytest.mark.parametrize("chunk", [0, 1])
+def test_the_gradient_is_finite_where_a_probability_is_one_and_gamma_below_one(focal_on, chunk):
+    ids, rows = jnp.arange(3), jnp.asarray([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]])
+    logits = 200.0 * rows @ rows.T
+    assert (np.asarray(jax.nn.softmax(logits)).max(-1) == 1.0).all()
+
+    def total(z, key, scale):
+        keys, momentum = Keys(key, ids, ids >= 0), Momentum(rows[::-1], 0.4)
+        form = dict(momentum=momentum, gamma=0.5, focal_on=focal_on, chunk=chunk)
+        return contrastive.itc(z, ids, keys, scale, **form).sum()
+
+    value, gradient = jax.value_and_grad(total, argnums=(0, 1, 2))(rows, rows, 200.0)
+    assert np.isfinite(value)
+    assert all(np.isfinite(x).all() for x in gradient)
 
 
 def numpy_itc(distill):
