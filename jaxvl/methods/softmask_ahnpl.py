@@ -95,10 +95,11 @@ def encode_negatives(context: Context, encoded: EncodedBatch) -> Texts:
     the momentum text encoder.
     """
     config, model, params, batch = context.config, context.model, context.params, context.batch
-    mask_GxKxL, valid_GxK = batch["negative_mask"], batch["negative_valid"]
-    ids_RxL, mask_RxL = (x.reshape(-1, x.shape[-1]) for x in (batch["negative_ids"], mask_GxKxL))
+    ids_GxKxL, mask_GxKxL = batch["negative_ids"], batch["negative_mask"]
+    valid_GxK = batch["negative_valid"]
     if config.softmask.text_augmentation:
-        ids_RxL = hide_words(context, ids_RxL, mask_RxL)
+        ids_GxKxL = hide_words(context, ids_GxKxL, mask_GxKxL)
+    ids_RxL, mask_RxL = (x.reshape(-1, x.shape[-1]) for x in (ids_GxKxL, mask_GxKxL))
     t_RxLxD = model.encode_text(params, ids_RxL, mask_RxL, key=stream(context.key, "hard"))
     zn_GxKxE = model.project_text(params, t_RxLxD, ids_RxL).reshape(*valid_GxK.shape, -1)
     keys = None
@@ -111,15 +112,39 @@ def encode_negatives(context: Context, encoded: EncodedBatch) -> Texts:
     return Texts(t_GxKxLxD, mask_GxKxL, zn_GxKxE, valid_GxK, keys)
 
 
-def hide_words(context: Context, ids_RxL: jax.Array, mask_RxL: jax.Array) -> jax.Array:
-    """Returns the ids of hard negatives with words hidden as often as in the captions.
+def hide_words(context: Context, ids_GxKxL: jax.Array, mask_GxKxL: jax.Array) -> jax.Array:
+    """Returns the ids of hard negatives with words hidden as in the captions.
 
-    Otherwise a text with [MASK] would be known to be true.
+    Otherwise a text with [MASK] would be known to be true. What makes a negative false is not
+    hidden, since without it the text would be true of the image.
     """
-    words_RxL = mask_RxL.at[:, 0].set(False)
+    batch = context.batch
+    words_GxKxL = unchanged(ids_GxKxL, mask_GxKxL, batch["token_ids"], batch["token_mask"])
+    words_GxKxL = words_GxKxL.at[..., 0].set(False)
     if context.config.data.add_sep:
-        words_RxL &= jnp.pad(mask_RxL[:, 1:], ((0, 0), (0, 1)))  # not the last token
-    return corrupt(context, ids_RxL, words_RxL, name="mlm_hard").ids_GxL
+        words_GxKxL &= jnp.pad(mask_GxKxL[..., 1:], ((0, 0), (0, 0), (0, 1)))  # not the last token
+    ids_RxL, words_RxL = (x.reshape(-1, x.shape[-1]) for x in (ids_GxKxL, words_GxKxL))
+    return corrupt(context, ids_RxL, words_RxL, name="mlm_hard").ids_GxL.reshape(ids_GxKxL.shape)
+
+
+def unchanged(
+    ids_GxKxL: jax.Array, mask_GxKxL: jax.Array, own_ids_GxL: jax.Array, own_mask_GxL: jax.Array
+) -> jax.Array:
+    """Returns [G, K, L]: True at the tokens that a hard negative shares with its caption.
+
+    These are the longest beginning and the longest end that both have. What lies between two
+    changes, as in a swap, is not among them. own_ids_GxL, own_mask_GxL: of the captions.
+    """
+    own_ids_GxKxL = jnp.broadcast_to(own_ids_GxL[:, None], ids_GxKxL.shape)
+    differs_GxKxL = (ids_GxKxL != own_ids_GxKxL) | ~own_mask_GxL[:, None]
+    beginning_GxKxL = differs_GxKxL.cumsum(-1) == 0
+    # The same with both texts moved so that they end at one place.
+    excess_GxK = own_mask_GxL.sum(-1)[:, None] - mask_GxKxL.sum(-1)
+    place_GxKxL = jnp.arange(ids_GxKxL.shape[-1])[None, None] + excess_GxK[..., None]
+    own_ids_GxKxL = jnp.take_along_axis(own_ids_GxKxL, jnp.maximum(place_GxKxL, 0), axis=-1)
+    differs_GxKxL = mask_GxKxL & ((ids_GxKxL != own_ids_GxKxL) | (place_GxKxL < 0))
+    end_GxKxL = differs_GxKxL[..., ::-1].cumsum(-1)[..., ::-1] == 0
+    return mask_GxKxL & (beginning_GxKxL | end_GxKxL)
 
 
 def with_own(

@@ -13,9 +13,11 @@ from small import LENGTH, WORDS, small_batch, small_config, under_way
 from jaxvl.losses import contrastive, make_contrast
 from jaxvl.methods import METHODS, contrast, softmask_ahnpl
 from jaxvl.methods.context import Context
-from jaxvl.methods.encoders import Encoded, EncodedBatch
+from jaxvl.methods.encoders import Encoded, EncodedBatch, corrupt
 from jaxvl.methods.matching import Negatives, Pairs
 from jaxvl.models import MODELS
+
+pytestmark = pytest.mark.slow
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "losses_softmask_ahnpl.json"
 OFF = dict(
@@ -159,8 +161,43 @@ def test_words_of_negatives_are_hidden_too_and_nothing_else(add_sep):
     config.data.add_sep, config.loss.mask_probability = add_sep, 1.0
     mask = np.array([[True] * 5 + [False] * 3])
     ids = jnp.full((1, LENGTH), WORDS + 1)
-    hidden = softmask_ahnpl.hide_words(context_of(config), ids, jnp.asarray(mask))
-    kept = np.asarray(hidden == ids)[0]
+    batch = {"token_ids": ids, "token_mask": jnp.asarray(mask)}
+    hidden = softmask_ahnpl.hide_words(
+        context_of(config, batch=batch), ids[:, None], jnp.asarray(mask)[:, None]
+    )
+    kept = np.asarray(hidden[:, 0] == ids)[0]
     assert kept[0] and kept[5:].all()
     assert kept[4] == add_sep
     assert not kept[1:4].all()
+
+
+CAPTION = [1, 11, 12, 13, 14, 15]
+CHANGED = {  # negatives of it, and where they differ: from this token to before that one
+    "one word for another": ([1, 11, 12, 29, 14, 15], (3, 4)),
+    "two words exchanged": ([1, 11, 14, 13, 12, 15], (2, 5)),
+    "two words for one": ([1, 11, 28, 29, 13, 14, 15], (2, 4)),
+    "one word for two": ([1, 11, 29, 14, 15], (2, 3)),
+    "the last word": ([1, 11, 12, 13, 14, 29], (5, 6)),
+    "longer by the word before": ([1, 11, 12, 12, 29, 13, 14, 15], (3, 5)),
+    "nothing in common": ([1, 21, 22, 23], (1, 4)),
+}
+
+
+def padded(ids):
+    return ids + [0] * (LENGTH - len(ids))
+
+
+@pytest.mark.parametrize("negative, span", CHANGED.values(), ids=CHANGED)
+def test_what_makes_a_negative_false_is_never_hidden_and_the_rest_as_before(negative, span):
+    config = configured()
+    config.loss.mask_probability = 0.7
+    own, ids = jnp.asarray([padded(CAPTION)] * 40), jnp.asarray([[padded(negative)]] * 40)
+    place = np.arange(LENGTH)[None]
+    is_changed = (place >= span[0]) & (place < span[1])
+    context = context_of(config, batch={"token_ids": own, "token_mask": own > 0})
+    found = softmask_ahnpl.hide_words(context, ids, ids > 0)[:, 0]
+    words = (ids[:, 0] > 0) & (place > 0)
+    blind = corrupt(context, ids[:, 0], words, name="mlm_hard").ids_GxL
+    np.testing.assert_array_equal(found, np.where(is_changed, ids[:, 0], blind))
+    is_hidden = np.asarray(found != ids[:, 0]).any(0, keepdims=True)
+    np.testing.assert_array_equal(is_hidden[0], np.asarray(words & ~is_changed)[0])
