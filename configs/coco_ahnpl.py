@@ -3,7 +3,7 @@
     --config=coco_ahnpl              AHNPL: CLIP ViT-B/32, TFDS coco_captions
     --config=coco_ahnpl:clip         CLIP on the same data
     --config=coco_ahnpl:negclip      NegCLIP: hard negatives in the contrastive loss alone
-    --config=coco_ahnpl:ceclip       CE-CLIP: its losses CMR and IMC as well
+    --config=coco_ahnpl:ceclip       CE-CLIP by its released code, with its own recipe
     --config=coco_ahnpl:released     AHNPL by the formulas of its released code
     --config=coco_ahnpl:demo         AHNPL in minutes on two CPU cores, Scenes
     --config=coco_ahnpl:demo,clip    a baseline there; the others in the same way
@@ -15,6 +15,7 @@ The published ones start from OpenAI's weights and need negatives of the caption
 from ml_collections import ConfigDict
 
 from jaxvl.config import base
+from jaxvl.configs.coco_softmask import CAPTIONS
 from jaxvl.errors import UserError
 
 ONLY_ITC = dict(multimodal_weight=0.0, margin_weight=0.0, alignment_weight=0.0, adaptive_beta=0.0)
@@ -22,7 +23,9 @@ RELEASED = dict(as_released=True, margin_reset=True, alignment_weight=0.0, adapt
 SETTINGS = {  # of config.ahnpl; weights as in the released code
     "clip": dict(itc_negatives=False, **ONLY_ITC),
     "negclip": ONLY_ITC,
-    "ceclip": dict(RELEASED, multimodal_weight=0.0, intra_modal_weight=0.2),
+    "ceclip": dict(
+        RELEASED, multimodal_weight=0.0, intra_modal_weight=0.2, intra_modal_positive=False
+    ),
     "released": RELEASED,
 }
 ARGUMENTS = ("demo", *SETTINGS)  # what may stand behind the colon; "demo,NAME" too
@@ -35,6 +38,8 @@ def get_config(arg: str = "") -> ConfigDict:
         if name not in ARGUMENTS:
             raise UserError(f"there is no {name}, only {', '.join(ARGUMENTS)}")
     config = demo() if "demo" in names else coco()
+    if "ceclip" in names and "demo" not in names:
+        follow_ce_clip(config)
     for name in names:
         config.ahnpl.update(SETTINGS.get(name, {}))
     if "clip" in names:
@@ -43,7 +48,7 @@ def get_config(arg: str = "") -> ConfigDict:
 
 
 def coco() -> ConfigDict:
-    """Returns 10 epochs of the 82,783 training images, with one caption of each an epoch."""
+    """Returns AHNPL's recipe: 10 epochs of all captions of COCO."""
     config = base()
     config.method, config.model.name = "ahnpl", "clip"
     config.model.init = "data/clip-vit-base-patch32"  # from Hugging Face; brings its tokenizer
@@ -59,7 +64,7 @@ def coco() -> ConfigDict:
     config.data.eval_crop = "center"  # as in CLIP's training
     config.data.update(max_words=77, max_tokens=77, add_sep=True, token_lengths=(16, 24, 32))
     config.batch_size = 128
-    config.total_steps = 10 * 82_783 // 128
+    train_for(config, epochs=10)
     config.optim.update(
         learning_rate=2e-5,
         warmup_learning_rate=0.0,
@@ -69,10 +74,27 @@ def coco() -> ConfigDict:
         b2=0.98,
         eps=1e-6,
     )
-    config.eval.every_steps = 82_783 // 128
     config.evals.hard_negatives = None  # needs hard negatives in the data set
     config.evals.grounding = None  # needs a fusion encoder
     return config
+
+
+def train_for(config: ConfigDict, *, epochs: int) -> None:
+    """Sets the steps of so many epochs and an evaluation after each.
+
+    An epoch has every caption once, as in the released codes, which leave out a last batch that is
+    not full. A batch takes one caption of each of its images.
+    """
+    epoch = CAPTIONS // config.batch_size
+    config.total_steps, config.eval.every_steps = epochs * epoch, epoch
+
+
+def follow_ce_clip(config: ConfigDict) -> None:
+    """Changes AHNPL's recipe on COCO to that of CE-CLIP's released script."""
+    config.batch_size = 256  # 128 on each of two GPUs
+    train_for(config, epochs=5)
+    config.optim.learning_rate = 5e-6
+    config.data.negative_kinds = ("relation", "adj", "noun", "verb")
 
 
 def demo() -> ConfigDict:

@@ -10,6 +10,7 @@ from jaxvl.config import base
 from jaxvl.errors import UserError
 
 ARGUMENTS = ("demo",)  # what may stand behind the colon
+IMAGES, CAPTIONS = 82_783, 414_113  # of COCO's train2014
 
 
 def get_config(arg: str = "") -> ConfigDict:
@@ -21,8 +22,8 @@ def get_config(arg: str = "") -> ConfigDict:
 
 
 def coco() -> ConfigDict:
-    """Returns the ConfigDict of the published sizes on COCO captions, 82,783 training images."""
-    config = published(examples=82_783)
+    """Returns the ConfigDict of the published sizes on COCO captions."""
+    config = published(examples=IMAGES)
     config.data.dir = "data/tfds"
     config.data.update(source="tfds", name="coco_captions")
     config.data.tokenizer = "bert-base-uncased"

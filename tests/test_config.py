@@ -9,6 +9,7 @@ import pytest
 
 from jaxvl import config as config_lib
 from jaxvl import workdir
+from jaxvl.configs import coco_ahnpl
 from jaxvl.errors import UserError
 from jaxvl.training import experiment
 from jaxvl.validate import validate
@@ -130,6 +131,13 @@ def variants():
         for path in CONFIGS
         for argument in ("", *getattr(load(path), "ARGUMENTS", ()))
     ]
+
+
+def test_an_epoch_of_the_published_recipes_on_coco_has_every_caption():
+    for argument, batch_size, epoch, epochs in (("", 128, 3_235, 10), ("ceclip", 256, 1_617, 5)):
+        config = coco_ahnpl.get_config(argument)
+        assert (config.batch_size, config.eval.every_steps) == (batch_size, epoch)
+        assert config.total_steps == epochs * epoch
 
 
 def load(path):

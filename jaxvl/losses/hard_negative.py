@@ -52,26 +52,24 @@ def multimodal(
     return _first(jnp.concatenate([positive_G[:, None], logits_GxK], axis=1))
 
 
-def released_multimodal(
-    z_GxE: jax.Array, zn_GxKxE: jax.Array, scale: jax.Array | float, *, chunk: int
+def without_positive(
+    z_GxE: jax.Array,
+    zn_GxKxE: jax.Array,
+    column_G: jax.Array,
+    scale: jax.Array | float,
+    *,
+    chunk: int,
 ) -> jax.Array:
-    """Returns [G]: L_T or L_V as AHNPL's released code computes it.
+    """Returns [G]: a contrast that has no true positive, as in the released codes.
 
-    Row i is trained to match the negative number i of the batch. The softmax runs over all
-    negatives of the batch, valid or not, and over no positive. For L_V the negatives are images
-    that `perturb` moved without normalising them.
+    Row i is trained to match negative number `column_G[i]` of the batch. The softmax runs over all
+    negatives of the batch, valid or not. In MHN of AHNPL the column is i, and for L_V the negatives
+    are images that `perturb` moved without normalising them. In IMC of CE-CLIP the column is 0.
     """
     zn_MxE = zn_GxKxE.reshape(-1, zn_GxKxE.shape[-1])
     keys = contrastive.batch_keys(zn_MxE, jnp.arange(len(zn_MxE)))
     return contrastive.itc(
-        z_GxE,
-        jnp.arange(len(z_GxE)),
-        keys,
-        scale,
-        momentum=None,
-        gamma=0,
-        focal_on="all",
-        chunk=chunk,
+        z_GxE, column_G, keys, scale, momentum=None, gamma=0, focal_on="all", chunk=chunk
     )
 
 
@@ -84,7 +82,11 @@ def intra_modal(
     *,
     chunk: int,
 ) -> jax.Array:
-    """Returns [G]: -log e^P / (e^P + sum_jk e^S(caption, N_jk)) over the batch (IMC of CE-CLIP)."""
+    """Returns [G]: -log e^P / (e^P + sum_jk e^S(caption, N_jk)) over the batch.
+
+    This is IMC of CE-CLIP's paper, with P = S(image, caption); `without_positive` is the released
+    one.
+    """
     zn_MxE, valid_M = zn_GxKxE.reshape(-1, zn_GxKxE.shape[-1]), valid_GxK.reshape(-1)
     lse_G = log_sum_exp(zt_GxE, zn_MxE, valid_M, scale, chunk=chunk or len(zn_MxE))
     return _first(jnp.stack([positive_G, lse_G], axis=1))

@@ -41,9 +41,8 @@ def make(config: ConfigDict, model: Model, *, steps_per_epoch: int) -> Method:
         )
         texts = contrastive.batch_keys(z.zt_GxE, batch["image_id"])
         if options.itc_negatives:
-            texts = hard_negative.text_keys(
-                z.zt_GxE, z.zn_GxKxE, batch["image_id"], batch["negative_valid"]
-            )
+            counted_GxK = counted(options, batch["negative_valid"])
+            texts = hard_negative.text_keys(z.zt_GxE, z.zn_GxKxE, batch["image_id"], counted_GxK)
         losses = {"itc": clip.itc(contrast_rows, params, z, batch["image_id"], texts)}
         slots = new_epoch(options, slots, step, steps_per_epoch)
         extra, metrics, slots = terms(config, slots, z, batch, scale)
@@ -69,6 +68,11 @@ def uses_negatives(options: ConfigDict) -> bool:
 def uses_second_view(options: ConfigDict) -> bool:
     """Returns True if a loss that is switched on needs a second caption and crop of each image."""
     return options.positive == "intra" and options.multimodal_weight > 0 and not options.as_released
+
+
+def counted(options: ConfigDict, valid_GxK: jax.Array) -> jax.Array:
+    """Returns [G, K]: True at a negative that counts: a valid one, and as released every one."""
+    return jnp.ones_like(valid_GxK) if options.as_released else valid_GxK
 
 
 def init_slots(config: ConfigDict) -> Slots:
@@ -100,7 +104,9 @@ def terms(
     slots = {**slots, "cosine": cosine}
     losses, metrics = {}, {"alignment/target": target}
     if options.alignment_weight > 0:
-        losses["alignment"] = hard_negative.alignment(cosine_G, target).mean()
+        # Without stop_gradient the scale would shrink, which lowers this loss and aligns nothing.
+        unit = lax.stop_gradient(scale) if options.alignment_units == "logit" else 1.0
+        losses["alignment"] = unit * hard_negative.alignment(cosine_G, target).mean()
     if not uses_negatives(options):
         return losses, metrics, slots
 
@@ -114,12 +120,9 @@ def terms(
     if options.multimodal_weight > 0:
         losses["multimodal"] = multimodal(config, z, batch, positive_G, weight_GxK, scale)
     if options.margin_weight > 0:
-        counted_GxK = jnp.ones_like(valid_GxK) if options.as_released else valid_GxK
-        losses["margin"] = masked_mean(weight_GxK * hinge_GxK, counted_GxK)
+        losses["margin"] = masked_mean(weight_GxK * hinge_GxK, counted(options, valid_GxK))
     if options.intra_modal_weight > 0:
-        losses["intra_modal"] = hard_negative.intra_modal(
-            positive_G, z.zt_GxE, z.zn_GxKxE, valid_GxK, scale, chunk=config.loss.itc_chunk
-        ).mean()
+        losses["intra_modal"] = intra_modal(config, z, valid_GxK, positive_G, scale)
 
     metrics |= report(config, difficulty_GxK, valid_GxK, hinge_GxK, weight_GxK)
     metrics |= {f"margin/{kind}": slots["margin"][k] for k, kind in enumerate(kinds(config))}
@@ -161,9 +164,9 @@ def multimodal(
 ) -> jax.Array:
     """Returns MHN: captions against their hard negatives, images against the images they move to.
 
-    positive_G: S(image, caption), the positive of both. If `positive` is "intra", the positive of a
-    caption is the second caption and that of an image is the second crop; an image that has only
-    one caption then gives no loss on the side of the text.
+    positive_G: S(image, caption), the positive of both if `positive` is "cross". With "self" it is
+    S(caption, caption) and S(image, image). With "intra" it is the second caption and the second
+    crop; an image that has only one caption then gives no loss on the side of the text.
     """
     options, chunk, valid_GxK = config.ahnpl, config.loss.itc_chunk, batch["negative_valid"]
     zv_GxKxE = hard_negative.perturb(
@@ -178,8 +181,15 @@ def multimodal(
         z_GxE: jax.Array, zn_GxKxE: jax.Array, second_GxE: jax.Array | None, valid_GxK: jax.Array
     ) -> jax.Array:
         if options.as_released:
-            return hard_negative.released_multimodal(z_GxE, zn_GxKxE, scale, chunk=chunk).mean()
-        own_G = positive_G if second_GxE is None else scale * (z_GxE * second_GxE).sum(-1)
+            column_G = jnp.arange(len(z_GxE))
+            return hard_negative.without_positive(
+                z_GxE, zn_GxKxE, column_G, scale, chunk=chunk
+            ).mean()
+        own_G = positive_G
+        if options.positive == "self":
+            own_G = jnp.full_like(positive_G, scale)
+        elif second_GxE is not None:
+            own_G = scale * (z_GxE * second_GxE).sum(-1)
         negative_GxK = scale * hard_negative.own(z_GxE, zn_GxKxE)
         return hard_negative.multimodal(own_G, negative_GxK, valid_GxK, weight_GxK).mean()
 
@@ -189,6 +199,23 @@ def multimodal(
     text = side(z.zt_GxE, z.zn_GxKxE, z.second_zt_GxE, text_valid_GxK)
     image = side(z.zi_GxE, zv_GxKxE, z.second_zi_GxE, valid_GxK)
     return options.multimodal_text_weight * text + options.multimodal_image_weight * image
+
+
+def intra_modal(
+    config: ConfigDict,
+    z: clip.Embeddings,
+    valid_GxK: jax.Array,
+    positive_G: jax.Array,
+    scale: jax.Array | float,
+) -> jax.Array:
+    """Returns IMC of CE-CLIP: by its paper, or by its code without a positive."""
+    chunk = config.loss.itc_chunk
+    if config.ahnpl.intra_modal_positive:
+        return hard_negative.intra_modal(
+            positive_G, z.zt_GxE, z.zn_GxKxE, valid_GxK, scale, chunk=chunk
+        ).mean()
+    first_G = jnp.zeros(len(z.zt_GxE), jnp.int32)
+    return hard_negative.without_positive(z.zt_GxE, z.zn_GxKxE, first_G, scale, chunk=chunk).mean()
 
 
 def report(
@@ -250,7 +277,7 @@ def check(config: ConfigDict) -> None:
     """Raises UserError naming a key with which training with hard negatives cannot work."""
     options = config.ahnpl
     require(
-        options.positive == "cross" or config.method == "ahnpl" and config.data.second_view,
+        options.positive != "intra" or config.method == "ahnpl" and config.data.second_view,
         "ahnpl.positive='intra' needs method='ahnpl' and data.second_view=True",
     )
     needed = config.method == "softmask_ahnpl" or uses_negatives(options)
@@ -286,8 +313,9 @@ KEYS = {
         ),
         "positive": Key(
             "cross",
-            "positive of MHN: cross, the true pair; intra, a second caption and a second crop",
-            choices=("cross", "intra"),
+            "positive of MHN: cross, the true pair; intra, a second caption and a second crop; "
+            "self, the caption with itself and the image with itself",
+            choices=("cross", "intra", "self"),
         ),
         "multimodal_text_weight": Key(
             1.0, "in MHN, weight of captions against their hard negatives", low=0
@@ -310,6 +338,11 @@ KEYS = {
         "alignment_weight": Key(
             0.2, "weight of the alignment of true pairs, up to a target cosine", low=0
         ),
+        "alignment_units": Key(
+            "cosine",
+            "units of that loss: cosine, or logit, which is the cosine times the logit scale",
+            choices=("cosine", "logit"),
+        ),
         "alignment_ease": Key(
             0.0, "standard deviations that are added to the running mean to give the target"
         ),
@@ -319,6 +352,11 @@ KEYS = {
             0.0,
             "weight of the contrast of captions with all hard negatives of a batch (CE-CLIP's IMC)",
             0,
+        ),
+        "intra_modal_positive": Key(
+            True,
+            "IMC has the positive of its paper; False: none, as in CE-CLIP's released code, where "
+            "every caption is to match the first negative of the batch",
         ),
         "adaptive_beta": Key(
             4.0,
@@ -332,7 +370,8 @@ KEYS = {
         ),
         "as_released": Key(
             False,
-            "as in the released code: MHN has no positives, the margin loss is divided by G * K",
+            "as in the released code: MHN has no positives, the margin loss is divided by G * K, "
+            "missing negatives are keys of the contrastive loss too",
         ),
     }
 }

@@ -10,8 +10,11 @@ import optax
 import pytest
 from small_clip import KINDS, small_clip_batch, small_clip_config
 
+from jaxvl.configs.coco_ahnpl import SETTINGS
 from jaxvl.methods import METHODS, ahnpl, clip
 from jaxvl.models import MODELS
+
+pytestmark = pytest.mark.slow
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "losses_ahnpl.json"
 OFF = dict(itc_negatives=False, multimodal_weight=0.0, margin_weight=0.0, alignment_weight=0.0)
@@ -78,6 +81,48 @@ def test_the_losses_count_from_their_first_step_on(start):
         assert metrics["loss/multimodal"] > 0
         equal = jax.tree.map(lambda a, b: bool((a == b).all()), found, gradient)
         assert all(jax.tree.leaves(equal)) == same
+
+
+def cross_entropy(logits, column):
+    rows = np.arange(len(logits))
+    return (np.log(np.exp(logits).sum(-1)) - logits[rows, column]).mean()
+
+
+def released_total(name, images, captions, negatives, valid, *, margin, scale):
+    """Returns the loss of a step as the released code of each paper computes it, in NumPy."""
+    own, columns = np.arange(len(images)), negatives.reshape(-1, negatives.shape[-1])
+    known = columns[valid.reshape(-1)] if name == "negclip" else columns  # it has no missing ones
+    to_text = cross_entropy(scale * images @ np.concatenate([captions, known]).T, own)
+    contrast = (to_text + cross_entropy(scale * captions @ images.T, own)) / 2
+    if name == "negclip":
+        return contrast
+    true = scale * (images * captions).sum(-1)[:, None]
+    false = scale * np.einsum("ge,gke->gk", images, negatives)
+    ranking = (np.maximum(0, false - true + margin) * valid).mean()
+    among_texts = scale * captions @ columns.T
+    if name == "ceclip":
+        return contrast + 0.2 * ranking + 0.2 * cross_entropy(among_texts, 0 * own)
+    moved = (images[:, None] + negatives - captions[:, None]).reshape(columns.shape)
+    among_images = scale * images @ moved.T
+    multimodal = cross_entropy(among_texts, own) + cross_entropy(among_images, own)
+    return contrast + 0.2 * ranking + 0.2 * multimodal
+
+
+@pytest.mark.parametrize("name", ["negclip", "ceclip", "released"])
+def test_a_step_has_the_total_of_the_released_code(start, name):
+    model, params, batch = start
+    config, margin = configured(**SETTINGS[name]), np.array([0.5, 2.0])
+    z = jax.jit(lambda params: clip.encode(model, params, batch, negatives=True))(params)
+    expected = released_total(
+        name,
+        *(np.asarray(x, np.float64) for x in z[:3]),
+        np.asarray(batch["negative_valid"]),
+        margin=margin,
+        scale=np.exp(float(params["logit_scale"])),
+    )
+    slots = ahnpl.init_slots(config) | {"margin": jnp.asarray(margin)}
+    (loss, _), _ = step_of(config, start, slots=slots)
+    np.testing.assert_allclose(loss, expected, rtol=1e-6)
 
 
 def unit(rng, *shape):
@@ -160,14 +205,14 @@ def log_share(positive, logits, weight):
     return np.log(1 + (weight * np.exp(logits - positive[:, None])).sum(-1))
 
 
-@pytest.mark.parametrize("positive", ["cross", "intra"])
-def test_the_positive_is_the_pair_or_a_second_caption_and_a_second_view(positive):
+@pytest.mark.parametrize("positive", ["cross", "intra", "self"])
+def test_the_positive_is_the_pair_or_a_second_view_or_the_same_text_and_image(positive):
     config = configured(positive=positive, adaptive_beta=2.0, adaptive_cap=1.5)
     config.ahnpl.update(multimodal_text_weight=0.7, multimodal_image_weight=0.4)
     z, batch = embedded()
     rng = np.random.default_rng(1)
     z = z._replace(second_zi_GxE=unit(rng, 8, 4), second_zt_GxE=unit(rng, 8, 4))
-    if positive == "cross":
+    if positive != "intra":
         z = z._replace(second_zi_GxE=None, second_zt_GxE=None)
     batch["second_valid"] = jnp.arange(8) != 3
     valid = np.asarray(batch["negative_valid"])
@@ -183,12 +228,67 @@ def test_the_positive_is_the_pair_or_a_second_caption_and_a_second_view(positive
     if positive == "intra":
         text = (z.zt_GxE * z.second_zt_GxE).sum(-1)
         image = (z.zi_GxE * z.second_zi_GxE).sum(-1)
+    if positive == "self":
+        text = image = np.ones(8)
     on_text = log_share(SCALE * text, SCALE * np.einsum("ge,gke->gk", z.zt_GxE, z.zn_GxKxE), weight)
     on_image = log_share(SCALE * image, SCALE * np.einsum("ge,gke->gk", z.zi_GxE, moved), weight)
     if positive == "intra":
         on_text[3] = 0.0  # its image has no second caption
     expected = 0.7 * on_text.mean() + 0.4 * on_image.mean()
     np.testing.assert_allclose(losses["multimodal"], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "positive, text, image", [("cross", 3.048587, 4.888497), ("self", 0.126928, 0.635387)]
+)
+def test_the_multimodal_loss_of_one_image_by_hand(positive, text, image):
+    """cos(I, T) is 0, cos(T, N) 0.6, and the moved image (-0.4, 1.8) has cosine 0.976187 to I."""
+    config = configured(positive=positive, adaptive_beta=0.0)
+    z = clip.Embeddings(
+        jnp.asarray([[0.0, 1.0]]),
+        jnp.asarray([[1.0, 0.0]]),
+        jnp.asarray([[[0.6, 0.8], [1.0, 0.0]]]),
+    )
+    batch = {"negative_valid": jnp.asarray([[True, False]])}
+    for side, expected in (((1.0, 0.0), text), ((0.0, 1.0), image)):
+        config.ahnpl.multimodal_text_weight, config.ahnpl.multimodal_image_weight = side
+        losses, _, _ = ahnpl.terms(config, ahnpl.init_slots(config), z, batch, SCALE)
+        np.testing.assert_allclose(losses["multimodal"], expected, rtol=1e-5)
+
+
+def test_with_itself_as_positive_a_negative_is_only_pushed_away():
+    """At the geometry of CLIP, cos(T, N) 0.90 and scale 100, there is nothing left to push."""
+    config = configured(positive="self", adaptive_beta=0.0, multimodal_image_weight=0.0)
+    batch = {"negative_valid": jnp.asarray([[True, False]])}
+
+    def loss(cosine, scale):
+        negative = jnp.stack([cosine, jnp.sqrt(1 - cosine**2)])
+        z = clip.Embeddings(
+            jnp.asarray([[0.3, -0.953939]]),
+            jnp.asarray([[1.0, 0.0]]),
+            jnp.tile(negative, (1, 2, 1)),
+        )
+        return ahnpl.terms(config, ahnpl.init_slots(config), z, batch, scale)[0]["multimodal"]
+
+    value, slope = jax.value_and_grad(loss)(0.9, 14.0)
+    np.testing.assert_allclose(value, np.log(1 + np.exp(-1.4)), rtol=1e-5)
+    np.testing.assert_allclose(slope, 14.0 / (1 + np.exp(1.4)), rtol=1e-5)
+    np.testing.assert_allclose(loss(0.9, 100.0), np.log(1 + np.exp(-10)), rtol=1e-2)
+
+
+def test_the_alignment_is_in_cosines_or_in_logits_and_leaves_the_scale_alone():
+    z, batch = embedded()
+    short = np.maximum(0.25 - (z.zi_GxE * z.zt_GxE).sum(-1), 0).mean()
+    assert short > 0
+    for units, factor in (("cosine", 1.0), ("logit", SCALE)):
+        config = configured(alignment_units=units, alignment_floor=0.25)
+
+        def loss(scale, config=config):
+            return ahnpl.terms(config, ahnpl.init_slots(config), z, batch, scale)[0]["alignment"]
+
+        value, slope = jax.value_and_grad(loss)(SCALE)
+        np.testing.assert_allclose(value, factor * short, rtol=1e-5)
+        assert slope == 0
 
 
 def test_a_second_view_is_encoded_as_the_first(start):
