@@ -110,6 +110,12 @@ MODEL = {
         "patch_size": Key(
             16, "side of a patch, in pixels; the image size must be a multiple of it", low=1
         ),
+        "stem": Key(
+            "linear",
+            "what makes a token of a patch: a linear map, or convolutions, which see the patches "
+            "beside it too",
+            choices=("linear", "convolutions"),
+        ),
         **_TOWER,
     },
     "text": {

@@ -86,12 +86,26 @@ def _check_batch(config: ConfigDict, devices: int, processes: int) -> None:
     )
 
 
+def _check_stem(image: ConfigDict) -> None:
+    patch, width = image.patch_size, image.width
+    require(
+        image.stem == "linear"
+        or patch > 1
+        and patch & (patch - 1) == 0
+        and width % (patch // 2) == 0,
+        f"model.image.stem='convolutions' needs a patch_size that is a power of 2 and a width that "
+        f"is a multiple of half of it, not model.image.patch_size={patch} and "
+        f"model.image.width={width}",
+    )
+
+
 def _check_sizes(config: ConfigDict) -> None:
     require(
         config.data.image_size % config.model.image.patch_size == 0,
         f"data.image_size={config.data.image_size} is not divisible by "
         f"model.image.patch_size={config.model.image.patch_size}",
     )
+    _check_stem(config.model.image)
     for tower in ("image", "text"):
         sizes = config.model[tower]
         require(

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 FILE = "ALBEF.pth"
 EPSILONS = {"image": 1e-6, "text": 1e-12}  # of LayerNorm, constants in ALBEF's code
+KNOWN = {"fusion_tokens": "all", "match_read": "first", "image.stem": "linear"}
 
 # Parts of which the file also holds the momentum encoder's copy, as NAME_m. ALBEF starts from both.
 MOMENTUM = ("visual_encoder", "text_encoder", "vision_proj", "text_proj")
@@ -35,8 +36,15 @@ def layout(config: ConfigDict) -> "Layout":
 
 
 def check(config: ConfigDict) -> None:
-    """Raises UserError for epsilons of LayerNorm other than those of ALBEF's code."""
+    """Raises UserError for a model that ALBEF's code cannot express."""
     check_epsilons(config, EPSILONS, of="ALBEF's own code")
+    for key, known in KNOWN.items():
+        value = config.model.image.stem if key == "image.stem" else config.model[key]
+        if value != known:
+            raise UserError(
+                f"model.{key}={value} cannot be exported: ALBEF's own code knows {known} only; "
+                "--format torch writes a folder with code of its own"
+            )
 
 
 def check_epsilons(config: ConfigDict, epsilons: dict[str, float], *, of: str) -> None:

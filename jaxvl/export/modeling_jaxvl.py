@@ -162,8 +162,10 @@ class Model(nn.Module):
         """config: the object in config.json."""
         super().__init__()
         image, text, size = config["image"], config["text"], config["embed_size"]
-        self.heatmap = config["heatmap"]
-        self.visual_encoder = VisionTransformer(image, config["image_size"])
+        self.heatmap, self.match_read = config["heatmap"], config["match_read"]
+        self.fusion_tokens = config["fusion_tokens"]
+        local = self.fusion_tokens == "local"
+        self.visual_encoder = VisionTransformer(image, config["image_size"], keep_unmixed=local)
         self.text_encoder = TextEncoder(text, image["width"])
         self.vision_proj = nn.Linear(image["width"], size)
         self.text_proj = nn.Linear(text["width"], size)
@@ -183,8 +185,29 @@ class Model(nn.Module):
 
     def fuse(self, image: EncodedImage, text: EncodedText) -> tuple[Tensor, Tensor]:
         """Returns the fused states [G, L, D] and the match logits [G, 2] of pairs."""
-        states, _ = self.text_encoder.bert.fuse(text.states, text.texts.mask, image.states)
-        return states, self.itm_head(states[:, 0])
+        states, logits, _ = self.fuse_states(image.states, text.states, text.texts.mask)
+        return states, logits
+
+    def fuse_states(
+        self,
+        image: Tensor,
+        text: Tensor,
+        mask: Tensor,
+        *,
+        added: Mapping[int, Tensor] = MappingProxyType({}),
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Returns the fused states, the match logits, and the attention of each fusion layer.
+
+        image, text: their states. mask: of the texts. added: as for `Bert.fuse`.
+        """
+        seen = None
+        if self.fusion_tokens != "all":  # all but the class token
+            seen = torch.arange(image.shape[1], device=image.device)[None] > 0
+        states, attention = self.text_encoder.bert.fuse(text, mask, image, seen, added=added)
+        if self.match_read == "mean":
+            mean = (states * mask[..., None]).sum(1, keepdim=True) / mask.sum(1)[:, None, None]
+            states = torch.cat([mean, states[:, 1:]], dim=1)
+        return states, self.itm_head(states[:, 0]), attention
 
     def match_logits(self, image: EncodedImage, text: EncodedText) -> Tensor:
         """Returns [G, 2]: logits that image and text of each pair do not, and do, match."""
@@ -231,15 +254,14 @@ class Model(nn.Module):
 
         The gradient is that of zeros which are added to the attention.
         """
-        bert, layer = self.text_encoder.bert, self.heatmap["layer"]
+        layer = self.heatmap["layer"]
         pairs, length = text.texts.ids.shape
         with torch.enable_grad():
-            shape = (pairs, bert.heads, length, image.states.shape[1])
+            shape = (pairs, self.text_encoder.bert.heads, length, image.states.shape[1])
             zeros = image.states.new_zeros(shape, requires_grad=True)
-            states, attention = bert.fuse(
-                text.states, text.texts.mask, image.states, added={layer: zeros}
+            _, scores, attention = self.fuse_states(
+                image.states, text.states, text.texts.mask, added={layer: zeros}
             )
-            scores = self.itm_head(states[:, 0])
             if self.heatmap["score"] == "probability":
                 scores = scores.softmax(-1)
             (gradient,) = torch.autograd.grad(scores[:, MATCH].sum(), zeros)
@@ -293,25 +315,34 @@ def attend(
 
 
 class VisionTransformer(nn.Module):
-    """Patches and a class token through blocks."""
+    """Patches and a class token through blocks.
 
-    def __init__(self, sizes: dict[str, Any], image_size: int):
+    keep_unmixed: the patches are returned as they are before the blocks, normalised.
+    """
+
+    def __init__(self, sizes: dict[str, Any], image_size: int, *, keep_unmixed: bool):
         super().__init__()
         width, patch = sizes["width"], sizes["patch_size"]
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
         self.pos_embed = nn.Parameter(torch.zeros(1, (image_size // patch) ** 2 + 1, width))
-        self.patch_embed = PatchEmbedding(width, patch)
+        self.patch_embed = (
+            PatchEmbedding(width, patch) if sizes["stem"] == "linear" else Convolutions(sizes)
+        )
         self.blocks = nn.ModuleList(Block(sizes) for _ in range(sizes["layers"]))
         self.norm = nn.LayerNorm(width, eps=sizes["norm_epsilon"])
+        self.unmixed_norm = nn.LayerNorm(width, eps=sizes["norm_epsilon"]) if keep_unmixed else None
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Returns [G, N, D] of pixels [G, 3, S, S]."""
         patches = self.patch_embed(pixels)
-        v = torch.cat([self.cls_token.expand(patches.shape[0], -1, -1), patches], dim=1)
-        v = v + self.pos_embed
+        embedded = torch.cat([self.cls_token.expand(patches.shape[0], -1, -1), patches], dim=1)
+        v = embedded = embedded + self.pos_embed
         for block in self.blocks:
             v = block(v)
-        return self.norm(v)
+        v = self.norm(v)
+        if self.unmixed_norm is None:
+            return v
+        return torch.cat([v[:, :1], self.unmixed_norm(embedded[:, 1:])], dim=1)
 
 
 class PatchEmbedding(nn.Module):
@@ -324,6 +355,29 @@ class PatchEmbedding(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         """Returns [G, P, D] of pixels [G, 3, S, S]."""
         return self.proj(pixels).flatten(2).transpose(1, 2)
+
+
+class Convolutions(nn.Module):
+    """3 x 3 convolutions of stride 2 until a position is a patch, then a linear map."""
+
+    def __init__(self, sizes: dict[str, Any]):
+        super().__init__()
+        width, halvings = sizes["width"], sizes["patch_size"].bit_length() - 1
+        widths = [3, *(width // 2 ** (halvings - 1 - k) for k in range(halvings))]
+        self.convolutions = nn.ModuleList(
+            nn.Conv2d(before, after, 3, stride=2, padding=1)
+            for before, after in zip(widths, widths[1:])
+        )
+        self.norms = nn.ModuleList(nn.LayerNorm(w, eps=sizes["norm_epsilon"]) for w in widths[1:])
+        self.proj = nn.Linear(width, width)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Returns [G, P, D] of pixels [G, 3, S, S]."""
+        x = pixels
+        for convolution, norm in zip(self.convolutions, self.norms):
+            x = norm(convolution(x).permute(0, 2, 3, 1))  # over the channels of a position
+            x = functional.gelu(x).permute(0, 3, 1, 2)
+        return self.proj(x.flatten(2).transpose(1, 2))
 
 
 class Block(nn.Module):
@@ -405,17 +459,19 @@ class Bert(nn.Module):
         t: Tensor,
         mask: Tensor,
         image: Tensor,
+        seen: Tensor | None,
         *,
         added: Mapping[int, Tensor] = MappingProxyType({}),
     ) -> tuple[Tensor, list[Tensor]]:
         """Returns the fused states [G, L, D] and each fusion layer's cross-attention [G, h, L, N].
 
-        t: text states. image: image states. added: {number of a fusion layer, from 0: a tensor that
+        t: text states. image: image states. seen: bool [1, N], False at image tokens that texts do
+        not attend to; None for all of them. added: {number of a fusion layer, from 0: a tensor that
         is added to its cross-attention}.
         """
         attention = []
         for number, layer in enumerate(self.encoder.layer[self.text_layers :]):
-            t, weights = layer(t, mask, image, added.get(number))
+            t, weights = layer(t, mask, image, seen, added.get(number))
             attention.append(weights)
         return t, attention
 
@@ -479,11 +535,16 @@ class FusionLayer(BertLayer):
         self.crossattention = Attention(sizes, key_width=image_width)
 
     def forward(
-        self, t: Tensor, mask: Tensor, image: Tensor, added: Tensor | None = None
+        self,
+        t: Tensor,
+        mask: Tensor,
+        image: Tensor,
+        seen: Tensor | None = None,
+        added: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Returns [G, L, D] and the cross-attention [G, h, L, N], with `added` added to it."""
         t, _ = self.attention(t, t, mask=mask)
-        t, attention = self.crossattention(t, image, added=added)
+        t, attention = self.crossattention(t, image, mask=seen, added=added)
         return self.feed_forward(t), attention
 
 

@@ -64,8 +64,7 @@ class Match(nn.Module):
         self, image_states: Tensor, text_states: Tensor, mask: Tensor
     ) -> tuple[Tensor, ...]:
         """Returns the fused states and the match logits of pairs."""
-        states, _ = self.model.text_encoder.bert.fuse(text_states, mask, image_states)
-        return states, self.model.itm_head(states[:, 0])
+        return self.model.fuse_states(image_states, text_states, mask)[:2]
 
 
 GRAPHS: dict[str, tuple[type[nn.Module], tuple[str, ...], tuple[str, ...]]] = {

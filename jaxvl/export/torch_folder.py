@@ -54,15 +54,18 @@ def write(folder: Path, run: Run, tensors: Path) -> None:
 def model_config(run: Run) -> dict[str, Any]:
     """Returns config.json: sizes, what the tokens are, and the layer that heat-maps explain."""
     from jaxvl.data.text import tokenizer
+    from jaxvl.interop.kinds.albef import ARCHITECTURE
 
     config = run.config
     special = tokenizer.special_ids(run.tokenizer)._asdict()
     return {
-        "architecture": "jaxvl-albef",
+        "architecture": ARCHITECTURE,
         "step": run.step,
         "weights": run.weights,
         "image_size": config.data.image_size,
         "embed_size": config.model.embed_size,
+        "fusion_tokens": config.model.fusion_tokens,
+        "match_read": config.model.match_read,
         "image": config.model.image.to_dict(),
         "text": config.model.text.to_dict(),
         "heatmap": {"layer": config.softmask.layer, "score": config.softmask.score},

@@ -56,13 +56,17 @@ class Layout(NamedTuple):
 
 
 def _patches_to_ours(tensors: list[np.ndarray]) -> np.ndarray:
-    weight_Dx3xpxp = tensors[0]
-    return weight_Dx3xpxp.transpose(2, 3, 1, 0).reshape(-1, weight_Dx3xpxp.shape[0])
+    weight_DxCxpxp = tensors[0]
+    return weight_DxCxpxp.transpose(2, 3, 1, 0).reshape(-1, weight_DxCxpxp.shape[0])
 
 
 def _patches_to_theirs(kernel: np.ndarray, _: int) -> list[np.ndarray]:
     side = round((kernel.shape[0] / 3) ** 0.5)
     return [kernel.reshape(side, side, 3, -1).transpose(3, 2, 0, 1)]
+
+
+def _windows_to_theirs(kernel: np.ndarray, _: int) -> list[np.ndarray]:
+    return [kernel.reshape(3, 3, -1, kernel.shape[1]).transpose(3, 2, 0, 1)]
 
 
 SAME = Transform(lambda tensors: tensors[0], lambda array, _: [array])
@@ -73,6 +77,7 @@ JOINED_TRANSPOSED = Transform(
     lambda array, parts: [part.T for part in np.split(array, parts, axis=1)],
 )
 PATCHES = Transform(_patches_to_ours, _patches_to_theirs)
+WINDOWS = Transform(_patches_to_ours, _windows_to_theirs)  # 3 x 3 convolutions
 ROW = Transform(lambda tensors: tensors[0][None], lambda array, _: [array[0]])  # [1, N, D]
 TOKEN = Transform(lambda tensors: tensors[0][None, None], lambda array, _: [array[0, 0]])
 SCALAR = Transform(lambda tensors: tensors[0].reshape(()), lambda array, _: [array])
@@ -84,6 +89,7 @@ KERNEL: Parts = DENSE[:1]
 JOINED_DENSE: Parts = (("kernel", "weight", JOINED_TRANSPOSED), ("bias", "bias", JOINED))
 NORM: Parts = (("scale", "weight", SAME), ("bias", "bias", SAME))
 PATCH_DENSE: Parts = (("kernel", "weight", PATCHES), ("bias", "bias", SAME))
+WINDOW_DENSE: Parts = (("kernel", "weight", WINDOWS), ("bias", "bias", SAME))
 TABLE: Parts = (("", "weight", SAME),)
 
 

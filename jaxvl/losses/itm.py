@@ -8,13 +8,19 @@ import jax.numpy as jnp
 
 
 def draw_negatives(
-    key: jax.Array, similarity_GxG: jax.Array, same_GxG: jax.Array, *, blocks: int
+    key: jax.Array,
+    similarity_GxG: jax.Array,
+    same_GxG: jax.Array,
+    *,
+    hardness: jax.Array | float,
+    blocks: int,
 ) -> tuple[jax.Array, jax.Array]:
-    """Returns (index_G, found_G): for each row a column drawn from softmax(similarity).
+    """Returns (index_G, found_G): for each row a column drawn from softmax(hardness * similarity).
 
     similarity_GxG: logits. same_GxG: True where row and column belong to the same image; such a
-    column is never drawn. blocks: the column comes from the row's own block of G / blocks rows. A
-    row that has no column to draw gets its own index, and found_G is False.
+    column is never drawn. hardness: 1 is ALBEF's draw, 0 draws evenly. blocks: the column comes
+    from the row's own block of G / blocks rows. A row that has no column to draw gets its own
+    index, and found_G is False.
 
     Source: Li et al. 2021, section 3.2. The draw is Gumbel-max.
     """
@@ -22,7 +28,7 @@ def draw_negatives(
     block_G = jnp.arange(rows) // (rows // blocks)
     allowed_GxG = ~same_GxG & (block_G[:, None] == block_G[None, :])
     gumbel_GxG = jax.random.gumbel(key, similarity_GxG.shape)
-    scores_GxG = jnp.where(allowed_GxG, similarity_GxG + gumbel_GxG, -jnp.inf)
+    scores_GxG = jnp.where(allowed_GxG, hardness * similarity_GxG + gumbel_GxG, -jnp.inf)
     found_G = allowed_GxG.any(-1)
     return jnp.where(found_G, scores_GxG.argmax(-1), jnp.arange(rows)), found_G
 

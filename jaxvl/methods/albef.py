@@ -17,8 +17,11 @@ from jaxvl.methods.context import Context
 from jaxvl.methods.encoders import MOMENTUM_PARTS, encode_batch
 from jaxvl.methods.matching import (
     Pairs,
+    adapt_hardness,
     draw_negatives,
+    first_hardness,
     fuse_together,
+    hardness_of,
     matching_accuracy,
     matching_loss,
 )
@@ -26,7 +29,7 @@ from jaxvl.methods.words import words_loss
 from jaxvl.ops.rng import stream
 from jaxvl.types import Batch, Component, Method, Metrics, Model, Params, Slots
 
-SLOT_RULES = ((r"queue/", P()),)
+SLOT_RULES = ((r"queue/", P()), (r"hardness$", P()))
 
 
 def make(config: ConfigDict, model: Model, *, steps_per_epoch: int) -> Method:
@@ -46,7 +49,9 @@ def make(config: ConfigDict, model: Model, *, steps_per_epoch: int) -> Method:
         (positive,) = fuse_together(
             model, params, [true], stream(key, "positive"), first_only=False
         )
-        negatives = draw_negatives(context, online, image_keys, similarity)
+        negatives = draw_negatives(
+            context, online, image_keys, similarity, hardness=hardness_of(config, slots)
+        )
         masked = Pairs(image_keys, online.words_GxLxD, mask)
         *negative, words = fuse_together(
             model, params, [*negatives.pairs, masked], stream(key, "negative"), first_only=False
@@ -61,9 +66,11 @@ def make(config: ConfigDict, model: Model, *, steps_per_epoch: int) -> Method:
             "itm": matching_loss(*match_logits),
             "mlm": words_loss(context, encoded, words),
         }
-        metrics = report(losses, params) | {"itm/accuracy": matching_accuracy(*match_logits)}
+        accuracy = matching_accuracy(*match_logits)
+        hardness, more = adapt_hardness(config, slots, accuracy)
+        metrics = report(losses, params) | {"itm/accuracy": accuracy, **more}
         queue = contrast.enqueue(slots["queue"], encoded.momentum, batch["image_id"])
-        slots = {"twins": encoded.momentum_params, "queue": queue}
+        slots = {"twins": encoded.momentum_params, "queue": queue, **hardness}
         return total(losses, config), (metrics, slots)
 
     return Method(
@@ -82,6 +89,7 @@ def init_slots(config: ConfigDict, params: Params) -> Slots:
     return {
         "twins": {name: params[name] for name in MOMENTUM_PARTS},
         "queue": contrast.empty_queue(config.momentum.queue_size, config.model.embed_size),
+        **first_hardness(config),
     }
 
 
@@ -117,6 +125,13 @@ def check(config: ConfigDict) -> None:
         f"batch_size={config.batch_size} is not divisible by "
         f"loss.itm_negative_blocks={config.loss.itm_negative_blocks}",
     )
+    low, high = config.loss.itm_auto_band
+    require(low <= high, f"loss.itm_auto_band={(low, high)} is not a pair (lowest, highest)")
+    require(
+        config.loss.itm_hardness <= 1 or not config.loss.itm_auto_hardness,
+        f"loss.itm_hardness={config.loss.itm_hardness} must be at most 1 with "
+        "loss.itm_auto_hardness",
+    )
 
 
 KEYS = {
@@ -142,6 +157,25 @@ KEYS = {
             True,
             "take the cross-attention keys of a negative image from the batch, which is faster on "
             "one device; False: compute them again, with a twelfth of the traffic between devices",
+        ),
+        "itm_hardness": Key(
+            1.0,
+            "negatives for matching are drawn from the softmax of this times the similarities: "
+            "1 is ALBEF's draw, with 0 all are equally likely; from scratch, matching is not "
+            "learned with 1",
+            low=0,
+        ),
+        "itm_auto_hardness": Key(
+            False, "move the hardness so that the accuracy of matching stays in `itm_auto_band`"
+        ),
+        "itm_auto_band": Key(
+            (0.75, 0.85),
+            "lowest and highest accuracy of matching; a constant answer has 0.67",
+            0,
+            1,
+        ),
+        "itm_auto_rate": Key(
+            0.1, "change of the hardness per step and unit of distance from the band", low=0
         ),
         "mask_probability": Key(
             0.15, "share of the word tokens that masked language modelling hides", 0, 1

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
+from ml_collections import ConfigDict
 
 from jaxvl.losses import itm
 from jaxvl.methods.context import Context
@@ -17,7 +18,7 @@ from jaxvl.methods.encoders import Encoded
 from jaxvl.models import fusion
 from jaxvl.ops.arrays import masked_mean
 from jaxvl.ops.rng import stream
-from jaxvl.types import MATCH, Model, Params
+from jaxvl.types import MATCH, Metrics, Model, Params, Slots
 
 
 class Pairs(NamedTuple):
@@ -32,7 +33,7 @@ class Pairs(NamedTuple):
 class Negatives(NamedTuple):
     """Pairs that do not match."""
 
-    pairs: list[Pairs]
+    pairs: list[Pairs]  # the first has the wrong text of each image
     weight_R: jax.Array  # of all their rows: 1, or 0 where there was nothing to draw
 
 
@@ -71,11 +72,17 @@ def _keep(pairs: Pairs) -> jax.Array:
 
 
 def draw_negatives(
-    context: Context, online: Encoded, image_keys: fusion.ImageKeys, similarity: Similarity
+    context: Context,
+    online: Encoded,
+    image_keys: fusion.ImageKeys,
+    similarity: Similarity,
+    *,
+    hardness: jax.Array | float,
 ) -> Negatives:
     """Returns 2 G negatives: each image with a wrong text, and each text with a wrong image.
 
-    They are drawn from the softmax of the similarities. image_keys: of the images of the batch.
+    They are drawn from the softmax of the similarities times `hardness`. image_keys: of the images
+    of the batch.
     """
     config, batch = context.config, context.batch
     blocks = config.loss.itm_negative_blocks
@@ -83,7 +90,8 @@ def draw_negatives(
     logits_i2t, logits_t2i = lax.stop_gradient(similarity)
 
     def draw(name: str, logits: jax.Array) -> tuple[jax.Array, jax.Array]:
-        return itm.draw_negatives(stream(context.key, name), logits, same_GxG, blocks=blocks)
+        key = stream(context.key, name)
+        return itm.draw_negatives(key, logits, same_GxG, hardness=hardness, blocks=blocks)
 
     def take(x: jax.Array, index_G: jax.Array) -> jax.Array:
         return itm.take_rows(x, index_G, blocks=blocks)
@@ -118,3 +126,29 @@ def matching_accuracy(
     wrong_R = (negative_Rx2.argmax(-1) != MATCH).astype(jnp.float32)
     weights = jnp.concatenate([jnp.ones_like(right_G), weight_R])
     return masked_mean(jnp.concatenate([right_G, wrong_R]), weights)
+
+
+def first_hardness(config: ConfigDict) -> Slots:
+    """Returns the slot of the hardness of negatives; {} if nothing moves it."""
+    if not config.loss.itm_auto_hardness:
+        return {}
+    return {"hardness": jnp.asarray(config.loss.itm_hardness, jnp.float32)}
+
+
+def hardness_of(config: ConfigDict, slots: Slots) -> jax.Array | float:
+    """Returns the hardness with which the negatives of this step are drawn."""
+    return slots.get("hardness", config.loss.itm_hardness)
+
+
+def adapt_hardness(config: ConfigDict, slots: Slots, accuracy: jax.Array) -> tuple[Slots, Metrics]:
+    """Returns (the slot of the next step, metrics); both are {} if nothing moves the hardness.
+
+    Above `loss.itm_auto_band` the negatives are too easy, and the hardness grows; below the band it
+    falls. It stays between 0, an even draw, and 1, ALBEF's. accuracy: of matching, in this step.
+    """
+    if "hardness" not in slots:
+        return {}, {}
+    low, high = config.loss.itm_auto_band
+    outside = jnp.maximum(accuracy - high, 0) - jnp.maximum(low - accuracy, 0)
+    moved = jnp.clip(slots["hardness"] + config.loss.itm_auto_rate * outside, 0.0, 1.0)
+    return {"hardness": lax.stop_gradient(moved)}, {"itm/hardness": slots["hardness"]}

@@ -23,8 +23,10 @@ from jaxvl.methods.encoders import EncodedBatch, encode_batch
 from jaxvl.methods.matching import (
     Negatives,
     Pairs,
+    adapt_hardness,
     draw_negatives,
     fuse_together,
+    hardness_of,
     matching_accuracy,
     matching_loss,
 )
@@ -55,11 +57,17 @@ def make(config: ConfigDict, model: Model, *, steps_per_epoch: int) -> Method:
             context, contrast_rows, slots["queue"], encoded, **focal(options)
         )
         positive = match(context, encoded)
-        negatives = draw_negatives(context, encoded.online, positive.image_keys, similarity)
-        losses, metrics, strength = fuse(context, encoded, positive, negatives, slots["strength"])
+        negatives = draw_negatives(
+            context,
+            encoded.online,
+            positive.image_keys,
+            similarity,
+            hardness=hardness_of(config, slots),
+        )
+        losses, metrics, adapted = fuse(context, encoded, positive, negatives, slots)
         losses = {"itc": itc, **losses}
         metrics |= albef.report(losses, params)
-        return total(losses, config), (metrics, next_slots(slots, encoded, batch, strength))
+        return total(losses, config), (metrics, next_slots(slots, encoded, batch, adapted))
 
     return Method(
         init_slots=lambda params: init_slots(config, params),
@@ -75,10 +83,10 @@ def init_slots(config: ConfigDict, params: Params) -> Slots:
     return {**albef.init_slots(config, params), "strength": strength}
 
 
-def next_slots(slots: Slots, encoded: EncodedBatch, batch: Batch, strength: jax.Array) -> Slots:
-    """Returns the slots of the next step."""
+def next_slots(slots: Slots, encoded: EncodedBatch, batch: Batch, adapted: Slots) -> Slots:
+    """Returns the slots of the next step. adapted: those that the controllers moved."""
     queue = enqueue(slots["queue"], encoded.momentum, batch["image_id"])
-    return {**slots, "twins": encoded.momentum_params, "queue": queue, "strength": strength}
+    return {**slots, "twins": encoded.momentum_params, "queue": queue, **adapted}
 
 
 def focal(options: ConfigDict) -> dict[str, Any]:
@@ -128,9 +136,9 @@ def fuse(
     encoded: EncodedBatch,
     positive: Positive,
     negatives: Negatives,
-    strength: jax.Array,
-) -> tuple[Metrics, Metrics, jax.Array]:
-    """Returns (losses, metrics, strength of the next step) of all that the fusion encoder computes.
+    slots: Slots,
+) -> tuple[Metrics, Metrics, Slots]:
+    """Returns (losses, metrics, the slots that controllers moved) of the fusion encoder.
 
     The losses are "itm", "mlm" and, with soft masks, "soft". One pass gives the states of the
     negatives, of the captions with hidden words, and of the masked images. With text augmentation
@@ -145,8 +153,10 @@ def fuse(
         pairs.append(Pairs(positive.image_keys, online.words_GxLxD, mask))
     soft = None
     if options.weight > 0:
-        soft = soft_mask(context, encoded, positive, strength)
+        soft = soft_mask(context, encoded, positive, slots["strength"])
         pairs.append(Pairs(positive.image_keys, online.t_GxLxD, mask, soft.keep_GxN))
+        if options.wrong_text:
+            pairs.append(negatives.pairs[0]._replace(keep_GxN=soft.keep_GxN))
     states = fuse_together(
         model, params, pairs, stream(context.key, "negative"), first_only=augmented
     )
@@ -159,13 +169,17 @@ def fuse(
     )
 
     losses = {"itm": matching_loss(*match_logits), "mlm": words_loss(context, encoded, words)}
-    metrics = {"itm/accuracy": matching_accuracy(*match_logits)}
+    accuracy = matching_accuracy(*match_logits)
+    adapted, metrics = adapt_hardness(config, slots, accuracy)
+    metrics["itm/accuracy"] = accuracy
     if soft is not None:
-        soft_Gx2 = model.match_logits(params, others[-1])
-        losses["soft"] = masked_mean(itm.cross_entropy(soft_Gx2, MATCH), soft.applied_G)
-        strength, more = adapt_strength(options, strength, soft, soft_Gx2)
-        metrics |= more
-    return losses, metrics, strength
+        soft_Gx2, *wrong_Gx2 = [model.match_logits(params, x) for x in others[not augmented :]]
+        losses["soft"] = soft_loss(
+            soft, soft_Gx2, *wrong_Gx2, found_G=negatives.weight_R[: len(mask)]
+        )
+        strength, more = adapt_strength(options, slots["strength"], soft, soft_Gx2)
+        adapted, metrics = {**adapted, "strength": strength}, metrics | more
+    return losses, metrics, adapted
 
 
 class SoftMask(NamedTuple):
@@ -185,13 +199,35 @@ def soft_mask(
     eligible_GxL = (batch["word_ids"] >= 0) & (encoded.ids_GxL != mask_token)
     share_GxL, found_G = choose_words(stream(key, "word"), batch["word_ids"], eligible_GxL)
     relevance_GxP = jnp.einsum("GL,GLP->GP", share_GxL, positive.relevance_GxLxP)
-    mask_GxP = normalise_relevance(relevance_GxP)
+    mask_GxP = shaped(normalise_relevance(relevance_GxP), options.mask)
     drawn_G = jax.random.bernoulli(stream(key, "soft"), options.probability, found_G.shape)
     applied_G = (found_G & drawn_G & (context.step >= options.start_step)).astype(jnp.float32)
     keep_GxN = keep_factors(mask_GxP * applied_G[:, None], strength)
     energy_GxN = (lax.stop_gradient(encoded.online.v_GxNxD).astype(jnp.float32) ** 2).sum(-1)
     left_G = (keep_GxN**2 * energy_GxN)[:, 1:].sum(-1) / energy_GxN[:, 1:].sum(-1)
     return SoftMask(keep_GxN, applied_G, masked_mean(1 - left_G, applied_G))
+
+
+def shaped(mask_GxP: jax.Array, shape: str) -> jax.Array:
+    """Returns the mask, relevance in [0, 1], as it is ("soft"), or rounded to 0 and 1 ("hard")."""
+    return mask_GxP if shape == "soft" else (mask_GxP >= 0.5).astype(mask_GxP.dtype)
+
+
+def soft_loss(
+    soft: SoftMask, true_Gx2: jax.Array, wrong_Gx2: jax.Array | None = None, *, found_G: jax.Array
+) -> jax.Array:
+    """Returns the mean matching loss of the masked images with their texts.
+
+    true_Gx2: match logits with the true text. wrong_Gx2: with a wrong text beside the same masked
+    image, or None; otherwise a masked image always belongs to its text, and the mask alone tells
+    so. found_G: 1 where there is a wrong text.
+    """
+    true_G = itm.cross_entropy(true_Gx2, MATCH)
+    if wrong_Gx2 is None:
+        return masked_mean(true_G, soft.applied_G)
+    wrong_G = itm.cross_entropy(wrong_Gx2, 1 - MATCH)
+    weights = jnp.concatenate([soft.applied_G, soft.applied_G * found_G])
+    return masked_mean(jnp.concatenate([true_G, wrong_G]), weights)
 
 
 def adapt_strength(
@@ -233,6 +269,17 @@ KEYS = {
     "softmask": {
         "weight": Key(
             1.0, "weight of matching on the softly masked image; 0: no soft masks", low=0
+        ),
+        "mask": Key(
+            "soft",
+            "soft: attenuate each patch by its relevance; hard: remove the patches of at least "
+            "half of the highest relevance",
+            choices=("soft", "hard"),
+        ),
+        "wrong_text": Key(
+            False,
+            "match each masked image with a wrong text too, so that the mask does not tell that "
+            "image and text belong together",
         ),
         "strength": Key(1.0, "share by which the most relevant patch is attenuated", 0, 1),
         "probability": Key(1.0, "share of the pairs that are masked", 0, 1),

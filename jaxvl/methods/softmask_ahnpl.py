@@ -18,7 +18,7 @@ from jaxvl.methods import ahnpl, albef, clip, softmask
 from jaxvl.methods.context import Context
 from jaxvl.methods.contrast import contrast
 from jaxvl.methods.encoders import EncodedBatch, corrupt, encode_batch
-from jaxvl.methods.matching import Negatives, Pairs, draw_negatives
+from jaxvl.methods.matching import Negatives, Pairs, draw_negatives, hardness_of
 from jaxvl.models.fusion import ImageKeys
 from jaxvl.ops.rng import stream
 from jaxvl.types import Batch, Component, Method, Model, Params, Slots
@@ -65,12 +65,15 @@ def make(config: ConfigDict, model: Model, *, steps_per_epoch: int) -> Method:
             **softmask.focal(config.softmask),
         )
         positive = softmask.match(context, encoded)
-        negatives = draw_negatives(context, encoded.online, positive.image_keys, similarity)
-        if options.itm_negatives:
-            negatives = with_own(context, encoded, negatives, texts, positive.image_keys)
-        losses, metrics, strength = softmask.fuse(
-            context, encoded, positive, negatives, slots["strength"]
+        hardness = hardness_of(config, slots)
+        negatives = draw_negatives(
+            context, encoded.online, positive.image_keys, similarity, hardness=hardness
         )
+        if options.itm_negatives:
+            negatives = with_own(
+                context, encoded, negatives, texts, positive.image_keys, hardness=hardness
+            )
+        losses, metrics, adapted = softmask.fuse(context, encoded, positive, negatives, slots)
         losses = {"itc": itc, **losses}
         loss = softmask.total(losses, config)
 
@@ -79,7 +82,7 @@ def make(config: ConfigDict, model: Model, *, steps_per_epoch: int) -> Method:
         extra, more, hard = ahnpl.terms(config, hard, z, batch, 1 / params["temperature"])
         loss = loss + ahnpl.weighted(options, 0.0, extra, step=step)
         metrics |= more | albef.report(losses | extra, params)
-        slots = softmask.next_slots(slots, encoded, batch, strength)
+        slots = softmask.next_slots(slots, encoded, batch, adapted)
         return loss, (metrics, {**slots, "hard": hard})
 
     def init_slots(params: Params) -> Slots:
@@ -153,14 +156,16 @@ def with_own(
     negatives: Negatives,
     texts: Texts,
     image_keys: ImageKeys,
+    *,
+    hardness: jax.Array | float,
 ) -> Negatives:
     """Returns the negatives with one more for each image: a hard negative of its own caption.
 
-    It is drawn from the softmax of the similarities, as the others are; its weight is 0 where the
-    caption has no hard negative. image_keys: of the images of the batch.
+    It is drawn from the softmax of the similarities times `hardness`, as the others are; its weight
+    is 0 where the caption has no hard negative. image_keys: of the images of the batch.
     """
     temperature = context.params["temperature"]
-    logits_GxK = hard_negative.own(encoded.online.zi_GxE, texts.zn_GxKxE) / temperature
+    logits_GxK = hard_negative.own(encoded.online.zi_GxE, texts.zn_GxKxE) / temperature * hardness
     gumbel_GxK = jax.random.gumbel(stream(context.key, "itm_hard"), logits_GxK.shape)
     scores_GxK = jnp.where(texts.valid_GxK, lax.stop_gradient(logits_GxK) + gumbel_GxK, -jnp.inf)
     chosen_G = scores_GxK.argmax(-1)

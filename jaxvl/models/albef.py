@@ -3,6 +3,9 @@
 Letters: G batch, N image tokens, L text tokens, D width, E embedding.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec as P
@@ -24,7 +27,7 @@ PARTITION_RULES = (
     (r"embedding/(word|position|token_type)$", P(None, "fsdp")),
     (r"embedding/(class_token|positions)$", P()),
     (r"(projection|word_head/transform)/kernel$", P("fsdp", None)),
-    (r"match_head/kernel$", P()),
+    (r"(match_head|convolution_\d+)/kernel$", P()),
     (r"(bias|scale)$", P()),
     (r"temperature$", P()),
     (r"^contrastive/", P()),
@@ -36,8 +39,18 @@ def make(config: ConfigDict) -> Model:
     sizes = config.model
     numerics = Numerics(sizes.product_dtype, sizes.activation_dtype)
     run = {"numerics": numerics, "scan": sizes.scan_layers, "remat": sizes.remat}
-    init_image, encode_image = make_vit(sizes.image, image_size=config.data.image_size, **run)
-    bert = make_fusion_bert(sizes.text, image_width=sizes.image.width, **run)
+    init_image, encode_image = make_vit(
+        sizes.image,
+        image_size=config.data.image_size,
+        keep_unmixed=sizes.fusion_tokens == "local",
+        **run,
+    )
+    bert = make_fusion_bert(
+        sizes.text,
+        image_width=sizes.image.width,
+        hide_class_token=sizes.fusion_tokens != "all",
+        **run,
+    )
     heads = Numerics("float32", "float32")  # embeddings, scores and losses stay in float32
     projection, match_head = Dense(sizes.embed_size, heads), Dense(2, heads)
 
@@ -67,11 +80,30 @@ def make(config: ConfigDict) -> Model:
         project_image=lambda params, v: project(params["image_projection"], v),
         project_text=lambda params, t, ids: project(params["text_projection"], t),
         image_keys=bert.image_keys,
-        fuse=bert.fuse,
+        fuse=reading_all_tokens(bert.fuse) if sizes.match_read == "mean" else bert.fuse,
         match_logits=match_logits,
         word_logits=bert.word_logits,
         partition_rules=PARTITION_RULES,
     )
+
+
+def reading_all_tokens(fuse: Callable[..., Any]) -> Callable[..., Any]:
+    """Returns `fuse` of types.Model with the mean of all tokens as the state of the first token.
+
+    Matching reads this state. Masked language modelling does not: it hides words only.
+    """
+
+    def fuse_and_average(params, image, t_GxLxD, mask_GxL, *, first_only, **options):
+        states_GxLxD, attention = fuse(
+            params, image, t_GxLxD, mask_GxL, first_only=False, **options
+        )
+        count_Gx1x1 = mask_GxL.sum(-1)[:, None, None]
+        mean_Gx1xD = (states_GxLxD * mask_GxL[..., None]).sum(1, keepdims=True) / count_Gx1x1
+        if first_only:
+            return mean_Gx1xD, attention
+        return jnp.concatenate([mean_Gx1xD, states_GxLxD[:, 1:]], axis=1), attention
+
+    return fuse_and_average
 
 
 def _check(config: ConfigDict) -> None:
@@ -79,17 +111,34 @@ def _check(config: ConfigDict) -> None:
         not config.data.token_lengths,
         "data.token_lengths is for model.name='clip' alone; set data.token_lengths=()",
     )
+    layers = config.model.text.fusion_layers
     require(
-        config.softmask.layer < config.model.text.fusion_layers - 1,
-        f"softmask.layer={config.softmask.layer} must be at least 0 and below "
-        f"{config.model.text.fusion_layers - 1}: in the last fusion layer only [CLS] reaches the "
-        "match score, so the relevance of every other token would be 0",
+        config.softmask.layer < layers,
+        f"softmask.layer={config.softmask.layer} must be below model.text.fusion_layers={layers}",
+    )
+    require(
+        config.softmask.layer < layers - 1 or config.model.match_read == "mean",
+        f"softmask.layer={config.softmask.layer} must be below {layers - 1}: in the last fusion "
+        "layer only [CLS] reaches the match score, so the relevance of every other token would be "
+        "0; with model.match_read='mean' it may be the last layer",
     )
 
 
 KEYS = {
     "model": {
         "temperature_range": Key((0.001, 0.5), "bounds of the temperature", above=0),
+        "fusion_tokens": Key(
+            "all",
+            "what the fusion encoder sees of an image: all tokens, as ALBEF does; the patches, "
+            "without the class token; or the local patches, as they are before the blocks mix them",
+            choices=("all", "patches", "local"),
+        ),
+        "match_read": Key(
+            "first",
+            "what the match score is read from: the first fused token, as in ALBEF, or the mean of "
+            "all of them",
+            choices=("first", "mean"),
+        ),
         "text": {
             "fusion_layers": Key(6, "layers of the fusion encoder", low=1),
             "mask_token": Key(-1, "id of [MASK]; -1: that of the tokenizer", low=-1),

@@ -28,6 +28,7 @@ PARTITION_RULES = (
     (r"embedding/word$", P(None, "fsdp")),
     (r"embedding/(class_token|positions)$", P()),
     (r"projection/kernel$", P("fsdp", None)),
+    (r"convolution_\d+/kernel$", P()),
     (r"(bias|scale)$", P()),
     (r"^contrastive/", P()),
 )

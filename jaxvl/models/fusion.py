@@ -70,11 +70,12 @@ class FusionLayer(Layer):
     """A layer with cross-attention to the image between self-attention and feed-forward."""
 
     image_width: int
+    hide_class_token: bool
 
     def setup(self) -> None:
         super().setup()
         self.cross_attention = CrossAttention(
-            self.heads, self.rate, self.numerics, self.image_width
+            self.heads, self.rate, self.numerics, self.image_width, self.hide_class_token
         )
         self.cross_norm = layer_norm(self.epsilon, self.numerics, name=None)
 
@@ -107,6 +108,7 @@ class CrossAttention(nn.Module):
     rate: float
     numerics: Numerics
     image_width: int
+    hide_class_token: bool
 
     @nn.compact
     def __call__(
@@ -132,7 +134,7 @@ class CrossAttention(nn.Module):
             split_heads(image.keys, self.heads),
             self.numerics,
             keep_GxM=keep_GxN,
-            mask_GxM=None,
+            mask_GxM=jnp.arange(image.keys.shape[1])[None] > 0 if self.hide_class_token else None,
         )
         attention = jax.nn.softmax(scores)
         if probe is not None:
@@ -160,12 +162,19 @@ class FusionBert(NamedTuple):
 
 
 def make_fusion_bert(
-    sizes: ConfigDict, *, image_width: int, numerics: Numerics, scan: bool, remat: bool
+    sizes: ConfigDict,
+    *,
+    image_width: int,
+    hide_class_token: bool,
+    numerics: Numerics,
+    scan: bool,
+    remat: bool,
 ) -> FusionBert:
     """Returns the FusionBert of these sizes.
 
-    Its parameters are under text/, fusion/ and word_head/. sizes: config.model.text. scan, remat:
-    as in `layers.run_stack`.
+    Its parameters are under text/, fusion/ and word_head/. sizes: config.model.text.
+    hide_class_token: texts attend to the patches of an image alone. scan, remat: as in
+    `layers.run_stack`.
     """
     epsilon = sizes.norm_epsilon or EPSILON
     embeddings = Embeddings(
@@ -178,7 +187,8 @@ def make_fusion_bert(
         epsilon,
     )
     layer = (sizes.heads, sizes.mlp_width, sizes.dropout, numerics, epsilon)
-    text_layer, fusion_layer = TextLayer(*layer), FusionLayer(*layer, image_width)
+    text_layer = TextLayer(*layer)
+    fusion_layer = FusionLayer(*layer, image_width, hide_class_token)
     head = WordHead(sizes.vocabulary_size, sizes.width, numerics, epsilon)
     stack = functools.partial(run_stack, scan=scan, remat=remat)
 

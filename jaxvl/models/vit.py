@@ -13,8 +13,6 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jaxvl.models.layers import (
-    TRUNCATED_NORMAL,
-    Dense,
     Mlp,
     Numerics,
     SelfAttention,
@@ -24,33 +22,12 @@ from jaxvl.models.layers import (
     layer_norm,
     run_stack,
 )
+from jaxvl.models.patches import PatchEmbedding
 from jaxvl.ops.rng import stream
 from jaxvl.preprocessing import PIXEL_MEAN, PIXEL_STD
 from jaxvl.types import Params
 
 EPSILON = 1e-6  # of LayerNorm
-
-
-class PatchEmbedding(nn.Module):
-    """Image to tokens; one matrix product, since the patches do not overlap."""
-
-    patch: int
-    width: int
-    tokens: int
-    numerics: Numerics
-    use_bias: bool
-
-    @nn.compact
-    def __call__(self, x_GxHxWx3: jax.Array) -> jax.Array:
-        g, h, w, _ = x_GxHxWx3.shape
-        p = self.patch
-        patches = x_GxHxWx3.reshape(g, h // p, p, w // p, p, 3).transpose(0, 1, 3, 2, 4, 5)
-        patches = patches.reshape(g, (h // p) * (w // p), p * p * 3)
-        v = Dense(self.width, self.numerics, self.use_bias, name="projection")(patches)
-        class_token = self.param("class_token", TRUNCATED_NORMAL, (1, 1, self.width))
-        positions = self.param("positions", TRUNCATED_NORMAL, (1, self.tokens, self.width))
-        first = jnp.broadcast_to(class_token, (g, 1, self.width)).astype(v.dtype)
-        return jnp.concatenate([first, v], axis=1) + positions.astype(v.dtype)
 
 
 class Block(nn.Module):
@@ -123,17 +100,21 @@ def make_vit(
     epsilon: float = EPSILON,
     activation: str = "gelu",
     pre_norm: bool = False,
+    keep_unmixed: bool = False,
 ) -> tuple[Callable[[jax.Array], Params], Callable[[Params, jax.Array], jax.Array]]:
     """Returns (init, encode) of an image encoder.
 
     init: (key) -> params. encode: (params, image_GxHxWx3 uint8) -> v_GxNxD. sizes:
     config.model.image. image_size: side in pixels, a multiple of the patch size. epsilon: of
     LayerNorm, if sizes.norm_epsilon is 0. pre_norm: as CLIP does, normalise the embedded patches,
-    which then have no bias. scan, remat: as in `layers.run_stack`.
+    which then have no bias. keep_unmixed: after the class token, return the embedded patches,
+    normalised, and not what the blocks made of them. scan, remat: as in `layers.run_stack`.
     """
     tokens = (image_size // sizes.patch_size) ** 2 + 1
     epsilon = sizes.norm_epsilon or epsilon
-    embedding = PatchEmbedding(sizes.patch_size, sizes.width, tokens, numerics, not pre_norm)
+    embedding = PatchEmbedding(
+        sizes.patch_size, sizes.width, tokens, numerics, not pre_norm, sizes.stem, epsilon
+    )
     norm = layer_norm(epsilon, numerics, name=None)
     init_blocks, run_blocks = make_blocks(
         sizes,
@@ -148,9 +129,9 @@ def make_vit(
     def init(key):
         image = jnp.zeros((1, image_size, image_size, 3))
         v_1x1xD = jnp.zeros((1, 1, sizes.width))
-        first = {"pre_norm": init_params(norm, stream(key, "pre_norm"), v_1x1xD)}
+        norms = ("pre_norm",) * pre_norm + ("unmixed_norm",) * keep_unmixed
         return {
-            **(first if pre_norm else {}),
+            **{name: init_params(norm, stream(key, name), v_1x1xD) for name in norms},
             "embedding": init_params(embedding, stream(key, "embedding"), image),
             **init_blocks(key),
         }
@@ -160,7 +141,11 @@ def make_vit(
         v = apply(embedding, params["embedding"], x)
         if pre_norm:
             v = apply(norm, params["pre_norm"], v)
-        return run_blocks(params, v)
+        mixed = run_blocks(params, v)
+        if not keep_unmixed:
+            return mixed
+        unmixed = apply(norm, params["unmixed_norm"], v[:, 1:])
+        return jnp.concatenate([mixed[:, :1], unmixed], axis=1)
 
     return init, encode
 

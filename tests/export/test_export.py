@@ -38,6 +38,8 @@ from jaxvl.models import MODELS
 from jaxvl.sharding import make_mesh
 from jaxvl.training import experiment
 
+pytestmark = pytest.mark.slow
+
 torch = pytest.importorskip("torch")
 
 
@@ -53,6 +55,14 @@ def no_jax_and_no_tensorflow_beside_pytorch(tmp_path_factory, monkeypatch):
 @pytest.fixture
 def softmask_run(tmp_path_factory, tiny_config):
     return make_run(tmp_path_factory, tiny_config)
+
+
+@pytest.fixture
+def grounded_run(tmp_path_factory, tiny_config):
+    tiny_config.model.update(fusion_tokens="local", match_read="mean")
+    tiny_config.model.image.stem = "convolutions"
+    tiny_config.softmask.layer = tiny_config.model.text.fusion_layers - 1
+    return make_run(tmp_path_factory, tiny_config, name="grounded_run")
 
 
 @pytest.fixture
@@ -176,6 +186,24 @@ def test_a_folder_for_plain_pytorch(softmask_run, tmp_path, capsys):
     assert maps[0][0].relevance.shape == (2, 2) and (maps[0][0].relevance >= 0).all()
 
 
+def test_local_patches_convolutions_and_the_mean_of_all_tokens(grounded_run, tmp_path, capsys):
+    report = export(grounded_run, tmp_path / "out", "torch")
+    assert not check.failed(report) and report["heat-maps"].absolute > 0
+    weights = open_weights(str(tmp_path / "out"))
+    fixed = {"model.fusion_tokens": "local", "model.match_read": "mean"}
+    fixed["model.image.stem"] = "convolutions"
+    assert fixed.items() <= weights.settings.items()
+    _, params = opened(grounded_run)
+    run, _ = opened(grounded_run)
+    again, missing, left_over = names.from_torch(
+        weights.tensors, weights.layout(run.config.model), params
+    )
+    assert not missing and not left_over
+    jax.tree.map(np.testing.assert_array_equal, again, params)
+    error = refused(capsys, grounded_run, tmp_path / "albef", form="albef")
+    assert "model.fusion_tokens=local" in error and "--format torch" in error
+
+
 def test_what_serves_needs_neither_jax_nor_jaxvl():
     tree = ast.parse(torch_folder.MODELING.read_text())
     imported = {
@@ -243,7 +271,6 @@ def test_clip_with_the_tokenizer_of_its_data_set(clip_run, tmp_path, quick, form
     assert open_weights(tmp_path / "out").start["data.eval_crop"] == "none"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("form", ["hf", "open_clip"])
 def test_clip_that_sees_the_middle_of_images(clip_run, tmp_path, form):
     run, params = opened(clip_run)
@@ -264,7 +291,6 @@ def test_what_serves_resizes_images_as_evaluation_does(crop):
         assert (prepare.resized(image) == preprocessing.resized(image, 33, crop=crop)).all()
 
 
-@pytest.mark.slow
 def test_clips_own_tokenizer_goes_out_as_its_files(clip_run, tmp_path):
     bpe, captions = small_bpe(tmp_path), list(examples.CAPTIONS)
     (tmp_path / "out").mkdir()
@@ -435,7 +461,6 @@ def loaded(config, path):
     return load.load(config, model=model, mesh=make_mesh(config.mesh))
 
 
-@pytest.mark.slow
 def test_a_format_that_knows_no_bias_leaves_it_out_and_says_so(sigmoid_run, tmp_path, capsys):
     out = tmp_path / "out"
     report = export(sigmoid_run, out, "hf")

@@ -88,7 +88,7 @@ def test_permuting_the_batch_permutes_the_values():
 
 
 def draw(seed, similarity, same, blocks=1):
-    return itm.draw_negatives(jax.random.key(seed), similarity, same, blocks=blocks)
+    return itm.draw_negatives(jax.random.key(seed), similarity, same, hardness=1.0, blocks=blocks)
 
 
 def test_negatives_never_belong_to_the_same_image():
@@ -100,14 +100,18 @@ def test_negatives_never_belong_to_the_same_image():
         assert found.all() and not (image_id[index] == image_id).any()
 
 
-def test_negatives_follow_the_softmax_of_the_similarity():
+@pytest.mark.parametrize("hardness", [1.0, 0.5, 0.0])
+def test_negatives_follow_the_softmax_of_hardness_times_the_similarity(hardness):
     similarity = jnp.asarray([[0.0, 1.0, 2.0, -1.0]] * 4)
     same = jnp.eye(4, dtype=bool)
-    draws = jax.vmap(lambda k: itm.draw_negatives(k, similarity, same, blocks=1)[0][0])(
-        jax.random.split(jax.random.key(0), 20_000)
-    )
+
+    def first(key):
+        return itm.draw_negatives(key, similarity, same, hardness=hardness, blocks=1)[0][0]
+
+    draws = jax.vmap(first)(jax.random.split(jax.random.key(0), 20_000))
     share = np.bincount(draws, minlength=4) / 20_000
-    np.testing.assert_allclose(share[1:], numpy_softmax(np.array([1.0, 2.0, -1.0])), atol=0.015)
+    expected = numpy_softmax(hardness * np.array([1.0, 2.0, -1.0]))
+    np.testing.assert_allclose(share[1:], expected, atol=0.015)
 
 
 def test_a_row_with_nothing_to_draw_is_marked():

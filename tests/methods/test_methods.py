@@ -17,6 +17,8 @@ from jaxvl.models import MODELS
 from jaxvl.ops.gradcam import match_and_explain, word_relevance
 from jaxvl.ops.soft_mask import normalise_relevance
 
+pytestmark = pytest.mark.slow
+
 GOLDEN = Path(__file__).parent.parent / "golden" / "losses.json"
 
 
@@ -137,7 +139,7 @@ def test_negative_pairs_are_the_most_similar_ones_of_the_rows_own_block(reuse, t
     context = Context(config, model, {}, batch, 0, jax.random.key(0))
     online = encoders.Encoded(v, t, t, None, None)
     (wrong_text, wrong_image), weight_R = matching.draw_negatives(
-        context, online, {"keys": v[None]}, certain
+        context, online, {"keys": v[None]}, certain, hardness=1.0
     )
     np.testing.assert_array_equal(wrong_text.image_keys["keys"].ravel(), row)
     np.testing.assert_array_equal(wrong_text.t_GxLxD.ravel(), 100 + text_of)
@@ -191,6 +193,60 @@ def test_no_pair_is_masked_before_the_first_step_or_with_probability_0():
     never = run(configured("softmask", probability=0.0), step=5)[1]
     for metrics in (early, never):
         assert metrics["loss/soft"] == 0 and metrics["softmask/mass"] == 0
+
+
+@pytest.mark.parametrize("accuracy, direction", [(0.95, +1), (0.8, 0), (0.6, -1)])
+def test_hardness_follows_the_accuracy_of_matching(accuracy, direction):
+    config = small_config()
+    config.loss.update(itm_auto_hardness=True, itm_hardness=0.5, itm_auto_band=(0.75, 0.85))
+    slots = matching.first_hardness(config)
+    moved, metrics = matching.adapt_hardness(config, slots, jnp.float32(accuracy))
+    assert np.sign(moved["hardness"] - 0.5) == direction
+    assert metrics["itm/hardness"] == matching.hardness_of(config, slots) == 0.5
+    config.loss.itm_auto_rate = 100.0
+    assert 0 <= matching.adapt_hardness(config, slots, jnp.float32(accuracy))[0]["hardness"] <= 1
+
+
+def test_hardness_is_no_state_unless_it_is_automatic():
+    config = small_config()
+    config.loss.itm_hardness = 0.25
+    assert matching.first_hardness(config) == {}
+    assert matching.hardness_of(config, {}) == 0.25
+    assert matching.adapt_hardness(config, {}, jnp.float32(0.9)) == ({}, {})
+
+
+@pytest.mark.parametrize("method", ["albef", "softmask"])
+def test_a_step_carries_the_hardness_that_it_moved(method):
+    config = configured(method, **OFF)
+    config.loss.update(itm_auto_hardness=True, itm_hardness=0.5, itm_auto_band=(1.0, 1.0))
+    _, metrics, slots, _ = run(config)
+    expected = 0.5 - config.loss.itm_auto_rate * (1 - metrics["itm/accuracy"])
+    assert slots["hardness"] == pytest.approx(float(expected)) and slots["hardness"] < 0.5
+
+
+def test_a_masked_image_with_a_wrong_text_is_labelled_as_no_match():
+    true_Gx2, wrong_Gx2 = logits_of(0.9), logits_of(0.2)
+    masked = soft(0.1)._replace(applied_G=jnp.asarray([1.0, 1.0, 0.0, 0.0]))
+    found_G = jnp.asarray([1.0, 0.0, 1.0, 1.0])
+    alone = softmask.soft_loss(masked, true_Gx2, found_G=found_G)
+    both = softmask.soft_loss(masked, true_Gx2, wrong_Gx2, found_G=found_G)
+    assert alone == pytest.approx(-np.log(0.9), rel=1e-5)
+    assert both == pytest.approx(-(2 * np.log(0.9) + np.log(0.8)) / 3, rel=1e-5)
+
+
+def test_the_wrong_text_beside_a_masked_image_changes_that_loss_alone(full):
+    _, metrics, _, _ = run(configured("softmask", wrong_text=True), step=5)
+    for name in ("loss/itc", "loss/itm", "loss/mlm", "softmask/mass"):
+        np.testing.assert_allclose(metrics[name], full[1][name], rtol=1e-4)
+    assert abs(metrics["loss/soft"] - full[1]["loss/soft"]) > 1e-3
+
+
+def test_a_hard_mask_removes_patches_or_leaves_them(full):
+    mask_GxP = jnp.asarray([[0.0, 0.49, 0.5, 1.0]])
+    np.testing.assert_array_equal(softmask.shaped(mask_GxP, "hard"), [[0, 0, 1, 1]])
+    np.testing.assert_array_equal(softmask.shaped(mask_GxP, "soft"), mask_GxP)
+    _, metrics, _, _ = run(configured("softmask", mask="hard"), step=5)
+    assert abs(metrics["softmask/mass"] - full[1]["softmask/mass"]) > 1e-3
 
 
 def matched(layer=1, seed=0):

@@ -7,10 +7,23 @@ from ml_collections import ConfigDict
 
 from jaxvl.errors import UserError
 from jaxvl.interop.kinds import bert
-from jaxvl.interop.names import DENSE, NORM, PATCH_DENSE, SAME, SCALAR, TRANSPOSED, Layout, rules
+from jaxvl.interop.names import (
+    DENSE,
+    NORM,
+    PATCH_DENSE,
+    SAME,
+    SCALAR,
+    TRANSPOSED,
+    WINDOW_DENSE,
+    Layout,
+    Table,
+    rules,
+)
 from jaxvl.interop.weights import Kind, Opened, Settings, Weights, head_settings, layer_count
 from jaxvl.models import bert as bert_model
 from jaxvl.models import vit as vit_model
+
+ARCHITECTURE = "jaxvl-albef"  # in the config.json of an export of ours
 
 SKIPPED = {
     r"^\w+_m\.": (
@@ -46,12 +59,28 @@ CROSS_ATTENTION = (
     ("cross_norm", "crossattention.output.LayerNorm", NORM),
 )
 OTHERS = (
+    ("image/unmixed_norm", "visual_encoder.unmixed_norm", NORM),
     ("image/norm", "visual_encoder.norm", NORM),
     ("image_projection", "vision_proj", DENSE),
     ("text_projection", "text_proj", DENSE),
     ("match_head", "itm_head", DENSE),
     ("temperature", "temp", SCALAR),
 )
+
+
+def image_embedding(image: ConfigDict) -> Table:
+    """Returns the names in the embedding of the patches. image: config.model.image."""
+    if image.stem == "linear":
+        return IMAGE_EMBEDDING
+    convolutions = [
+        part
+        for k in range(image.patch_size.bit_length() - 1)
+        for part in (
+            (f"convolutions/convolution_{k}", f"patch_embed.convolutions.{k}", WINDOW_DENSE),
+            (f"convolutions/norm_{k}", f"patch_embed.norms.{k}", NORM),
+        )
+    ]
+    return (*IMAGE_EMBEDDING[:2], *convolutions, ("projection", "patch_embed.proj", DENSE))
 
 
 def layout(sizes: ConfigDict, *, bert_prefix: str = "bert.") -> Layout:
@@ -65,7 +94,7 @@ def layout(sizes: ConfigDict, *, bert_prefix: str = "bert.") -> Layout:
     head = "text_encoder.cls.predictions."
     return Layout(
         rules=(
-            *rules(IMAGE_EMBEDDING, ours="image/embedding/", theirs=image),
+            *rules(image_embedding(sizes.image), ours="image/embedding/", theirs=image),
             *rules(VIT_BLOCK, ours="image/layers/", theirs=f"{image}blocks.{{}}.", first=0),
             *bert.text_rules(text),
             *rules(bert.LAYER, **fusion),
@@ -92,7 +121,13 @@ def open_checkpoint(opened: Opened) -> Weights:
     if f"text_encoder.{bert_prefix}{words}" not in tensors:
         raise UserError(f"{opened.path} has ALBEF's image encoder, but not its text encoder")
     grid = round((tensors["visual_encoder.pos_embed"].shape[1] - 1) ** 0.5)
+    ours = opened.config if opened.config.get("architecture") == ARCHITECTURE else {}
+    patch = ours["image"]["patch_size"] if ours else _patch_size(tensors)
     settings = _image_sizes(tensors) | _text_sizes(tensors, f"text_encoder.{bert_prefix}")
+    settings["model.image.patch_size"] = patch
+    if ours:
+        settings["model.image.stem"] = ours["image"]["stem"]
+        settings |= {f"model.{name}": ours[name] for name in ("fusion_tokens", "match_read")}
     if "text_proj.weight" in tensors:
         settings["model.embed_size"] = tensors["text_proj.weight"].shape[0]
     return Weights(
@@ -101,15 +136,21 @@ def open_checkpoint(opened: Opened) -> Weights:
         tensors=tensors,
         layout=lambda sizes: layout(sizes, bert_prefix=bert_prefix),
         settings={"model.name": "albef", **settings},
-        start={"method": "albef", "data.image_size": grid * settings["model.image.patch_size"]},
+        start={"method": "albef", "data.image_size": grid * patch},
         skipped=SKIPPED,
     )
 
 
+def _patch_size(tensors) -> int:
+    shape = tensors["visual_encoder.patch_embed.proj.weight"].shape
+    if len(shape) != 4:
+        raise UserError("visual_encoder.patch_embed.proj.weight is not a convolution of patches")
+    return shape[-1]
+
+
 def _image_sizes(tensors) -> Settings:
-    width, _, _, patch = tensors["visual_encoder.patch_embed.proj.weight"].shape
+    width = tensors["visual_encoder.pos_embed"].shape[-1]
     return {
-        "model.image.patch_size": patch,
         "model.image.layers": layer_count(tensors, r"visual_encoder\.blocks\.(\d+)\."),
         "model.image.width": width,
         "model.image.mlp_width": tensors["visual_encoder.blocks.0.mlp.fc1.bias"].shape[0],
