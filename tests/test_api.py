@@ -20,6 +20,8 @@ from jaxvl.evals.examples import make_examples
 from jaxvl.evals.scoring import make_scorer
 from jaxvl.training import experiment
 
+pytestmark = pytest.mark.slow
+
 TEXTS = ["A red cube!", "two blue balls left of a green cone", "a cone"]
 CLOSE = {"rtol": 1e-4, "atol": 1e-6}
 
@@ -158,7 +160,6 @@ np.savez(out + ".npz", image=image, text=text, **found)
 """  # noqa: E501
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(find_spec("torch") is None, reason="the export needs torch")
 @pytest.mark.parametrize(
     "run, kind", [("albef_run", "torch"), ("clip_run", "hf")], indirect=["run"]

@@ -9,6 +9,8 @@ from jaxvl import checkpoint, sharding
 from jaxvl.errors import UserError
 from jaxvl.models import MODELS
 
+pytestmark = pytest.mark.slow
+
 
 def abstract_of(tree):
     return jax.tree.map(

@@ -27,6 +27,8 @@ from jaxvl.types import Component, ContrastiveLoss, Evaluator, EvaluatorComponen
 from jaxvl.validate import validate
 from jaxvl.workdir import check_keys
 
+pytestmark = pytest.mark.slow
+
 
 def squared_rows(z_RxE, image_id_R, keys, scale, *, learned, **options):
     """A contrastive loss nobody would use: squared distance of similarity and truth."""

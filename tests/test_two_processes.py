@@ -12,6 +12,8 @@ from toy_runs import TOY, lines, parameters, wait_for_checkpoint, write_config
 
 from jaxvl.training import loop
 
+pytestmark = pytest.mark.slow
+
 
 def start_two(config_file, directory):
     """Starts both processes, four simulated devices each."""
@@ -33,7 +35,6 @@ def start_two(config_file, directory):
     ]
 
 
-@pytest.mark.slow
 def test_two_processes_do_what_one_does_and_stop_together(toy_config, tmp_path):
     toy_config.total_steps = 100_000
     toy_config.checkpoint.every_steps = 10

@@ -9,6 +9,8 @@ from PIL import Image
 from jaxvl.cli import evaluate
 from jaxvl.training import experiment
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def run(tmp_path_factory, tiny_config):

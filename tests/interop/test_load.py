@@ -27,6 +27,8 @@ from jaxvl.interop.tensor_files import open_tensors  # noqa: E402
 from jaxvl.models import MODELS, vit  # noqa: E402
 from jaxvl.sharding import make_mesh  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 
 def write_tokenizer(folder):
     """A tokenizer of hf.WORDS words with CLIP's special tokens."""

@@ -15,6 +15,8 @@ from jaxvl.interop.kinds import open_clip, open_weights  # noqa: E402
 from jaxvl.models import MODELS, vit  # noqa: E402
 from jaxvl.sharding import make_mesh  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 
 def drawn(config):
     """Random tensors in the layout of the model's own checkpoint, no bias zero, no scale one."""

@@ -16,6 +16,8 @@ from jaxvl.methods import METHODS, clip
 from jaxvl.models import MODELS
 from jaxvl.training.optim import decay_mask
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def small():

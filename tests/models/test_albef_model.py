@@ -13,6 +13,8 @@ from jaxvl.models import MODELS, vit
 from jaxvl.models.layers import Numerics, SelfAttention
 from jaxvl.sharding import path_name
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def small():

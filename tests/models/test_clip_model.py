@@ -14,6 +14,8 @@ from jaxvl.models.clip import end_of_text
 from jaxvl.models.layers import ACTIVATIONS
 from jaxvl.sharding import path_name
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def small():

@@ -13,6 +13,8 @@ from jaxvl.models import MODELS
 from jaxvl.ops import trimming
 from jaxvl.training import optim, step
 
+pytestmark = pytest.mark.slow
+
 LENGTHS = (5, 8)
 
 

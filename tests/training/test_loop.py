@@ -14,8 +14,9 @@ from toy_runs import lines, parameters, start, wait_for_checkpoint, write_config
 from jaxvl.errors import UserError
 from jaxvl.training import finished, loop, nonfinite
 
+pytestmark = pytest.mark.slow
 
-@pytest.mark.slow
+
 def test_stopped_by_sigterm_and_by_kill_9_and_continued_is_the_same_run(toy_config, tmp_path):
     toy_config.optim.update(warmup_steps=0, learning_rate=1e-2, final_learning_rate=1e-2)
     toy_config.total_steps = 100_000

@@ -13,6 +13,8 @@ from jaxvl.methods import METHODS
 from jaxvl.models import MODELS
 from jaxvl.training import optim
 
+pytestmark = pytest.mark.slow
+
 MESHES = [(1, 1), (8, 1), (2, 4)]  # each compiles for half a minute; 2 x 4 has both axes
 
 
@@ -84,7 +86,6 @@ def test_the_state_keeps_its_shardings_and_its_old_buffers_are_given_up(toy_conf
     assert first.params["embedding"].is_deleted()
 
 
-@pytest.mark.slow
 def test_softmask_gives_the_same_loss_and_gradient_on_every_mesh(tiny_config):
     config = config_lib.resolve(tiny_config, vocabulary_size=100, mask_token=4)
     model = MODELS[config.model.name].make(config)
