@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ml_collections import ConfigDict
 
-from jaxvl.evals import grounding, hard_negatives, retrieval
+from jaxvl.evals import grounding, hard_negatives, occlusion, retrieval
 from jaxvl.evals.compositional import aro, bla, sugarcrepe, valse, vl_checklist, winoground
 from jaxvl.types import Evaluator, EvaluatorComponent, Model, Params
 
@@ -26,6 +26,7 @@ EVALUATORS: dict[str, EvaluatorComponent] = {
     "retrieval": retrieval.RETRIEVAL,
     "hard_negatives": hard_negatives.HARD_NEGATIVES,
     "grounding": grounding.GROUNDING,
+    "occlusion": occlusion.OCCLUSION,
     "sugarcrepe": sugarcrepe.SUGARCREPE,
     "sugarcrepe_pp": sugarcrepe.SUGARCREPE_PP,
     "aro_relation": aro.ARO_RELATION,

@@ -15,7 +15,7 @@ import jax
 from jaxvl import evals, files
 from jaxvl.data.sources import Source
 from jaxvl.errors import UserError
-from jaxvl.evals import false_match, panel
+from jaxvl.evals import false_match, occlusion_curves, panel
 from jaxvl.evals.tables import change, change_table, table
 from jaxvl.training import experiment
 from jaxvl.types import Params
@@ -87,7 +87,8 @@ def write_results(
 ) -> Scores:
     """Evaluates parameters and writes the result file `out`. Returns the scores.
 
-    Tables and plots of false matches go to the folder `false_match_folder(out)`.
+    Tables and plots of false matches go to the folder `false_match_folder(out)`, the curves of
+    evals.occlusion to `beside(out, "occlusion.png")`.
     before: scores to compare with; the file then also has these and the change.
     """
 
@@ -104,6 +105,7 @@ def write_results(
         }
         compared = _compared(scores, before) if before else {}
         files.write_json(out, {**about, **scores, **compared})
+        occlusion_curves.draw_curves(scores, beside(out, "occlusion.png"))
     return scores
 
 
@@ -126,8 +128,14 @@ def panel_path(directory: Path, step: int) -> Path:
 
 def false_match_folder(out: Path) -> Path:
     """Returns the folder beside a result file: false_match/ of results.json, false_match_NAME/."""
-    name = out.stem.removeprefix("results").strip("_")
-    return out.parent / "_".join(filter(None, ["false_match", name]))
+    return beside(out, "false_match")
+
+
+def beside(out: Path, name: str) -> Path:
+    """Returns a path that goes with a result file: x.png of results.json, x_NAME.png of others."""
+    of = out.stem.removeprefix("results").strip("_")
+    path = out.parent / name
+    return path.with_stem(f"{path.stem}_{of}") if of else path
 
 
 def read_results(path: Path) -> tuple[dict[str, Any], Scores]:
@@ -168,6 +176,8 @@ def show(out: Path) -> None:
         print(f"\nwhich region each word refers to: {panels[-1]}")
     for plot in sorted(false_match_folder(out).glob("*.png")):
         print(f"false matches by similarity of the captions: {plot}")
+    if any(name.startswith("occlusion/patches_") for name in scores):
+        print(f"scores as patches are covered: {beside(out, 'occlusion.png')}")
     print(f"scores as JSON: {out}", flush=True)
 
 
