@@ -295,6 +295,7 @@ def scenes_config(tiny_config):
     return tiny_config
 
 
+@pytest.mark.slow
 def test_a_real_model_uncovered_equals_the_evaluators_and_all_ways_are_measured(scenes_config):
     basis = experiment.open_basis(scenes_config)
     mesh = sharding.make_mesh(ConfigDict({"data": 1, "fsdp": 1}), devices=jax.devices()[:1])
