@@ -51,7 +51,11 @@ def save_config(config: ConfigDict, workdir: Path | str) -> None:
 
 
 def load_config(workdir: Path | str) -> ConfigDict:
-    """Returns the ConfigDict of a run. Raises UserError where there is none that can be read."""
+    """Returns the ConfigDict of a run. Raises UserError where there is none that can be read.
+
+    Keys that are newer than the run have their defaults, with which a step computes what it did
+    before they existed.
+    """
     path = Path(workdir) / "config.json"
     try:
         stored = json.loads(path.read_text())
@@ -59,9 +63,14 @@ def load_config(workdir: Path | str) -> ConfigDict:
         raise UserError(f"{workdir} is not a run's working directory: no config.json") from None
     except json.JSONDecodeError as error:
         raise UserError(f"{path} is not valid JSON: {error}") from None
-    check_keys(stored)
     config = config_lib.base()
-    config.evals = ConfigDict(stored.pop("evals"))  # an evaluator is a group of keys, or None
+    given, known = flat(stored), flat(config)
+    _check_known(given, known)
+    # An evaluator is a group of keys, or None, and `update` would not replace one by the other.
+    evals = config.evals.to_dict()
+    for name, keys in stored.pop("evals", {}).items():
+        evals[name] = {**evals[name], **keys} if keys and evals.get(name) else keys
+    config.evals = ConfigDict(evals)
     config.update(stored)
     return config.lock()
 
@@ -69,17 +78,21 @@ def load_config(workdir: Path | str) -> ConfigDict:
 def check_keys(config: ConfigDict | Mapping[str, Any]) -> None:
     """Raises UserError naming a key that config.base() does not have, or one that is missing."""
     given, known = flat(config), flat(config_lib.base())
-    for key in given:
-        if key not in known and not _is_switched(key, given, known):
-            raise UserError(f"config: unknown key {key}{nearest(key, known)}")
+    _check_known(given, known)
     for key in known:
         if key not in given and not _is_switched(key, known, given):
             raise UserError(f"config: the key {key} is missing; start from jaxvl.config.base()")
 
 
+def _check_known(given: Mapping[str, Any], known: Mapping[str, Any]) -> None:
+    for key in given:
+        if key not in known and not _is_switched(key, given, known):
+            raise UserError(f"config: unknown key {key}{nearest(key, known)}")
+
+
 def _is_switched(key, one, other):
-    """Whether `key`, of `one`, belongs to a group that is None in one of the two configurations."""
-    off = one[key] is None and any(name.startswith(f"{key}.") for name in other)
+    """Whether `key`, of `one`, belongs to a group that is None, or empty, in one of the two."""
+    off = one[key] in (None, {}) and any(name.startswith(f"{key}.") for name in other)
     parents = [key[:end] for end, sign in enumerate(key) if sign == "."]
     return off or any(parent in other and other[parent] is None for parent in parents)
 

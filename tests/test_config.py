@@ -107,6 +107,19 @@ def test_the_stored_configuration_is_read_back_unchanged(tiny_config, tmp_path):
     tiny_config.evals.bla = dict(annotations="a", images="i")  # None in base()
     workdir.begin(tiny_config, tmp_path)
     assert workdir.load_config(tmp_path).to_dict() == tiny_config.to_dict()
+
+
+def test_a_run_that_is_older_than_a_key_has_the_default_of_the_key(tiny_config, tmp_path):
+    workdir.begin(tiny_config, tmp_path)
+    stored = json.loads((tmp_path / "config.json").read_text())
+    del stored["loss"]["itm_hardness"], stored["evals"]["occlusion"]
+    del stored["evals"]["retrieval"]["rerank"]
+    (tmp_path / "config.json").write_text(json.dumps(stored))
+    base, config = config_lib.base(), workdir.load_config(tmp_path)
+    assert config.loss.itm_hardness == base.loss.itm_hardness
+    assert config.evals.occlusion is None
+    assert config.evals.retrieval.rerank == base.evals.retrieval.rerank
+    workdir.begin(config, tmp_path)
     assert json.loads((tmp_path / "config.json").read_text())["data"]["crop_scale"] == [0.2, 1.0]
 
 
