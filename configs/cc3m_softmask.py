@@ -13,6 +13,6 @@ EXAMPLES = 2_800_000  # about as many of the 3.3 M images can still be downloade
 
 def get_config() -> ConfigDict:
     """Returns the ConfigDict: 30 epochs, ViT-B/16 and BERT-base, 256 px."""
-    config = coco_softmask.published(examples=EXAMPLES)
+    config = coco_softmask.published(captions=EXAMPLES)
     config.data.dir = "data/cc3m"
     return config.lock()

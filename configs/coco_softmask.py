@@ -22,25 +22,42 @@ def get_config(arg: str = "") -> ConfigDict:
 
 
 def coco() -> ConfigDict:
-    """Returns the ConfigDict of the published sizes on COCO captions."""
-    config = published(examples=IMAGES)
+    """Returns the published sizes on COCO captions, from DeiT and BERT of Hugging Face.
+
+    What the two lack (cross-attention, projections, match head, temperature) starts at random, and
+    what they have in excess is left out.
+    """
+    config = published(captions=CAPTIONS)
     config.data.dir = "data/tfds"
     config.data.update(source="tfds", name="coco_captions")
-    config.data.tokenizer = "bert-base-uncased"
+    config.data.tokenizer = "data/bert-base-uncased"
+    config.model.init = "data/deit-base-patch16-224,data/bert-base-uncased"
+    config.model.image.norm_epsilon = 1e-12  # of DeiT
+    config.model.allow_missing = (
+        "cross_",
+        "projection/",
+        "match_head",
+        "temperature",
+        "pooler",
+        "classifier",
+        "seq_relationship",
+    )
+    config.evals.retrieval.rerank = 256
     return config
 
 
-def published(*, examples: int) -> ConfigDict:
-    """Returns 30 epochs of so many images, with the rates and augmentation of SoftMask and ALBEF.
+def published(*, captions: int) -> ConfigDict:
+    """Returns 30 epochs of so many captions, with the rates and augmentation of SoftMask and ALBEF.
 
-    The data set has images and captions only.
+    A step reads one caption of each of its images. The data set has images and captions only.
     """
     config = base()
     config.data.color_jitter_probability = 0.8
     config.data.greyscale_probability = 0.2
     config.data.blur_probability = 0.5
     config.batch_size = 512
-    config.total_steps = 30 * examples // 512
+    config.total_steps = 30 * (captions // 512)
+    config.optim.decay_temperature = True  # as ALBEF's code does
     config.model.product_dtype = "bfloat16"
     config.model.remat = True
     config.loss.itm_reuse_keys = False  # on many devices, tokens travel at a twelfth of the keys

@@ -143,6 +143,9 @@ OPTIM = {
     "weight_decay": Key(
         0.02, "weight decay of AdamW; biases, norms and the temperature have none", low=0
     ),
+    "decay_temperature": Key(
+        False, "weight decay acts on ALBEF's temperature too, as in its released code"
+    ),
     "b1": Key(0.9, "decay of the running mean of the gradient", low=0, below=1),
     "b2": Key(0.999, "decay of the running mean of the squared gradient", low=0, below=1),
     "eps": Key(

@@ -358,14 +358,14 @@ class PatchEmbedding(nn.Module):
 
 
 class Convolutions(nn.Module):
-    """3 x 3 convolutions of stride 2 until a position is a patch, then a linear map."""
+    """4 x 4 convolutions of stride 2 until a position is a patch, then a linear map."""
 
     def __init__(self, sizes: dict[str, Any]):
         super().__init__()
         width, halvings = sizes["width"], sizes["patch_size"].bit_length() - 1
         widths = [3, *(width // 2 ** (halvings - 1 - k) for k in range(halvings))]
         self.convolutions = nn.ModuleList(
-            nn.Conv2d(before, after, 3, stride=2, padding=1)
+            nn.Conv2d(before, after, 4, stride=2, padding=1)
             for before, after in zip(widths, widths[1:])
         )
         self.norms = nn.ModuleList(nn.LayerNorm(w, eps=sizes["norm_epsilon"]) for w in widths[1:])

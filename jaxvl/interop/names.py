@@ -66,7 +66,7 @@ def _patches_to_theirs(kernel: np.ndarray, _: int) -> list[np.ndarray]:
 
 
 def _windows_to_theirs(kernel: np.ndarray, _: int) -> list[np.ndarray]:
-    return [kernel.reshape(3, 3, -1, kernel.shape[1]).transpose(3, 2, 0, 1)]
+    return [kernel.reshape(4, 4, -1, kernel.shape[1]).transpose(3, 2, 0, 1)]
 
 
 SAME = Transform(lambda tensors: tensors[0], lambda array, _: [array])
@@ -77,7 +77,7 @@ JOINED_TRANSPOSED = Transform(
     lambda array, parts: [part.T for part in np.split(array, parts, axis=1)],
 )
 PATCHES = Transform(_patches_to_ours, _patches_to_theirs)
-WINDOWS = Transform(_patches_to_ours, _windows_to_theirs)  # 3 x 3 convolutions
+WINDOWS = Transform(_patches_to_ours, _windows_to_theirs)  # 4 x 4 convolutions
 ROW = Transform(lambda tensors: tensors[0][None], lambda array, _: [array[0]])  # [1, N, D]
 TOKEN = Transform(lambda tensors: tensors[0][None, None], lambda array, _: [array[0, 0]])
 SCALAR = Transform(lambda tensors: tensors[0].reshape(()), lambda array, _: [array])

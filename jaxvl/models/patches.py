@@ -47,11 +47,12 @@ def cut(x_GxHxWxC: jax.Array, patch: int) -> jax.Array:
 
 
 class Convolutions(nn.Module):
-    """3 x 3 convolutions of stride 2 until a position is a patch; the channels double each time.
+    """4 x 4 convolutions of stride 2 until a position is a patch; the channels double each time.
 
-    A token then sees almost the whole of the patches beside its own, so that it can know a shape
-    before the tokens are mixed. Source: Xiao et al. 2021, "Early convolutions help transformers
-    see better".
+    A token then sees almost the whole of the patches around its own, so that it can know a shape
+    before the tokens are mixed. The usual 3 x 3 kernels would centre it on a corner of its patch,
+    and heat-maps would be shifted by half a patch. Source: Xiao et al. 2021, "Early convolutions
+    help transformers see better".
     """
 
     patch: int  # a power of 2
@@ -71,12 +72,11 @@ class Convolutions(nn.Module):
 
 
 def windows(x_GxHxWxC: jax.Array) -> jax.Array:
-    """Returns [G, H / 2, W / 2, 9 * C]: the 3 x 3 pixels around every second pixel, padded with 0.
+    """Returns [G, H / 2, W / 2, 16 * C]: the 4 x 4 pixels around each 2 x 2, padded with 0.
 
-    A dense layer of them is a convolution of stride 2. On a CPU this is faster than XLA's own.
+    A dense layer of them is a convolution of stride 2, and faster on a CPU than XLA's own.
     """
     h, w = x_GxHxWxC.shape[1:3]
-    padded = jnp.pad(x_GxHxWxC, ((0, 0), (1, 0), (1, 0), (0, 0)))
-    return jnp.concatenate(
-        [padded[:, i : i + h : 2, j : j + w : 2] for i in range(3) for j in range(3)], axis=-1
-    )
+    padded = jnp.pad(x_GxHxWxC, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    shifted = [padded[:, i : i + h : 2, j : j + w : 2] for i in range(4) for j in range(4)]
+    return jnp.concatenate(shifted, axis=-1)

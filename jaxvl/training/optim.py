@@ -1,4 +1,6 @@
-"""AdamW as in the papers: linear warm-up, cosine decay, no weight decay on biases and scalars."""
+"""AdamW as in the papers: linear warm-up, cosine decay, no weight decay on biases and norms."""
+
+import functools
 
 import jax
 import optax
@@ -26,12 +28,15 @@ def make_schedule(optim: ConfigDict, *, total_steps: int) -> optax.Schedule:
     return optax.join_schedules([warmup, cosine], [optim.warmup_steps])
 
 
-def decay_mask(params: Params) -> Params:
-    """Returns a tree of bools: True for the parameters that weight decay acts on."""
+def decay_mask(params: Params, *, temperature: bool) -> Params:
+    """Returns a tree of bools: True for the parameters that weight decay acts on.
+
+    temperature: whether it acts on the temperature.
+    """
 
     def decays(path, _):
-        name = jax.tree_util.keystr(path[-1:], simple=True)
-        return name.split("_")[-1] not in NO_DECAY
+        name = jax.tree_util.keystr(path[-1:], simple=True).split("_")[-1]
+        return name not in NO_DECAY or temperature and name == "temperature"
 
     return jax.tree_util.tree_map_with_path(decays, params)
 
@@ -44,7 +49,7 @@ def make_optimizer(optim: ConfigDict, *, total_steps: int) -> optax.GradientTran
         b2=optim.b2,
         eps=optim.eps,
         weight_decay=optim.weight_decay,
-        mask=decay_mask,
+        mask=functools.partial(decay_mask, temperature=optim.decay_temperature),
     )
     if optim.clip_norm > 0:
         return optax.chain(optax.clip_by_global_norm(optim.clip_norm), adamw)

@@ -91,24 +91,24 @@ def test_the_last_fusion_layer_can_be_explained_where_matching_reads_all_tokens(
 
 def test_a_dense_layer_of_windows_is_a_convolution():
     x = jax.random.normal(jax.random.key(0), (2, 8, 8, 3))
-    kernel = jax.random.normal(jax.random.key(1), (27, 5))
+    kernel = jax.random.normal(jax.random.key(1), (48, 5))
     expected = jax.lax.conv_general_dilated(
         x,
-        kernel.reshape(3, 3, 3, 5),
+        kernel.reshape(4, 4, 3, 5),
         window_strides=(2, 2),
-        padding=((1, 0), (1, 0)),
+        padding=((1, 1), (1, 1)),
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )
     np.testing.assert_allclose(windows(x) @ kernel, expected, atol=1e-5)
 
 
-def test_a_token_of_convolutions_sees_the_patches_beside_it_and_no_others():
+def test_a_token_of_convolutions_sees_the_patches_around_it_and_no_others():
     keys = {"model.image.stem": "convolutions", "model.fusion_tokens": "local"}
     small = Small(**keys)
     image = small.batch["image"]
-    other = image.at[:, 4:8, 4:8].set(255 - image[:, 4:8, 4:8])  # patch 1, 1 of 4 x 4
+    other = image.at[:, :4, :4].set(255 - image[:, :4, :4])  # patch 0, 0 of 4 x 4
     moved = jnp.abs(small.tokens(image) - small.tokens(other)).max((0, 2))[1:].reshape(4, 4) > 1e-6
-    np.testing.assert_array_equal(moved, np.outer([0, 1, 1, 0], [0, 1, 1, 0]).astype(bool))
+    np.testing.assert_array_equal(moved, np.outer([1, 1, 0, 0], [1, 1, 0, 0]).astype(bool))
 
 
 @pytest.mark.parametrize("patch", [10, 1])

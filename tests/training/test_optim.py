@@ -37,14 +37,16 @@ def test_without_warm_up_the_first_step_has_the_full_rate():
     np.testing.assert_allclose(rate(0), 1e-3, rtol=1e-5)
 
 
-def test_biases_norms_and_the_temperature_do_not_decay_and_all_else_does():
+@pytest.mark.parametrize("temperature", [False, True])
+def test_biases_and_norms_do_not_decay_the_temperature_by_key_and_all_else_does(temperature):
     dense = {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2), "key_bias": jnp.ones((3, 2))}
     params = {
         "layers": {"dense": dense, "norm": {"scale": jnp.ones(2), "bias": jnp.ones(2)}},
         "embedding": {"word": jnp.ones((3, 2)), "positions": jnp.ones((1, 2))},
         "temperature": jnp.ones(()),
     }
-    optimizer = optim.make_optimizer(options(weight_decay=0.1), total_steps=10)
+    chosen = options(weight_decay=0.1, decay_temperature=temperature)
+    optimizer = optim.make_optimizer(chosen, total_steps=10)
     no_gradient = jax.tree.map(jnp.zeros_like, params)
     updates, _ = optimizer.update(no_gradient, optimizer.init(params), params)
     moved = {
@@ -59,7 +61,7 @@ def test_biases_norms_and_the_temperature_do_not_decay_and_all_else_does():
         "layers/norm/bias": False,
         "embedding/word": True,
         "embedding/positions": True,
-        "temperature": False,
+        "temperature": temperature,
     }
 
 
