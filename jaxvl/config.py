@@ -116,12 +116,6 @@ MODEL = {
             "beside it too",
             choices=("linear", "convolutions"),
         ),
-        "position_init": Key(
-            "noise",
-            "what the position embeddings start from: noise, or waves (sines and cosines of row "
-            "and column), with which small models learn where things are",
-            choices=("noise", "waves"),
-        ),
         **_TOWER,
     },
     "text": {

@@ -6,13 +6,14 @@ Letters: G batch, H W pixels, N tokens (class token first), P = N - 1 patches, C
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jaxvl.models.layers import TRUNCATED_NORMAL, Dense, Numerics, gelu, layer_norm
 
+STEMS = ("linear", "convolutions")
+
 
 class PatchEmbedding(nn.Module):
-    """Image to tokens [G, N, D]. stem, position_init: of config.model.image."""
+    """Image to tokens [G, N, D]; `stem` is one of STEMS."""
 
     patch: int
     width: int
@@ -20,7 +21,6 @@ class PatchEmbedding(nn.Module):
     numerics: Numerics
     use_bias: bool
     stem: str
-    position_init: str
     epsilon: float  # of the norms between convolutions
 
     @nn.compact
@@ -34,27 +34,9 @@ class PatchEmbedding(nn.Module):
             patches_GxPxC = cut(x_GxHxWx3, self.patch)
         v = Dense(self.width, self.numerics, self.use_bias, name="projection")(patches_GxPxC)
         class_token = self.param("class_token", TRUNCATED_NORMAL, (1, 1, self.width))
-        init = TRUNCATED_NORMAL
-        if self.position_init == "waves":
-            init = nn.initializers.constant(waves(self.tokens, self.width))
-        positions = self.param("positions", init, (1, self.tokens, self.width))
+        positions = self.param("positions", TRUNCATED_NORMAL, (1, self.tokens, self.width))
         first = jnp.broadcast_to(class_token, (v.shape[0], 1, self.width)).astype(v.dtype)
         return jnp.concatenate([first, v], axis=1) + positions.astype(v.dtype)
-
-
-def waves(tokens: int, width: int) -> np.ndarray:
-    """Returns float32 [1, tokens, width]: sines and cosines of the place in a square grid.
-
-    A quarter of the width each: sine and cosine of the row, and of the column. The class token has
-    zeros. Source: Beyer et al. 2022, "Better plain ViT baselines for ImageNet-1k".
-    """
-    side, quarter = round((tokens - 1) ** 0.5), width // 4
-    frequency_F = 10_000.0 ** (-np.arange(quarter) / max(quarter - 1, 1))
-    angle_SxF = np.arange(side)[:, None] * frequency_F
-    along_Sx2F = np.concatenate([np.sin(angle_SxF), np.cos(angle_SxF)], axis=1)
-    rows_PxH, columns_PxH = np.repeat(along_Sx2F, side, axis=0), np.tile(along_Sx2F, (side, 1))
-    patches_PxD = np.concatenate([rows_PxH, columns_PxH], axis=1)
-    return np.pad(patches_PxD, ((1, 0), (0, width - 4 * quarter)))[None].astype(np.float32)
 
 
 def cut(x_GxHxWxC: jax.Array, patch: int) -> jax.Array:

@@ -113,14 +113,7 @@ def make_vit(
     tokens = (image_size // sizes.patch_size) ** 2 + 1
     epsilon = sizes.norm_epsilon or epsilon
     embedding = PatchEmbedding(
-        sizes.patch_size,
-        sizes.width,
-        tokens,
-        numerics,
-        not pre_norm,
-        sizes.stem,
-        sizes.position_init,
-        epsilon,
+        sizes.patch_size, sizes.width, tokens, numerics, not pre_norm, sizes.stem, epsilon
     )
     norm = layer_norm(epsilon, numerics, name=None)
     init_blocks, run_blocks = make_blocks(

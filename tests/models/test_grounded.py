@@ -9,7 +9,7 @@ from small import small_batch, small_config
 
 from jaxvl.errors import UserError
 from jaxvl.models import MODELS
-from jaxvl.models.patches import waves, windows
+from jaxvl.models.patches import windows
 from jaxvl.validate import validate
 
 pytestmark = pytest.mark.slow
@@ -117,13 +117,3 @@ def test_convolutions_need_a_patch_of_a_power_of_two(patch):
     config.data.dir, config.data.image_size = "somewhere", 20
     with pytest.raises(UserError, match="model.image.patch_size"):
         validate(config, devices=1, processes=1)
-
-
-def test_positions_that_start_as_waves_tell_row_and_column():
-    positions_NxD = waves(17, 16)[0]
-    assert positions_NxD.shape == (17, 16) and not positions_NxD[0].any()
-    grid = positions_NxD[1:].reshape(4, 4, 2, 2, 4)  # row, column, of which, sine or cosine, waves
-    np.testing.assert_allclose(grid[2, :, 0, 0, 0], np.sin(2), rtol=1e-6)
-    np.testing.assert_allclose(grid[:, 3, 1, 1, 0], np.cos(3), rtol=1e-6)
-    small = Small(**{"model.image.position_init": "waves"})
-    np.testing.assert_array_equal(small.params["image"]["embedding"]["positions"], waves(17, 16))
