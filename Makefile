@@ -16,8 +16,8 @@ help:
 
 # Renders the embedded data set, trains on it and draws what each word refers to.
 demo: $(VENV)/installed
-	$(RUN) -m jaxvl prepare scenes --out data/scenes --train 10000 --size 64 --seed 0
-	$(RUN) -m jaxvl train --config=coco_softmask:demo --workdir=runs/demo
+	$(RUN) -m jaxvl prepare scenes --out data/scenes --level 1 --train 10000 --size 64 --seed 0
+	$(RUN) -m jaxvl train --config=coco_softmask_ahnpl:demo --workdir=runs/demo
 
 test: lint
 	$(RUN) -m pytest

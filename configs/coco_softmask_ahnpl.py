@@ -1,7 +1,7 @@
 """SoftMask with hard negatives. No published system has both, so there are no published values.
 
     --config=coco_softmask_ahnpl          ViT-B/16 and BERT-base, 256 px, TFDS coco_captions
-    --config=coco_softmask_ahnpl:demo     minutes on two CPU cores, Scenes
+    --config=coco_softmask_ahnpl:demo     minutes on two CPU cores, Scenes (make demo)
 
 Hard negatives take part in SoftMask's contrast and matching, and AHNPL's terms act on its
 embeddings. The large one needs negatives of the captions:

@@ -12,6 +12,7 @@ def small_clip_config():
     """Returns a configuration with two layers of width 16 per encoder and images of 16 pixels."""
     config = base()
     config.method = config.model.name = "clip"
+    config.ahnpl.positive = "cross"  # the golden values are of this one
     config.batch_size = 8
     config.data.update(
         image_size=16, max_tokens=LENGTH, add_sep=True, negatives="own", negative_kinds=KINDS

@@ -337,7 +337,7 @@ def test_the_notebook_runs(tmp_path, monkeypatch):
     notebook = nbformat.read(DOCS / "quickstart.ipynb", as_version=4)
     assert not any(cell.get("outputs") for cell in notebook.cells), "commit it without outputs"
     sizes = notebook.cells[1]
-    assert sizes.source.startswith("IMAGES, STEPS, LAYERS = 10_000, 700, 2")
+    assert sizes.source.startswith("IMAGES, STEPS, LAYERS = 10_000, 1_200, 2")
     sizes.source = "IMAGES, STEPS, LAYERS = 40, 2, 1"
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)
     NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()

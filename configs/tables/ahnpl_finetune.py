@@ -2,9 +2,10 @@
 
 First the CLIP that all rows start from, on Scenes:
 
-    jaxvl prepare scenes --out data/scenes --train 10000 --size 64 --seed 0
-    jaxvl train --config=coco_ahnpl:demo,clip --config.total_steps=2500 --workdir=runs/clip
-    jaxvl sweep --table ahnpl_finetune --jobs 2
+    jaxvl prepare scenes --out data/hard_scenes --train 10000 --size 64 --seed 0
+    jaxvl train --config=coco_ahnpl:demo,clip --config.data.dir=data/hard_scenes \
+        --config.total_steps=2500 --workdir=runs/clip
+    jaxvl sweep --table ahnpl_finetune --jobs 2 -- --config.data.dir=data/hard_scenes
 
 Another run to start from: behind `--`, as in `jaxvl sweep --table ahnpl_finetune --
 --config.model.init=runs/other`.
@@ -40,17 +41,15 @@ def get_table() -> Table:
             "without margin": row("demo", "margin_weight=0"),
             "without alignment": row("demo", "alignment_weight=0"),
             "without adaptive weights": row("demo", "adaptive_beta=0"),
-            "positive self": row("demo", "positive=self"),
-            "alignment in logits": row("demo", "alignment_units=logit"),
-            "little multimodal, no alignment": row(
-                "demo", "multimodal_weight=0.02", "alignment_weight=0"
+            "a tenth of each weight": row(
+                "demo", "multimodal_weight=0.02", "margin_weight=0.02", "alignment_weight=0.02"
             ),
-            "positive self, a tenth of each weight": row(
-                "demo",
-                "positive=self",
-                "multimodal_weight=0.02",
-                "margin_weight=0.02",
-                "alignment_weight=0.02",
+            "positive cross": row("demo", "positive=cross"),
+            "positive cross, alignment in logits": row(
+                "demo", "positive=cross", "alignment_units=logit"
+            ),
+            "positive cross, little multimodal, no alignment": row(
+                "demo", "positive=cross", "multimodal_weight=0.02", "alignment_weight=0"
             ),
         }
     )

@@ -1,6 +1,6 @@
 """From ALBEF to SoftMask part by part on easy Scenes, with parts of the image covered; three seeds.
 
-jaxvl prepare scenes --out data/easy_scenes --level 1 --train 10000 --size 64 --seed 0
+jaxvl prepare scenes --out data/scenes --level 1 --train 10000 --size 64 --seed 0
 jaxvl sweep --table softmask --jobs 2
 """
 

@@ -312,9 +312,9 @@ KEYS = {
             low=0,
         ),
         "positive": Key(
-            "cross",
-            "positive of MHN: cross, the true pair; intra, a second caption and a second crop; "
-            "self, the caption with itself and the image with itself",
+            "self",
+            "positive of MHN: self, the caption with itself and the image with itself; cross, the "
+            "true pair; intra, a second caption and a second crop",
             choices=("cross", "intra", "self"),
         ),
         "multimodal_text_weight": Key(

@@ -9,11 +9,9 @@ import jax.numpy as jnp
 
 from jaxvl.models.layers import TRUNCATED_NORMAL, Dense, Numerics, gelu, layer_norm
 
-STEMS = ("linear", "convolutions")
-
 
 class PatchEmbedding(nn.Module):
-    """Image to tokens [G, N, D]; `stem` is one of STEMS."""
+    """Image to tokens [G, N, D]. stem: as in config.model.image."""
 
     patch: int
     width: int

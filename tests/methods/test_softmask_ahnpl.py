@@ -34,6 +34,7 @@ def configured(method="softmask_ahnpl", **keys):
     config = small_config()
     config.method = method
     config.data.update(negatives="own", negative_kinds=("swap", "replace"))
+    config.ahnpl.positive = "cross"  # the golden values are of this one
     config.ahnpl.update(keys)
     return config
 
