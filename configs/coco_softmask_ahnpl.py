@@ -4,7 +4,7 @@
     --config=coco_softmask_ahnpl:demo     minutes on two CPU cores, Scenes (make demo)
 
 Hard negatives take part in SoftMask's contrast and matching, and AHNPL's terms act on its
-embeddings. The large one needs negatives of the captions:
+embeddings. In the demo the soft masks are off. The large one needs negatives of the captions:
     jaxvl negatives --data data/tfds --name coco_captions --out data/coco_negatives
 """
 
@@ -23,7 +23,8 @@ def get_config(arg: str = "") -> ConfigDict:
     if arg == "demo":
         config = coco_softmask.demo()
         coco_ahnpl.read_negatives_of_scenes(config)
-        config.ahnpl.start_step = 250  # this model starts from random weights
+        config.ahnpl.start_step = 600  # this model starts from random weights
+        config.softmask.weight = 0.0  # soft masks would lead the words away from their objects
     else:
         config = coco_softmask.coco()
         config.data.negatives = "data/coco_negatives"

@@ -30,6 +30,8 @@ def get_config() -> ConfigDict:
         layers=2, fusion_layers=2, width=128, heads=4, mlp_width=512, positions=32, dropout=0.0
     )
     config.softmask.layer = 0
+    # From scratch, matching is not learned with ALBEF's negatives: docs/matching.md.
+    config.loss.update(itm_hardness=0.0, itm_auto_hardness=True)
     # The encoders change fast in a short run. Then the keys of a queue, some steps old, can be
     # discriminated by their age alone: the loss falls and nothing is learned.
     config.momentum.update(queue_size=0, decay=0.95, distill=0.0)
