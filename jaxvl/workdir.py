@@ -69,8 +69,10 @@ def load_config(workdir: Path | str) -> ConfigDict:
     # An evaluator is a group of keys, or None, and `update` would not replace one by the other.
     evals = config.evals.to_dict()
     for name, keys in stored.pop("evals", {}).items():
-        both = keys is not None and evals.get(name)
-        evals[name] = {**evals[name], **keys} if both else keys
+        if keys is None or not evals.get(name):
+            evals[name] = keys
+        else:
+            evals[name] = {**evals[name], **keys}
     config.evals = ConfigDict(evals)
     config.update(stored)
     return config.lock()
