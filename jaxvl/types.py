@@ -67,8 +67,8 @@ class Model(NamedTuple):
     - keep_GxN: a factor of each image token; None for 1.
     - probe: [G, h, L, N], added to the attention of `layer`, to differentiate by it; or None.
     - layer: the fusion layer whose cross-attention probabilities are returned, from 0; or None.
-    - first_only: if `layer` is None, return the states of the first token alone, [G, 1, D]. Matching
-      reads this state alone; it may be the mean of all tokens (model.match_read).
+    - first_only: if `layer` is None, return the states of the first token alone, [G, 1, D].
+      Matching reads this state; with model.match_read="mean" it is the mean of all tokens.
     """
 
     init: Callable[[jax.Array], Params]  # (key) -> params

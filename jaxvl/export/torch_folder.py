@@ -54,12 +54,11 @@ def write(folder: Path, run: Run, tensors: Path) -> None:
 def model_config(run: Run) -> dict[str, Any]:
     """Returns config.json: sizes, what the tokens are, and the layer that heat-maps explain."""
     from jaxvl.data.text import tokenizer
-    from jaxvl.interop.kinds.albef import ARCHITECTURE
 
     config = run.config
     special = tokenizer.special_ids(run.tokenizer)._asdict()
     return {
-        "architecture": ARCHITECTURE,
+        "architecture": "jaxvl-albef",
         "step": run.step,
         "weights": run.weights,
         "image_size": config.data.image_size,

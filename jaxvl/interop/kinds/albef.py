@@ -23,8 +23,6 @@ from jaxvl.interop.weights import Kind, Opened, Settings, Weights, head_settings
 from jaxvl.models import bert as bert_model
 from jaxvl.models import vit as vit_model
 
-ARCHITECTURE = "jaxvl-albef"  # in the config.json of an export of ours
-
 SKIPPED = {
     r"^\w+_m\.": (
         "momentum encoders",
@@ -121,13 +119,9 @@ def open_checkpoint(opened: Opened) -> Weights:
     if f"text_encoder.{bert_prefix}{words}" not in tensors:
         raise UserError(f"{opened.path} has ALBEF's image encoder, but not its text encoder")
     grid = round((tensors["visual_encoder.pos_embed"].shape[1] - 1) ** 0.5)
-    ours = opened.config if opened.config.get("architecture") == ARCHITECTURE else {}
-    patch = ours["image"]["patch_size"] if ours else _patch_size(tensors)
+    patch = _patch_size(tensors)
     settings = _image_sizes(tensors) | _text_sizes(tensors, f"text_encoder.{bert_prefix}")
     settings["model.image.patch_size"] = patch
-    if ours:
-        settings["model.image.stem"] = ours["image"]["stem"]
-        settings |= {f"model.{name}": ours[name] for name in ("fusion_tokens", "match_read")}
     if "text_proj.weight" in tensors:
         settings["model.embed_size"] = tensors["text_proj.weight"].shape[0]
     return Weights(
