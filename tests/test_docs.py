@@ -52,7 +52,7 @@ BEFORE = {
     "run_folder.md": ["quickstart.md", "softmask.md"],
     "hard_negatives.md": ["own_images.md"],
     "weights.md": ["quickstart.md"],
-    "export.md": ["quickstart.md", "weights.md"],
+    "export.md": ["quickstart.md", "own_images.md", "weights.md"],
     "benchmarks.md": ["ahnpl.md"],
 }
 

@@ -55,7 +55,7 @@ def test_experiments_and_tables_are_found_by_name_and_a_copy_finds_what_it_impor
     assert found["file"] == str(installed / "jaxvl" / "__init__.py")
     assert found["experiments"]["coco_ahnpl:demo,clip"] == "clip"
     assert found["experiments"]["copied.py:demo"] == "softmask_ahnpl"
-    assert set(found["tables"]) == {"ahnpl", "softmask"}
+    assert set(found["tables"]) == {"ahnpl", "ahnpl_finetune", "softmask"}
 
 
 def test_types_are_declared(installed):

@@ -57,13 +57,14 @@ CROSS_ATTENTION = (
     ("cross_norm", "crossattention.output.LayerNorm", NORM),
 )
 OTHERS = (
-    ("image/unmixed_norm", "visual_encoder.unmixed_norm", NORM),
     ("image/norm", "visual_encoder.norm", NORM),
     ("image_projection", "vision_proj", DENSE),
     ("text_projection", "text_proj", DENSE),
     ("match_head", "itm_head", DENSE),
     ("temperature", "temp", SCALAR),
 )
+
+LOCAL = (("image/unmixed_norm", "visual_encoder.unmixed_norm", NORM),)
 
 
 def image_embedding(image: ConfigDict) -> Table:
@@ -99,6 +100,7 @@ def layout(sizes: ConfigDict, *, bert_prefix: str = "bert.") -> Layout:
             *rules(CROSS_ATTENTION, **fusion),
             *rules(bert.WORD_HEAD, ours="word_head/", theirs=head),
             *rules(OTHERS),
+            *rules(LOCAL if sizes.fusion_tokens == "local" else ()),
         ),
         copies=bert.word_head_copies(head, "text_encoder.bert."),
         writes_copies=True,
