@@ -9,8 +9,8 @@ SHELL_SCRIPTS := .ci/run $(wildcard launch/*.sh launch/*.sbatch)
 
 help:
 	@echo 'make demo   render images, train on them, draw what each word refers to (five minutes)'
-	@echo 'make quick  the tests without the slow ones'
-	@echo 'make test   lint and all tests: a change is accepted when this passes'
+	@echo 'make quick  the tests without the slow ones (two minutes)'
+	@echo 'make test   lint and all tests (a quarter of an hour): a change is accepted when this passes'
 	@echo 'make lint   format, style, types, shell scripts'
 	@echo 'make docs   build the documentation into site/'
 
