@@ -10,7 +10,7 @@ from jaxvl.config import base
 from jaxvl.errors import UserError
 
 ARGUMENTS = ("demo",)  # what may stand behind the colon
-IMAGES, CAPTIONS = 82_783, 414_113  # of COCO's train2014
+CAPTIONS = 414_113  # of COCO's train2014
 
 
 def get_config(arg: str = "") -> ConfigDict:
@@ -69,7 +69,7 @@ def published(*, captions: int) -> ConfigDict:
 def demo() -> ConfigDict:
     """Returns a model of 0.7 M parameters for Scenes of level 1 at 48 px.
 
-    It learns matching and grounds words from scratch: docs/matching.md says how.
+    It learns matching from scratch: docs/matching.md says how.
     """
     config = base()
     config.data.dir = "data/scenes"
@@ -93,7 +93,7 @@ def demo() -> ConfigDict:
     config.loss.update(itm_hardness=0.0, itm_auto_hardness=True)
     config.softmask.layer = 0
     config.softmask.wrong_text = True
-    config.softmask.start_step = 800  # earlier, masks keep words from being grounded
+    config.softmask.start_step = 800  # masks lead words away from their objects: docs/results.md
     config.softmask.focal_gamma = 0.0  # this and hidden words slow a short run down
     config.softmask.text_augmentation = False
     # The encoders change fast in a short run. Then the keys of a queue, some steps old, can be

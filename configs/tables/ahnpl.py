@@ -11,6 +11,15 @@ RETRIEVAL = {
 }
 
 
+METHODS = {  # row -> argument of coco_ahnpl
+    "CLIP": "demo,clip",
+    "NegCLIP": "demo,negclip",
+    "CE-CLIP": "demo,ceclip",
+    "AHNPL as released": "demo,released",
+    "AHNPL": "demo",
+}
+
+
 def row(argument: str) -> tuple[str, ...]:
     """Returns the flags of a setting of coco_ahnpl."""
     return (f"--config=coco_ahnpl:{argument}", *EVALUATION)
@@ -20,13 +29,7 @@ def get_table() -> Table:
     """Returns the Table."""
     quintiles = {f"false matches q{q}": f"hard_negatives/false_match_q{q}" for q in (1, 2, 3, 4, 5)}
     return Table(
-        rows={
-            "CLIP": row("demo,clip"),
-            "NegCLIP": row("demo,negclip"),
-            "CE-CLIP": row("demo,ceclip"),
-            "AHNPL as released": row("demo,released"),
-            "AHNPL": row("demo"),
-        },
+        rows={name: row(argument) for name, argument in METHODS.items()},
         seeds=(0, 1, 2),
         splits=("test", "unseen"),
         columns={

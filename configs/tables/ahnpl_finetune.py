@@ -32,11 +32,7 @@ def get_table() -> Table:
     """Returns the Table."""
     return ahnpl.get_table()._replace(
         rows={
-            "CLIP": row("demo,clip"),
-            "NegCLIP": row("demo,negclip"),
-            "CE-CLIP": row("demo,ceclip"),
-            "AHNPL as released": row("demo,released"),
-            "AHNPL": row("demo"),
+            **{name: row(argument) for name, argument in ahnpl.METHODS.items()},
             "without multimodal": row("demo", "multimodal_weight=0"),
             "without margin": row("demo", "margin_weight=0"),
             "without alignment": row("demo", "alignment_weight=0"),

@@ -72,7 +72,7 @@ class Convolutions(nn.Module):
 def windows(x_GxHxWxC: jax.Array) -> jax.Array:
     """Returns [G, H / 2, W / 2, 16 * C]: the 4 x 4 pixels around each 2 x 2, padded with 0.
 
-    A dense layer of them is a convolution of stride 2, and faster on a CPU than XLA's own.
+    A dense layer of them is a convolution of stride 2.
     """
     h, w = x_GxHxWxC.shape[1:3]
     padded = jnp.pad(x_GxHxWxC, ((0, 0), (1, 1), (1, 1), (0, 0)))
