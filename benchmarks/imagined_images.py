@@ -1,4 +1,4 @@
-r"""Does AHNPL imagine the right image? Its moved embedding beside that of the true image, on Scenes.
+r"""Does AHNPL imagine the right image? Its moved embedding beside the true image's, on Scenes.
 
   jaxvl prepare scenes --out data/hard_scenes --train 10000 --size 64 --seed 0
   jaxvl train --config=coco_ahnpl:demo,clip --config.data.dir=data/hard_scenes \
