@@ -17,21 +17,19 @@ def open_prepared(directory: Path | str, *, split: str) -> Source:
 
     Raises UserError where there is none, the split is unknown or empty, or a file is missing.
     """
-    from jaxvl.data.host_tf import tfds
-
     meta = store.read_meta(directory)
     if meta["format_version"] != store.FORMAT_VERSION:
         raise UserError(
             f"{directory}: format {meta['format_version']}, this version of jaxvl reads "
             f"{store.FORMAT_VERSION}; prepare it again"
         )
-    info = tfds.builder_from_directory(str(directory)).info
-    split_info = shards.find_split(info, split)
+    stored = shards.read_info(directory)
+    split_info = shards.find_split(stored, split)
     return Source(
         name=f"{directory}:{split}",
         num_examples=split_info.num_examples,
         fingerprint=f"{meta['fingerprint']}:{split}",
-        read=shards.reader(split_info),
+        read=shards.reader(stored, split_info),
         parse=parse,
     )
 

@@ -18,8 +18,9 @@ class Source(NamedTuple):
     fingerprint: changes when the split does.
     read: indices int [n] -> list of n serialized tf.train.Example. It may be called from several
       threads and opens files when it first reads from them.
-    parse: graph function, scalar string -> dict of tensors, as in `schema.RECORD`; the image stays
-      encoded.
+    parse: graph function, scalar string -> dict of tensors, as in `schema.RECORD`; the image
+      stays encoded.
+    image_key: the feature of the tf.train.Example that holds the encoded image.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Source(NamedTuple):
     fingerprint: str
     read: Callable[[np.ndarray], list[bytes]]
     parse: Callable[[Any], dict[str, Any]]
+    image_key: str = "image"
 
 
 class SourceComponent(NamedTuple):
