@@ -6,9 +6,9 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn, TextIO, cast
 
-from jaxvl.errors import UserError
+from jaxvl.errors import UserError, printable
 from jaxvl.keys import nearest
 from jaxvl.training import host
 
@@ -108,18 +108,34 @@ def is_override(argument: str) -> bool:
 
 def refuse(error: object) -> NoReturn:
     """Prints what the user can put right as one line to stderr and exits 2."""
-    print(f"jaxvl: {' '.join(str(error).split())}", file=sys.stderr)
+    print(f"jaxvl: {printable(' '.join(str(error).split()))}", file=sys.stderr)
     sys.exit(2)
+
+
+class _Shown:
+    """A stream to the terminal that shows, and does not send, what a terminal would obey."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        return self._stream.write(printable(text, keep="\n\r\t"))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 @contextlib.contextmanager
 def mistakes_in_one_line(*, interrupted: str = "interrupted") -> Iterator[None]:
     """Turns a UserError into one line on stderr and exit code 2.
 
+    What the block prints is shown without terminal escapes, which a stranger's file may hold.
     interrupted: the line after Ctrl-C, with exit code 130.
     """
+    out, err = (cast(TextIO, _Shown(stream)) for stream in (sys.stdout, sys.stderr))
     try:
-        yield
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            yield
     except UserError as error:
         refuse(error)
     except KeyboardInterrupt:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jaxvl.cli import common
+from jaxvl.errors import printable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,8 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     flags = _parser().parse_args(arguments)
     with common.mistakes_in_one_line():
         found = explain(flags.workdir, image=flags.image, text=flags.text, out=flags.out)
-    print("\n".join(summary(*found)))
-    print(f"picture: {flags.out}")
+        print("\n".join(map(printable, summary(*found))))
+        print(f"picture: {printable(str(flags.out))}")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -12,7 +12,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jaxvl.data.text.tokenizer import Tokens
-from jaxvl.errors import UserError
+from jaxvl.errors import UserError, printable
 from jaxvl.evals import false_match
 from jaxvl.evals.compositional import annotations, images, judging
 from jaxvl.evals.compositional.annotations import Case
@@ -100,7 +100,7 @@ def _about(
 def _say(name: str, lines: list[str]) -> None:
     if jax.process_index() == 0:
         for line in lines:
-            print(f"evals.{name}: {line}", file=sys.stderr)
+            print(f"evals.{name}: {printable(line)}", file=sys.stderr)
 
 
 def _indexed(
