@@ -12,6 +12,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from jaxvl import keys as keys_lib
+from jaxvl.data.text.words import WORDS
 from jaxvl.keys import Key
 
 TOP = {
@@ -50,6 +51,11 @@ DATA = {
     "blur_probability": Key(0.0, "probability of blurring an image", 0, 1),
     "tokenizer": Key(
         "", "name, folder or tokenizer.json; empty: the tokenizer stored with the data"
+    ),
+    "words": Key(
+        "",
+        "how words are found: between blanks, or by a segmenter; empty: as stored with the data",
+        choices=("", *WORDS),
     ),
     "max_words": Key(30, "words of a caption that are read at most", low=1),
     "max_tokens": Key(25, "tokens of a caption that are read at most, [CLS] included", low=2),

@@ -15,8 +15,8 @@ IMPORTED_AS = {
     "pillow": "PIL",
     "tensorflow_cpu": "tensorflow",
 }
-# Used without an import of ours: by jax, by torch.onnx.
-NOT_IMPORTED = {"jax[tpu]", "jax[cuda13]", "onnx", "onnxscript"}
+# Used without an import of ours: by jax, by torch.onnx, by sudachipy.
+NOT_IMPORTED = {"jax[tpu]", "jax[cuda13]", "onnx", "onnxscript", "sudachidict_core"}
 # Imported only where something else has installed it (torch brings triton).
 OPTIONAL = {"open_clip", "triton"}
 
@@ -45,7 +45,7 @@ def imported(*rooms):
     return found - sys.stdlib_module_names - own
 
 
-EXTRAS = ("torch", "onnx", "negatives", "beam", "tpu", "cuda")
+EXTRAS = ("torch", "onnx", "negatives", "japanese", "chinese", "thai", "beam", "tpu", "cuda")
 
 
 def test_what_the_package_imports_is_declared():

@@ -15,6 +15,7 @@ from typing import Any
 
 from jaxvl import files
 from jaxvl.cli import common
+from jaxvl.data.text.words import WORDS
 from jaxvl.errors import UserError
 
 _SCENES_VOCABULARY_SIZE = 2000
@@ -112,6 +113,19 @@ def _parser() -> common.Parser:
         metavar="N",
         help="of the tokenizer that is trained on the captions (8000)",
     )
+    folder.add_argument(
+        "--words",
+        choices=tuple(WORDS),
+        default="",
+        help="how words are found: between blanks, or by a segmenter (by the captions' script)",
+    )
+    folder.add_argument(
+        "--vocabulary",
+        choices=("wordpiece", "bytes"),
+        default="",
+        help="pieces of words, as BERT has, or of bytes, which read any character (by the "
+        "captions' script)",
+    )
     common.add_workers(folder)
     return parser
 
@@ -190,4 +204,6 @@ def _folder(flags: argparse.Namespace) -> str:
         vocabulary_size=flags.vocabulary_size,
         max_side=flags.max_side,
         workers=flags.workers,
+        words=flags.words,
+        vocabulary=flags.vocabulary,
     )

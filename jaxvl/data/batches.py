@@ -197,6 +197,7 @@ def _tokenize(tokenizer: Tokenizer, captions: Sequence[str], data: ConfigDict) -
         max_tokens=data.max_tokens,
         max_words=data.max_words,
         add_sep=data.add_sep,
+        words=data.words,
     )
 
 

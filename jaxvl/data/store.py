@@ -8,6 +8,7 @@ captions). `jaxvl.data.schema.RECORD` lists the fields of a record.
 import hashlib
 import itertools
 import json
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,9 @@ from tqdm import tqdm
 from jaxvl import files
 from jaxvl.data import schema
 from jaxvl.data.text import tokenizer
+from jaxvl.data.text.report import TextReport, refuse_if_lost, report_on
+from jaxvl.data.text.scripts import ENGLISH, Reading
+from jaxvl.data.text.words import WORDS
 from jaxvl.errors import UserError
 
 META_FILE = "jaxvl.json"
@@ -37,14 +41,18 @@ def write(
     counts: Mapping[str, int],
     meta: Mapping[str, Any],
     vocabulary_size: int,
-) -> None:
-    """Writes a prepared data set: all of it, or nothing.
+    reading: Reading = ENGLISH,
+    max_lost: float = 1.0,
+) -> TextReport:
+    """Writes a prepared data set: all of it, or nothing; returns what became of its captions.
 
     kind: what it is, such as "scenes". splits: {name: records}, each read once, in order.
     counts: {name: number of records}, for the progress bar; checked. meta: further entries of
-    jaxvl.json, JSON values. vocabulary_size: of the WordPiece tokenizer trained on the captions of
-    split "train" (of all splits where there is none).
-    Raises UserError if `directory` is not empty, a record is malformed, or the disk is full.
+    jaxvl.json, JSON values. vocabulary_size: of the tokenizer trained on the captions of split
+    "train" (of all splits where there is none). reading: how they are read. max_lost: share of
+    captions that may be read like others, or not at all.
+    Raises UserError if `directory` is not empty, a record is malformed, too many captions are lost,
+    or the disk is full.
     """
     with files.written_whole(directory) as partial:
         digest, captions = hashlib.sha256(), []
@@ -62,30 +70,58 @@ def write(
         ]
         _write_info(partial, kind, infos)
         _verify(partial, counts)
-        trained = tokenizer.train(captions, vocabulary_size=vocabulary_size)
+        trained = tokenizer.train(captions, vocabulary_size=vocabulary_size, reading=reading)
+        report = report_on(trained, captions, reading)
+        refuse_if_lost(report, max_bad=max_lost)
         files.write_text(partial / TOKENIZER_FILE, trained.to_str(pretty=True))
+        words = (
+            {}
+            if reading.vocabulary == "wordpiece" and reading.words == "blanks"
+            else {"words": reading.words}
+        )
         described = dict(
             kind=kind,
             format_version=FORMAT_VERSION,
             splits=dict(counts),
             fingerprint=digest.hexdigest()[:32],
             **meta,
+            **words,
         )
         files.write_text(partial / META_FILE, json.dumps(described, indent=1) + "\n")
+    return report
 
 
 def read_meta(directory: Path | str) -> dict[str, Any]:
     """Returns the contents of jaxvl.json. Raises UserError if there is no prepared data set."""
     path = Path(directory) / META_FILE
     try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
+        meta = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
         raise UserError(
             f"{directory}: no prepared data set here (no {META_FILE}); make one with "
-            f"`jaxvl prepare scenes --out {directory}` or `jaxvl prepare folder`"
+            f"`jaxvl prepare scenes --out {shlex.quote(str(directory))}` or `jaxvl prepare folder`"
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path}: unreadable ({error})") from error
+    wanted = {"kind": str, "format_version": int, "splits": dict, "fingerprint": str}
+    for key, of in wanted.items():
+        if not isinstance(meta, dict) or not isinstance(meta.get(key), of):
+            raise UserError(f"{path}: has no {key}; copy or prepare the data set again")
+    return meta
+
+
+def words_of(directory: Path | str) -> str:
+    """Returns how words are found in a data set's captions: a name in WORDS, "" if none is stored.
+
+    A folder that is no prepared data set, or none that can be read, stores none.
+    """
+    try:
+        words = read_meta(directory).get("words", "")
+    except UserError:
+        return ""
+    if words not in ("", *WORDS):
+        raise UserError(f"{directory}: unknown words {words!r}; prepare it again")
+    return words
 
 
 def features():

@@ -109,6 +109,7 @@ def make_tokenize(config: ConfigDict, tokenizer: "Tokenizer") -> Callable[[Seque
             max_tokens=config.data.max_tokens,
             max_words=config.data.max_words,
             add_sep=config.data.add_sep,
+            words=config.data.words,
         )
 
     return tokenize

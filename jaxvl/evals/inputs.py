@@ -7,7 +7,6 @@ import numpy as np
 from PIL import Image
 
 from jaxvl.data.images import untrusted
-from jaxvl.data.text.clean import clean_caption
 from jaxvl.errors import UserError
 
 AnyImage = str | Path | Image.Image | np.ndarray
@@ -81,11 +80,3 @@ def text_list(texts: str | Iterable[str]) -> list[str]:
         if not isinstance(text, str):
             raise UserError(f"text {number} is {type(text).__name__}, not a string")
     return found
-
-
-def words_of(text: str, *, cleans: bool) -> list[str]:
-    """Returns the words of a text as the model reads it, before it is truncated.
-
-    cleans: of the tokenizer, see `jaxvl.data.text.tokenizer.cleans`.
-    """
-    return (clean_caption(text, max_words=None) if cleans else text).split()

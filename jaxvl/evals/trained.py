@@ -18,11 +18,12 @@ from tokenizers import Tokenizer
 
 from jaxvl import preprocessing
 from jaxvl.data.text import tokenizer as tokenizers
+from jaxvl.data.text.words import words_of
 from jaxvl.errors import UserError
 from jaxvl.evals.examples import make_tokenize
 from jaxvl.evals.features import ImageFeatures, TextFeatures
 from jaxvl.evals.feeding import image_batches
-from jaxvl.evals.inputs import AnyImage, image_list, open_image, text_list, words_of
+from jaxvl.evals.inputs import AnyImage, image_list, open_image, text_list
 from jaxvl.evals.scoring import Scorer, make_scorer, without_common_padding
 from jaxvl.types import MATCH, Model, Params
 
@@ -98,7 +99,7 @@ class TrainedModel:
         self.config = config
         self._model, self._params, self._mesh = model, params, mesh
         self._batch_size = batch_size
-        self._cleans = tokenizers.cleans(tokenizer)
+        self._tokenizer = tokenizer
         self._tokenize = make_tokenize(config, tokenizer)
 
     def encode_image(self, images: AnyImage | Iterable[AnyImage]) -> EncodedImage:
@@ -131,7 +132,8 @@ class TrainedModel:
             raise UserError(f"text {number}, {given[number]!r}, has no words")
         scorer, _ = self._scorer(len(given))
         found = scorer.texts(self._params, tokens, progress=False)
-        words = [words_of(text, cleans=self._cleans) for text in given]
+        read = [tokenizers.read_as(self._tokenizer, text) for text in given]
+        words = [words_of(text, self.config.data.words) for text in read]
         spelt = [all_words[:end] for all_words, end in zip(words, ends)]
         truncated = [all_words[end:] for all_words, end in zip(words, ends)]
         return EncodedText(

@@ -65,6 +65,7 @@ def in_jax(run: Run, params: Params) -> dict[str, np.ndarray]:
         max_tokens=data.max_tokens,
         max_words=data.max_words,
         add_sep=data.add_sep,
+        words=data.words,
     )
     compute = _fused(config, model) if model.fuse else _dual(model)
     with jax.default_matmul_precision("highest"):

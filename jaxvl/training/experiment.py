@@ -12,8 +12,9 @@ from tokenizers import Tokenizer
 from jaxvl import config as config_lib
 from jaxvl import files, sharding, state, types, workdir
 from jaxvl.checkpoint import Checkpoints
-from jaxvl.data import sources
+from jaxvl.data import sources, store
 from jaxvl.data.text import tokenizer
+from jaxvl.data.text.words import check_installed
 from jaxvl.errors import UserError
 from jaxvl.interop import load
 from jaxvl.keys import nearest
@@ -88,6 +89,7 @@ def _use_benchmark(config, name, keys):
 def use_data(config: ConfigDict, directory: Path | str) -> None:
     """Points a run's configuration at another prepared data set, read with the run's tokenizer."""
     config.data.tokenizer = config.data.tokenizer or _data_directory(config)
+    config.data.words = _words(config)
     config.data.source = "prepared"
     config.data.dir = str(directory)
 
@@ -104,6 +106,7 @@ def open_basis(config: ConfigDict) -> Basis:
     config = _with_tokenizer_of_init(config)
     words = _open_tokenizer(config)
     config = _resolve(config, words)
+    check_installed(config.data.words)
     mesh = sharding.make_mesh(config.mesh)
     return Basis(config, mesh, words, MODELS[config.model.name].make(config))
 
@@ -134,9 +137,16 @@ def _resolve(config, words):
             f"config: model.text.vocabulary_size={wanted} is less than the {size} words of the "
             "tokenizer; 0 takes the tokenizer's"
         )
-    return config_lib.resolve(
+    config = config_lib.resolve(
         config, vocabulary_size=size, mask_token=special.mask, end_token=special.sep
-    ).lock()
+    )
+    config.unlock().data.words = _words(config)
+    return config.lock()
+
+
+def _words(config):
+    """Returns data.words, or what is stored with the data."""
+    return config.data.words or store.words_of(_data_directory(config))
 
 
 def data_name(config: ConfigDict) -> str:

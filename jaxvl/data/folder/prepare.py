@@ -23,7 +23,10 @@ from jaxvl.data.folder import rows, tars
 from jaxvl.data.folder.rows import Problem
 from jaxvl.data.images import untrusted
 from jaxvl.data.processes import ordered_map
-from jaxvl.errors import UserError
+from jaxvl.data.text.report import TextReport, lines_of
+from jaxvl.data.text.scripts import reading_of
+from jaxvl.data.text.words import check_installed
+from jaxvl.errors import UserError, printable
 
 _NAMED = 3  # paths of a reason that the summary names; the report names all
 
@@ -46,6 +49,8 @@ def prepare_folder(
     vocabulary_size: int,
     max_side: int,
     workers: int,
+    words: str = "",
+    vocabulary: str = "",
 ) -> str:
     """Validates every record, then writes `out`; returns a summary for the user, several lines.
 
@@ -53,7 +58,8 @@ def prepare_folder(
     CSV, or tars. max_bad: share of bad records above which nothing is written. val_share: share of
     the images that become split "val" where the captions file names no splits, chosen by content,
     so that the copies of an image are in one split. vocabulary_size: ids of the tokenizer.
-    max_side: longest side stored, in pixels; 0 keeps the size. workers: processes.
+    max_side: longest side stored, in pixels; 0 keeps the size. workers: processes. words,
+    vocabulary: as in `scripts.Reading`; "" chooses them by the script of the captions.
     Raises UserError where nothing was written.
     """
     if files.is_filled(out):
@@ -63,6 +69,9 @@ def prepare_folder(
     total = len(found_rows) + _count_left_out(problems)
     if not total:
         raise UserError(f"--captions {captions}: no records in it")
+    texts = [text for row in found_rows for text in row.captions]
+    reading = reading_of(texts, words=words, vocabulary=vocabulary)
+    check_installed(reading.words)
     checked, found = _check_images(found_rows, max_side=max_side, workers=workers)
     checked, mixed = _with_splits(checked, val_share=val_share)
     checked, leaks = _without_leaks(checked)
@@ -70,9 +79,18 @@ def prepare_folder(
     _write_report(report, problems)
     _refuse_if_too_bad(problems, total, max_bad=max_bad, report=report)
     splits = _by_split(checked)
-    _store(out, splits, problems, max_side, vocabulary_size=vocabulary_size, workers=workers)
+    texts_read = _store(
+        out,
+        splits,
+        problems,
+        max_side=max_side,
+        workers=workers,
+        vocabulary_size=vocabulary_size,
+        reading=reading,
+        max_lost=max_bad,
+    )
     _write_report(report, problems)  # again: storing may have added notes
-    return _summary(out, total, splits, problems, report)
+    return "\n".join([_summary(out, total, splits, problems, report), *lines_of(texts_read)])
 
 
 def _read_rows(images: Path | str | None, captions: Path | str) -> rows.Found:
@@ -171,14 +189,17 @@ def _store(
     out: Path | str,
     splits: dict[str, list[Checked]],
     problems: list[Problem],
-    max_side: int,
     *,
-    vocabulary_size: int,
+    max_side: int,
     workers: int,
-) -> None:
-    """Writes the data set; adds to the problems the images that are stored despite damage."""
+    **texts: Any,
+) -> TextReport:
+    """Writes the data set; adds to the problems the images that are stored despite damage.
+
+    texts: how captions are read, as in `store.write`.
+    """
     counts = {name: len(rows) for name, rows in splits.items()}
-    store.write(
+    return store.write(
         out,
         kind="folder",
         splits={
@@ -187,7 +208,7 @@ def _store(
         },
         counts=counts,
         meta={"max_side": max_side},
-        vocabulary_size=vocabulary_size,
+        **texts,
     )
 
 
@@ -258,8 +279,8 @@ def _reasons(problems: Iterable[Problem], left_out: bool) -> list[tuple[str, lis
     paths: dict[str, list[str]] = collections.defaultdict(list)
     for problem in problems:
         if problem.left_out == left_out:
-            reason = problem.reason.split(" (")[0].split(":")[0]
-            paths[reason].append(problem.file_name or problem.record)
+            reason = printable(problem.reason.split(" (")[0].split(":")[0])
+            paths[reason].append(printable(problem.file_name or problem.record))
     return sorted(paths.items(), key=lambda item: -len(item[1]))
 
 

@@ -1,29 +1,30 @@
-"""Tokenizers: loads any fast Hugging Face tokenizer, trains a WordPiece one, encodes captions.
+"""Tokenizers: loads any fast Hugging Face tokenizer, encodes captions.
+
+`training.py` trains them.
 
 Letters: n captions, L tokens of a caption.
 """
 
-import collections
+import bisect
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import tokenizers
-from tokenizers import Tokenizer, models, trainers
+from tokenizers import Tokenizer, models
 
 from jaxvl.data.text import clip_bpe
 from jaxvl.data.text.clean import clean_caption
+from jaxvl.data.text.training import train as train
+from jaxvl.data.text.words import Span, spans_of
 from jaxvl.errors import UserError
-
-SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 # The names of one role in BERT, RoBERTa and CLIP, in this order.
 _CLS = ("[CLS]", "<s>", "<|startoftext|>")
 _SEP = ("[SEP]", "</s>", "<|endoftext|>")
 _PAD = ("[PAD]", "<pad>", "<|endoftext|>")
-_MAX_WORD_LETTERS = 100  # as in models.WordPiece
 _MASK = ("[MASK]", "<mask>")
 
 
@@ -31,8 +32,8 @@ class Tokens(NamedTuple):
     """Encoded captions.
 
     ids: int32 [n, L]. mask: bool [n, L], True at tokens, False at padding.
-    words: int32 [n, L], the index of the whitespace word of the cleaned caption that a token
-    belongs to, -1 at special tokens and padding.
+    words: int32 [n, L], the index of the word of the cleaned caption that a token belongs to, -1 at
+    special tokens and padding.
     """
 
     ids: np.ndarray
@@ -104,55 +105,6 @@ def _tokenizer_file(name_or_path: str) -> Path:
     )
 
 
-def train(captions: Iterable[str], *, vocabulary_size: int) -> Tokenizer:
-    """Returns a BERT-style WordPiece tokenizer of at most `vocabulary_size` ids.
-
-    The captions are cleaned first. Ids 0-4 are [PAD] [UNK] [CLS] [SEP] [MASK]. The result depends
-    on the captions alone.
-    """
-    cleaned = [_trainable(caption) for caption in captions]
-    # The trainer numbers letters in the order of a randomly seeded hash map, and breaks ties by
-    # number. Given the letters beforehand, in a fixed order, it gives the same result every time.
-    untrained = _word_piece(models.WordPiece(unk_token="[UNK]"))
-    letters = _alphabet(untrained.normalizer, cleaned, limit=vocabulary_size // 4)
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=vocabulary_size,
-        special_tokens=[*SPECIAL_TOKENS, *(f"##{letter}" for letter in letters)],
-        initial_alphabet=letters,
-        limit_alphabet=len(letters),
-        show_progress=False,
-    )
-    untrained.train_from_iterator(cleaned, trainer)
-    # A fresh tokenizer, in which the letters are not special.
-    model = models.WordPiece(vocab=untrained.get_vocab(), unk_token="[UNK]")
-    tokenizer = _word_piece(model)
-    tokenizer.add_special_tokens(list(SPECIAL_TOKENS))
-    return tokenizer
-
-
-def _trainable(caption: str) -> str:
-    # WordPiece reads longer words as [UNK]; training on one takes time quadratic in its length.
-    words = clean_caption(caption, max_words=None).split()
-    return " ".join(word for word in words if len(word) <= _MAX_WORD_LETTERS)
-
-
-def _word_piece(model: models.WordPiece) -> Tokenizer:
-    tokenizer = Tokenizer(model)
-    tokenizer.normalizer = tokenizers.normalizers.BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
-    tokenizer.decoder = tokenizers.decoders.WordPiece()
-    return tokenizer
-
-
-def _alphabet(normalizer: Any, texts: Iterable[str], *, limit: int) -> list[str]:
-    """Returns the `limit` most frequent characters: rare ones must not crowd out the words."""
-    counts = collections.Counter()
-    for text in texts:
-        counts.update(normalizer.normalize_str(text))
-    del counts[" "]
-    return sorted(sorted(counts, key=lambda letter: (-counts[letter], letter))[:limit])
-
-
 def special_ids(tokenizer: Tokenizer) -> SpecialIds:
     """Returns the ids of a tokenizer's special tokens.
 
@@ -179,14 +131,16 @@ def encode(
     max_tokens: int,
     max_words: int,
     add_sep: bool,
+    words: str = "",
 ) -> Tokens:
     """Returns the Tokens of captions: [CLS], the caption, [SEP] if add_sep, padded to max_tokens.
 
     Captions are cleaned as in ALBEF, which keeps max_words words; but a byte-level BPE such as
-    CLIP's reads them as they are written. A longer caption is truncated to max_tokens, special
+    CLIP's reads them as they are written. words: how words are found, a name in `words.WORDS`; then
+    max_words are kept for every tokenizer. A longer caption is truncated to max_tokens, special
     tokens included. An empty caption gives [CLS] (and [SEP]) alone.
-    Raises UserError where add_sep needs a [SEP] that the tokenizer lacks, or max_tokens leaves no
-    room for a word.
+    Raises UserError where add_sep needs a [SEP] that the tokenizer lacks, max_tokens leaves no
+    room for a word, or the segmenter is not installed.
     """
     special = special_ids(tokenizer)
     if add_sep and special.sep < 0:
@@ -194,24 +148,30 @@ def encode(
     room = max_tokens - 1 - int(add_sep)
     if room < 1:
         raise UserError(f"data.max_tokens: {max_tokens} leaves no room for a word")
-    cleaned = [_read_as(tokenizer, caption, max_words) for caption in captions]
-    ids = np.full((len(cleaned), max_tokens), max(special.pad, 0), np.int32)
-    words = np.full((len(cleaned), max_tokens), -1, np.int32)
-    lengths = np.empty(len(cleaned), np.int32)
-    encodings = tokenizer.encode_batch(cleaned, add_special_tokens=False)
-    for row, (text, encoding) in enumerate(zip(cleaned, encodings)):
-        pieces = encoding.ids[:room]
+    read = [read_as(tokenizer, caption, max_words=max_words) for caption in captions]
+    ids = np.full((len(read), max_tokens), max(special.pad, 0), np.int32)
+    word_of = np.full((len(read), max_tokens), -1, np.int32)
+    lengths = np.empty(len(read), np.int32)
+    encodings = tokenizer.encode_batch(read, add_special_tokens=False)
+    for row, (text, encoding) in enumerate(zip(read, encodings)):
+        indices = _word_indices(spans_of(text, words), encoding.offsets[:room])
+        if words:
+            indices = indices[: bisect.bisect_left(indices, max_words)]
+        end = 1 + len(indices)
         ids[row, 0] = special.cls
-        ids[row, 1 : 1 + len(pieces)] = pieces
-        words[row, 1 : 1 + len(pieces)] = _word_indices(text, encoding.offsets[:room])
-        lengths[row] = 1 + len(pieces)
+        ids[row, 1:end] = encoding.ids[: len(indices)]
+        word_of[row, 1:end] = indices
         if add_sep:
-            ids[row, lengths[row]] = special.sep
-            lengths[row] += 1
-    return Tokens(ids=ids, mask=np.arange(max_tokens) < lengths[:, None], words=words)
+            ids[row, end] = special.sep
+        lengths[row] = end + int(add_sep)
+    return Tokens(ids=ids, mask=np.arange(max_tokens) < lengths[:, None], words=word_of)
 
 
-def _read_as(tokenizer: Tokenizer, caption: str, max_words: int) -> str:
+def read_as(tokenizer: Tokenizer, caption: str, *, max_words: int | None = None) -> str:
+    """Returns a caption as the tokenizer is given it, with single blanks. max_words: None for all.
+
+    Only captions that are cleaned are cut to max_words, which stand between blanks.
+    """
     if cleans(tokenizer):
         return clean_caption(caption, max_words=max_words)
     return " ".join(caption.split())
@@ -222,6 +182,7 @@ def cleans(tokenizer: Tokenizer) -> bool:
     return not isinstance(tokenizer.model, models.BPE)
 
 
-def _word_indices(text: str, offsets: Iterable[tuple[int, int]]) -> list[int]:
+def _word_indices(spans: Sequence[Span], offsets: Iterable[tuple[int, int]]) -> list[int]:
     # By each token's last character: in byte-level tokenizers a word includes the space before it.
-    return [text.count(" ", 0, end) for _, end in offsets]
+    starts = [start for start, _ in spans]
+    return [max(0, bisect.bisect_left(starts, end) - 1) for _, end in offsets]
