@@ -3,11 +3,12 @@
 import contextlib
 import errno
 import fcntl
+import hashlib
 import json
 import math
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,19 @@ def write_json(path: Path | str, value: Any) -> None:
     Raises UserError where the file cannot be written.
     """
     write_text(path, json.dumps(plain(value), indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: Path | str) -> dict[str, Any]:
+    """Returns the object in a JSON file. Raises UserError naming a file that holds none."""
+    try:
+        value = json.loads(Path(path).read_bytes())
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    except (ValueError, RecursionError) as error:  # of JSON, and of an encoding
+        raise UserError(f"{path}: damaged, this is not JSON ({error})") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: damaged, this is not a JSON object")
+    return value
 
 
 def write_text(path: Path | str, text: str) -> None:
@@ -120,6 +134,75 @@ def locked_partial(directory: Path | str) -> Iterator[Path]:
         yield partial
     finally:
         os.close(lock)
+
+
+@contextlib.contextmanager
+def locked(path: Path | str, message: str) -> Iterator[None]:
+    """Holds the lock file `path`, which it makes; a killed process lets go of it.
+
+    Raises UserError with the message, and who holds it, where another process does.
+    """
+    try:
+        lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror})") from None
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(lock, 200).decode("utf-8", "replace")
+            raise UserError(f"{message} ({holder})" if holder else message) from None
+        except OSError:  # a file system without locks
+            pass
+        with contextlib.suppress(OSError):  # a full disk: the lock holds all the same
+            os.ftruncate(lock, 0)
+            os.pwrite(lock, f"process {os.getpid()} on {os.uname().nodename}".encode(), 0)
+        yield
+    finally:
+        os.close(lock)
+
+
+def digest(folder: Path | str) -> str:
+    """Returns the SHA-256 of the names and contents of all files in a folder, as hexadecimals.
+
+    Raises OSError where one cannot be read.
+    """
+    folder, total = Path(folder), hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        with path.open("rb") as file:
+            content = hashlib.file_digest(file, "sha256").hexdigest()
+        total.update(f"{content} {path.relative_to(folder).as_posix()}\n".encode())
+    return total.hexdigest()
+
+
+@contextlib.contextmanager
+def storage_named(directory: Path | str, then: Callable[[], str]) -> Iterator[None]:
+    """Turns what a full, read-only or broken disk raises into a UserError that names `directory`.
+
+    then: what to say behind it, asked when it has happened.
+    """
+    try:
+        yield
+    except Exception as error:
+        reason = storage_reason(error)
+        if reason is None:
+            raise
+        raise UserError(f"{directory}: {reason}; {then()}") from error
+
+
+def storage_reason(error: BaseException | None) -> str | None:
+    """Returns what an exception, or one that caused it, says of the disk; None for nothing."""
+    if error is None:
+        return None
+    if is_disk_full(error):
+        return "the disk is full"
+    for number in _STORAGE:
+        if getattr(error, "errno", None) == number or os.strerror(number) in str(error):
+            return f"it cannot be written ({os.strerror(number)})"
+    return storage_reason(error.__cause__ or error.__context__)
+
+
+_STORAGE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG, errno.ESTALE)
 
 
 def is_disk_full(error: BaseException | None) -> bool:

@@ -1,14 +1,21 @@
-"""The configuration of a run in its working directory: written, read, checked, compared."""
+"""What a run needs to be read, in its working directory: configuration, tokenizer, preprocessing.
 
+A tokenizer and a data set are known by what they are and not by their paths, so a run can be moved,
+and so can its data. jaxvl.training.record knows the data set again.
+"""
+
+import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
+from tokenizers import Tokenizer
 
 from jaxvl import config as config_lib
-from jaxvl import files
+from jaxvl import files, preprocessing
+from jaxvl.data.text import tokenizer as tokenizers
 from jaxvl.errors import UserError
 from jaxvl.keys import nearest
 
@@ -28,26 +35,71 @@ FREE_KEYS = (
     "model.remat",
     "loss.itm_reuse_keys",
 )
+# Paths of what is compared by its content.
+PATH_KEYS = ("data.dir", "data.tokenizer", "data.mixture", "data.negatives")
+TOKENIZER, LOCK = "tokenizer.json", ".lock"
 
 
-def begin(config: ConfigDict, workdir: Path | str) -> None:
-    """Makes the working directory and writes config.json, or checks the run that is there.
+@contextlib.contextmanager
+def claimed(workdir: Path | str) -> Iterator[None]:
+    """Makes the working directory and holds it: one process trains there at a time.
 
-    Raises UserError naming a key in which that run differs, or where the directory cannot be made.
+    Raises UserError where another one does, or where the directory cannot be made.
     """
     workdir = Path(workdir)
     try:
         workdir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--workdir {workdir} cannot be made: {error.strerror}") from None
+    with files.locked(
+        workdir / LOCK,
+        f"{workdir}: another training run is writing there; wait for it, end it, or choose another "
+        "--workdir",
+    ):
+        yield
+
+
+def begin(config: ConfigDict, workdir: Path | str, *, tokenizer: Tokenizer | None = None) -> None:
+    """Writes config.json, the tokenizer and the preprocessing, or checks the run that is there.
+
+    Raises UserError naming a key in which that run differs.
+    """
+    workdir = Path(workdir)
+    check_continues(config, workdir)
+    save_config(config, workdir)
+    if tokenizer is not None and not (workdir / TOKENIZER).exists():
+        files.write_text(workdir / TOKENIZER, tokenizer.to_str())
+
+
+def check_continues(config: ConfigDict, workdir: Path | str) -> None:
+    """Raises UserError where the run in `workdir`, if there is one, is another than that."""
+    workdir = Path(workdir)
     if (workdir / "config.json").exists():
         check_same(config, workdir)
-    save_config(config, workdir)
+    elif any((workdir / "checkpoints").glob("[0-9]*")):
+        raise UserError(
+            f"{workdir} has checkpoints but no config.json, so it is unknown what they belong to; "
+            "put the file back or choose another --workdir"
+        )
+
+
+def use_own_tokenizer(config: ConfigDict, workdir: Path | str) -> ConfigDict:
+    """Returns the configuration with the tokenizer in the working directory, where it has one.
+
+    Runs of older versions have none: theirs is where the configuration says.
+    """
+    own = Path(workdir) / TOKENIZER
+    if not own.is_file():
+        return config
+    config = config.copy_and_resolve_references().unlock()
+    config.data.tokenizer = str(own)
+    return config.lock()
 
 
 def save_config(config: ConfigDict, workdir: Path | str) -> None:
-    """Writes every key of the configuration to WORKDIR/config.json."""
+    """Writes every key to WORKDIR/config.json, and what becomes of an image beside it."""
     files.write_json(Path(workdir) / "config.json", config.to_dict())
+    files.write_json(Path(workdir) / preprocessing.FILE, preprocessing.numbers_of(config))
 
 
 def load_config(workdir: Path | str) -> ConfigDict:
@@ -57,24 +109,21 @@ def load_config(workdir: Path | str) -> ConfigDict:
     before they existed.
     """
     path = Path(workdir) / "config.json"
-    try:
-        stored = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise UserError(f"{workdir} is not a run's working directory: no config.json") from None
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path} is not valid JSON: {error}") from None
+    if not path.exists():
+        raise UserError(f"{workdir} is not a run's working directory: no config.json")
+    stored = files.read_json(path)
     config = config_lib.base()
-    given, known = flat(stored), flat(config)
-    _check_known(given, known)
-    # An evaluator is a group of keys, or None, and `update` would not replace one by the other.
-    evals = config.evals.to_dict()
-    for name, keys in stored.pop("evals", {}).items():
-        if keys is None or not evals.get(name):
-            evals[name] = keys
-        else:
-            evals[name] = {**evals[name], **keys}
-    config.evals = ConfigDict(evals)
-    config.update(stored)
+    try:
+        _check_known(flat(stored), flat(config))
+        # An evaluator is a group of keys, or None, and `update` would not replace one by the other.
+        evals = config.evals.to_dict()
+        for name, keys in stored.pop("evals", {}).items():
+            before = evals.get(name)
+            evals[name] = {**before, **keys} if before and keys is not None else keys
+        config.evals = ConfigDict(evals)
+        config.update(stored)
+    except (UserError, TypeError, ValueError, AttributeError) as error:  # or of another type
+        raise UserError(f"{path} is damaged, or of a later version: {error}") from None
     return config.lock()
 
 
@@ -101,17 +150,37 @@ def _is_switched(key, one, other):
 
 
 def check_same(config: ConfigDict, workdir: Path | str) -> None:
-    """Raises UserError naming a key, other than FREE_KEYS, that differs in WORKDIR/config.json."""
+    """Raises UserError naming a key, other than FREE_KEYS, that differs in WORKDIR/config.json.
+
+    Of a run that has a tokenizer of its own, PATH_KEYS may differ, but not the tokenizer.
+    """
+    workdir = Path(workdir)
+    has_own = (workdir / TOKENIZER).is_file()
+    free_keys = (*FREE_KEYS, *PATH_KEYS) if has_own else FREE_KEYS
     stored, given = (
         flat(json.loads(json.dumps(one.to_dict()))) for one in (load_config(workdir), config)
     )
     for key in sorted(set(stored) | set(given)):
-        free = any(key == name or key.startswith(f"{name}.") for name in FREE_KEYS)
+        free = any(key == name or key.startswith(f"{name}.") for name in free_keys)
         if not free and stored.get(key) != given.get(key):
             raise UserError(
                 f"config: {key}={given.get(key)!r}, but {workdir} was started with "
                 f"{stored.get(key)!r}; continue with that value or choose another --workdir"
             )
+    if has_own and config.data.tokenizer:
+        _check_tokenizer(config.data.tokenizer, workdir / TOKENIZER)
+
+
+def _check_tokenizer(named: str, own: Path) -> None:
+    try:
+        given = tokenizers.load(named)
+    except UserError:  # it has gone, and the run has its own
+        return
+    if json.loads(given.to_str()) != json.loads(tokenizers.load(own).to_str()):
+        raise UserError(
+            f"config: data.tokenizer={named!r} is another tokenizer than {own}, with which this "
+            "run was started; leave it out or choose another --workdir"
+        )
 
 
 def flat(config: ConfigDict | Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

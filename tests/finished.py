@@ -24,6 +24,6 @@ def make_run(tmp_path_factory, config, *, name="finished_run", with_ema=False):
     ema = jax.tree.map(jax.numpy.zeros_like, params) if with_ema else None
     state = TrainState(step=zero, params=params, opt_state={"z": zero}, ema=ema, slots={"z": zero})
     checkpoints = Checkpoints(directory, keep=1, best_metric="")
-    checkpoints.save(state, step=3, metrics={})
+    checkpoints.save(state, step=3)
     checkpoints.close()
     return directory

@@ -36,7 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             workdir.check_same(config, flags.workdir)
         experiment.evaluate_on(config, split=flags.split, data=flags.data, benchmark=benchmark)
         out = flags.out or result_file(flags)
-        finished.evaluate(flags.workdir, config, out=out, against=flags.against)
+        finished.evaluate(
+            flags.workdir, config, out=out, against=flags.against, other_data=bool(flags.data)
+        )
 
 
 def _parser():

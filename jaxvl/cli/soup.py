@@ -23,7 +23,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
         config = experiment.load_run(flags.a)
         experiment.evaluate_on(config, split=flags.split, data=flags.data, benchmark=benchmark)
-        soup.soup(flags.a, flags.b, config, alphas=alphas, out=flags.out)
+        other_data = bool(flags.data)
+        soup.soup(flags.a, flags.b, config, alphas=alphas, out=flags.out, other_data=other_data)
 
 
 def _parser():

@@ -60,6 +60,8 @@ def tokenizer_of_init(init: str) -> str:
     """Returns the path of the tokenizer that comes with `model.init`, "" where none does."""
     for path in paths_of(init):
         if is_own(path):
+            if (Path(path) / workdir.TOKENIZER).is_file():
+                return str(Path(path) / workdir.TOKENIZER)
             data = workdir.load_config(path).data
             return data.tokenizer or data.dir or (data.mixture[0][0] if data.mixture else "")
         if tokenizer_of(path):

@@ -9,12 +9,12 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 from tokenizers import Tokenizer
 
+from jaxvl import checkpoint, files, sharding, state, types, workdir
 from jaxvl import config as config_lib
-from jaxvl import files, sharding, state, types, workdir
 from jaxvl.checkpoint import Checkpoints
 from jaxvl.data import sources, store
 from jaxvl.data.text import tokenizer
-from jaxvl.data.text.words import check_installed
+from jaxvl.data.text.scripts import check_installed
 from jaxvl.errors import UserError
 from jaxvl.interop import load
 from jaxvl.keys import nearest
@@ -49,7 +49,7 @@ def load_run(directory: Path | str) -> ConfigDict:
 
     Raises UserError where the directory is not the working directory of a run.
     """
-    config = workdir.load_config(directory)
+    config = workdir.use_own_tokenizer(workdir.load_config(directory), directory)
     config.mesh.update(data=-1, fsdp=1)
     return config
 
@@ -159,23 +159,25 @@ def _data_directory(config):
     return config.data.dir or (mixture[0][0] if mixture else "")
 
 
+def open_sources(config: ConfigDict) -> list[tuple[sources.Source, float]]:
+    """Returns what a run is trained on: sources and their weights."""
+    data = config.data
+    if not data.mixture:
+        return [(sources.open_source(data, split=data.split), 1.0)]
+    return [
+        (sources.open_prepared(directory, split=data.split), weight)
+        for directory, weight in data.mixture
+    ]
+
+
 def open_batches(basis: Basis) -> "Batches":
     """Returns the training batches of this process."""
     from jaxvl.data import batches
 
-    data = basis.config.data
-    if data.mixture:
-        weighted = [
-            (sources.open_prepared(directory, split=data.split), weight)
-            for directory, weight in data.mixture
-        ]
-    else:
-        source = sources.open_source(data, split=data.split)
-        weighted = [(source, 1.0)]
     return batches.make_batches(
-        weighted,
+        open_sources(basis.config),
         basis.tokenizer,
-        data,
+        basis.config.data,
         seed=basis.config.seed,
         batch_size=basis.config.batch_size,
         process_index=jax.process_index(),
@@ -252,11 +254,17 @@ def restored_or_first_state(
     at_most: int | None = None,
     directory: Path | str | None = None,
 ) -> tuple[state.TrainState, int]:
-    """Returns (state, step) of the newest checkpoint, or the first state where there is none.
+    """Returns (state, step) of the newest whole checkpoint, or the first state where none is there.
 
-    at_most: the newest at or before this step. directory: as in `first_state`.
+    A line on stderr names one that is damaged, which is moved out of the way.
+    at_most: the newest at or before this step; nothing is moved. directory: as in `first_state`.
     """
     steps = [step for step in checkpoints.steps() if at_most is None or step <= at_most]
     if not steps:
         return first_state(basis, training, directory=directory), 0
-    return checkpoints.restore(training.abstract, step=steps[-1]), steps[-1]
+    return checkpoint.first_whole(
+        steps,
+        lambda step: checkpoints.restore(training.abstract, step=step),
+        directory=checkpoints.directory,
+        set_aside=checkpoints.set_aside if at_most is None else None,
+    )

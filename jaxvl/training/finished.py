@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 
 from jaxvl import checkpoint, evals, preprocessing
 from jaxvl.errors import UserError
-from jaxvl.training import evaluation, experiment
+from jaxvl.training import evaluation, experiment, record
 from jaxvl.training.evaluation import Before, Evaluation, Scores
 
 
@@ -17,17 +17,20 @@ def evaluate(
     *,
     out: Path | str | None = None,
     against: str | None = None,
+    other_data: bool = False,
 ) -> Scores:
     """Evaluates the newest checkpoint of a run, writes the result file, prints it; returns scores.
 
     config: the run's, where needed changed by experiment.evaluate_on.
     out: the result file; None for results.json, which a drawing of words goes with.
     against: "init" (the weights that the run started from), a step of the run, another run's
-    working directory, or a result file.
+    working directory, or a result file. other_data: it may be another data set than the run's.
     Raises UserError for what is not there; then nothing is written.
     """
     directory = Path(directory)
-    opened = open_evaluation(experiment.open_basis(config))
+    opened = open_evaluation(
+        experiment.open_basis(config), directory=None if other_data else directory
+    )
     before = Before(against, scores_of(against, opened, directory)) if against else None
     params, step = _restore(directory, opened)
     preprocessing.warn_of_another(directory, config)
@@ -40,13 +43,16 @@ def evaluate(
     return scores
 
 
-def open_evaluation(basis: experiment.Basis) -> Evaluation:
+def open_evaluation(basis: experiment.Basis, *, directory: Path | None = None) -> Evaluation:
     """Returns the Evaluation of a run; where its data set is gone, of the benchmarks alone.
 
-    A line on stderr then says so. Raises UserError where nothing is left to evaluate.
+    A line on stderr then says so. directory: of the run, whose own data set it must be; None for
+    any. Raises UserError where nothing is left to evaluate.
     """
     try:
         source = experiment.open_held_out(basis)
+        if directory is not None:
+            record.check_held_out(directory, source)
     except UserError as error:
         if all(basis.config.evals[name] is None for name in evals.benchmarks()):
             raise

@@ -28,10 +28,12 @@ class Log:
         first: int,
         *,
         warn: Callable[[Mapping[str, float]], str | None],
+        again: bool = False,
     ) -> None:
         """Opens the files, in the first process only.
 
-        first: step that the run starts or continues at. warn: of types.Method.
+        first: step that the run starts or continues at. warn: of types.Method. again: the
+        evaluation after `first` is made again.
         """
         self._total, self._every = config.total_steps, config.log.every_steps
         self._means, self._pending = Means(), None
@@ -39,7 +41,9 @@ class Log:
         self.clock = Clock(batch_size=config.batch_size)
         self._writer = None
         if jax.process_index() == 0:
-            self._writer = Writer(directory, from_step=first, tensorboard=config.log.tensorboard)
+            self._writer = Writer(
+                directory, from_step=first, tensorboard=config.log.tensorboard, again=again
+            )
 
     def add(
         self, step: int, example_ids: np.ndarray, metrics: Mapping[str, jax.Array], *, waited: float

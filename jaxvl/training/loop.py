@@ -1,5 +1,6 @@
 """The training loop, one for every method: next batch, step, log, evaluate, save."""
 
+import contextlib
 import sys
 import time
 from pathlib import Path
@@ -8,10 +9,10 @@ from typing import NamedTuple
 import jax
 from ml_collections import ConfigDict
 
-from jaxvl import sharding, workdir
+from jaxvl import files, sharding, workdir
 from jaxvl.checkpoint import Checkpoints
 from jaxvl.data.prefetch import Prefetch
-from jaxvl.training import evaluation, experiment
+from jaxvl.training import evaluation, experiment, record
 from jaxvl.training.evaluation import Evaluation
 from jaxvl.training.experiment import Basis, Training
 from jaxvl.training.log import Log, say
@@ -39,26 +40,53 @@ def train(config: ConfigDict, directory: Path | str) -> int:
     where a value that is not finite stopped the run.
     Raises UserError for what the user can put right.
     """
-    basis = experiment.open_basis(config)
-    config = basis.config
     directory = Path(directory)
-    workdir.begin(config, directory)
+    basis = experiment.open_basis(workdir.use_own_tokenizer(config, directory))
+    stored = basis.config.copy_and_resolve_references().unlock()
+    if (directory / workdir.TOKENIZER).is_file():
+        stored.data.tokenizer = config.data.tokenizer
+    workdir.check_continues(stored, directory)
     training = experiment.make_training(basis, experiment.open_batches(basis))
     evaluator = None
     if config.eval.every_steps:
         evaluator = Evaluation(basis, source=experiment.open_held_out(basis))
-    checkpoints = Checkpoints(
-        directory, keep=config.checkpoint.keep, best_metric=config.checkpoint.best_metric
-    )
+    with workdir.claimed(directory) if evaluation.is_chief() else contextlib.nullcontext():
+        data = _begin(basis, stored, directory)
+        checkpoints = Checkpoints(
+            directory, keep=config.checkpoint.keep, best_metric=config.checkpoint.best_metric
+        )
+        with files.storage_named(directory, lambda: _how_to_go_on(checkpoints)):
+            return _train(basis, training, evaluator, checkpoints, directory, data)
+
+
+def _begin(basis, stored, directory):
+    """Writes what the run is, or checks that it is the one there. Returns what its data is."""
+    config = basis.config
+    held_out = experiment.open_held_out(basis) if config.eval.every_steps else None
+    data = record.check_data(directory, config, experiment.open_sources(config), held_out)
+    if evaluation.is_chief():
+        workdir.begin(stored, directory, tokenizer=basis.tokenizer)
+    return data
+
+
+def _train(basis, training, evaluator, checkpoints, directory, data):
+    """Trains from the newest checkpoint, and closes everything. Returns the exit code."""
     state, first = experiment.restored_or_first_state(
         basis, training, checkpoints, directory=directory
     )
     say(_headline(basis, training, state, first))
-    if evaluator and config.model.init and not first:
+    if evaluation.is_chief():
+        record.add_start(directory, data, step=first)
+    if evaluator and basis.config.model.init and not first:
         evaluation.write_start(evaluator, state.params, directory)
-    log = Log(config, directory, first, warn=training.warn)
+    # The run may have ended while it evaluated this step.
+    due = first and evaluator and _is_due(first, basis.config.eval.every_steps, basis.config)
+    again = bool(due) and checkpoints.scores(first) is None
+    log = Log(basis.config, directory, first, warn=training.warn, again=again)
     run = _Run(basis, training, evaluator, checkpoints, log, directory)
     try:
+        if again:
+            _evaluate(run, state, first)
         _loop(run, state, first)
     except NonFinite as failure:
         _report(failure, run)
@@ -69,6 +97,12 @@ def train(config: ConfigDict, directory: Path | str) -> int:
     if evaluator:
         evaluation.show(directory / evaluation.RESULTS)
     return 0
+
+
+def _how_to_go_on(checkpoints):
+    steps = checkpoints.steps()
+    saved = f"step {steps[-1]} is saved" if steps else "no step is saved yet"
+    return f"{saved}; make room or make it writable, and give the same command again"
 
 
 def _loop(run, state, first):
@@ -99,8 +133,9 @@ def _loop(run, state, first):
             stopping = stop.asked(done)
             evaluating = bool(run.evaluator) and _is_due(done, config.eval.every_steps, config)
             if stopping or evaluating or _is_due(done, config.checkpoint.every_steps, config):
-                _save(run, state, done, evaluating=evaluating)
+                _save(run, state, done, evaluating=evaluating and not stopping)
                 saved = done
+            run.checkpoints.check()
             if stopping:
                 say(f"stopped after step {done}, saved; the same command continues the run")
                 return
@@ -110,10 +145,11 @@ def _loop(run, state, first):
 
 
 def _save(run, state, done, *, evaluating):
-    """Saves the state after `done` steps, with the scores of an evaluation where it is due."""
+    """Saves the state after `done` steps, and then evaluates it where that is due."""
     run.log.settle()  # raises NonFinite: such a state must never be saved
-    scores = _evaluate(run, state, done) if evaluating else {}
-    run.checkpoints.save(state, step=done, metrics=scores)
+    run.checkpoints.save(state, step=done)
+    if evaluating:
+        _evaluate(run, state, done)
     run.log.clock.restart()
 
 
@@ -123,7 +159,7 @@ def _evaluate(run, state, done):
     scores = evaluation.write_results(run.evaluator, params, out, step=done)
     panel = run.evaluator.draw_panel(params, evaluation.panel_path(run.directory, done))
     run.log.scores(scores, panel, step=done)
-    return scores
+    run.checkpoints.add_scores(done, scores)  # last: a step without is evaluated again
 
 
 def _is_due(done, every_steps, config):
@@ -143,7 +179,7 @@ def _report(failure, run):
     newest = max(run.checkpoints.steps(), default=0)
     bundle = write_bundle(failure, run.directory, checkpoint_step=newest)
     print(
-        f"stopped: the loss or the gradient of step {failure.step} is not finite; "
+        f"stopped: the loss, the gradient or the update of step {failure.step} is not finite; "
         f"jaxvl train --replay {bundle} repeats the steps that led to it",
         file=sys.stderr,
     )

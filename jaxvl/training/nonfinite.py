@@ -15,9 +15,12 @@ from jaxvl.checkpoint import Checkpoints
 from jaxvl.errors import UserError
 from jaxvl.training import experiment
 
+# A norm is not finite where one value is not.
+FINITE = ("loss", "norm/gradient", "norm/update", "norm/parameters")
+
 
 class NonFinite(Exception):
-    """The loss or the gradient of a step is not finite."""
+    """The loss, the gradient, the update or a parameter of a step is not finite."""
 
     def __init__(self, step: int, example_ids: np.ndarray, metrics: Mapping[str, float]) -> None:
         """step: updates made before it. example_ids: of the rows of this process."""
@@ -26,8 +29,8 @@ class NonFinite(Exception):
 
 
 def is_finite(metrics: Mapping[str, float]) -> bool:
-    """Whether the loss and the gradient norm of a step are finite."""
-    return math.isfinite(metrics["loss"]) and math.isfinite(metrics["norm/gradient"])
+    """Whether the loss of a step, its gradient, its update and the parameters after it are."""
+    return all(math.isfinite(metrics[name]) for name in FINITE)
 
 
 def write_bundle(failure: NonFinite, directory: Path | str, *, checkpoint_step: int) -> Path:
@@ -79,7 +82,8 @@ def replay(path: Path | str) -> bool:
     """
     bundle = read_bundle(path)
     directory = Path(path).resolve().parent.parent
-    basis = experiment.open_basis(workdir.load_config(directory))
+    config = workdir.use_own_tokenizer(workdir.load_config(directory), directory)
+    basis = experiment.open_basis(config)
     training = experiment.make_training(basis, experiment.open_batches(basis))
     checkpoints = Checkpoints(directory, keep=1, best_metric="", read_only=True)
     state, first = experiment.restored_or_first_state(

@@ -18,11 +18,18 @@ Row = dict[str, float]  # "alpha" and the scores
 
 
 def soup(
-    a: Path | str, b: Path | str, config: ConfigDict, *, alphas: Sequence[float], out: Path | str
+    a: Path | str,
+    b: Path | str,
+    config: ConfigDict,
+    *,
+    alphas: Sequence[float],
+    out: Path | str,
+    other_data: bool = False,
 ) -> list[Row]:
     """Evaluates each mixture (1 - alpha) A + alpha B, and returns a row for each.
 
     a, b: working directories. config: that of run A, which says on what mixtures are evaluated.
+    other_data: it may be another data set than that of run A.
     Writes soup.json, soup.md and soup.png to the folder `out`. Raises UserError where the two are
     not runs of one model and tokenizer; then nothing is written.
     """
@@ -31,7 +38,7 @@ def soup(
     config.evals.grounding = None  # retrieval is weighed against composition
     basis = experiment.open_basis(config)
     check_same_model(a, b, basis)
-    opened = finished.open_evaluation(basis)
+    opened = finished.open_evaluation(basis, directory=None if other_data else Path(a))
     first, second = (
         checkpoint.restore_params(workdir, model=basis.model, mesh=basis.mesh)[0]
         for workdir in (a, b)

@@ -11,10 +11,15 @@ from jaxvl import files
 class Writer:
     """Writes one JSON object a line to WORKDIR/metrics.jsonl, and scalars to TensorBoard."""
 
-    def __init__(self, workdir: Path | str, *, from_step: int, tensorboard: bool) -> None:
-        """Opens the files. Lines after `from_step` are dropped, so that no step comes twice."""
+    def __init__(
+        self, workdir: Path | str, *, from_step: int, tensorboard: bool, again: bool = False
+    ) -> None:
+        """Opens the files. Lines after `from_step` are dropped, so that no step comes twice.
+
+        again: the scores after `from_step` are dropped too.
+        """
         path = Path(workdir) / "metrics.jsonl"
-        _keep_lines_until(path, from_step)
+        _keep_lines_until(path, from_step, again=again)
         self._file = path.open("a")
         self._board = _Board(Path(workdir) / "tensorboard", from_step) if tensorboard else None
 
@@ -38,13 +43,15 @@ class Writer:
             self._board.close()
 
 
-def _keep_lines_until(path, step):
+def _keep_lines_until(path, step, *, again):
     if not path.exists():
         return
     kept = []
     for line in path.read_text().splitlines():
         try:
-            if json.loads(line)["step"] <= step:
+            values = json.loads(line)
+            dropped = again and values["step"] == step and "loss" not in values
+            if values["step"] <= step and not dropped:
                 kept.append(line + "\n")
         except (ValueError, KeyError, TypeError):
             continue  # the line that a killed run was writing

@@ -432,7 +432,7 @@ FULL = {
     "tokenizer": ("tokenizers.Tokenizer.save", Exception("No space left on device (os error 28)")),
     "config": ("jaxvl.workdir.save_config", OSError(errno.ENOSPC, "No space left on device")),
     "weights": (
-        "orbax.checkpoint.CheckpointManager.save",
+        "orbax.checkpoint.AsyncCheckpointer.save",
         ValueError("RESOURCE_EXHAUSTED: write: No space left on device [OS error 28]"),
     ),
 }
