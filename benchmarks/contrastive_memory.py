@@ -15,6 +15,7 @@ import jax.numpy as jnp
 
 from jaxvl.config import base
 from jaxvl.losses import hard_negative, make_contrast
+from jaxvl.losses.contrastive import NO_ID, pair_ids
 from jaxvl.methods import clip
 
 FORMS = ("plain", "chunked")
@@ -49,9 +50,11 @@ def temporary_mib(rows, flags, *, chunk):
     contrast_rows = make_contrast(config)
 
     def loss(zi_GxE, zt_GxE, zn_GxKxE, image_id_G, valid_GxK, logit_scale):
+        ids_Gx2 = pair_ids(image_id_G, image_id_G)
+        false_ids_GxK = jnp.full(valid_GxK.shape, NO_ID)
         z = clip.Embeddings(zi_GxE, zt_GxE, zn_GxKxE)
-        texts = hard_negative.text_keys(zt_GxE, zn_GxKxE, image_id_G, valid_GxK)
-        return clip.itc(contrast_rows, {"logit_scale": logit_scale}, z, image_id_G, texts)
+        texts = hard_negative.text_keys(zt_GxE, zn_GxKxE, ids_Gx2, false_ids_GxK, valid_GxK)
+        return clip.itc(contrast_rows, {"logit_scale": logit_scale}, z, ids_Gx2, texts)
 
     def shape(*sizes, dtype=jnp.float32):
         return jax.ShapeDtypeStruct(sizes, dtype)

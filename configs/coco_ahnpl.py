@@ -42,6 +42,8 @@ def get_config(arg: str = "") -> ConfigDict:
         follow_ce_clip(config)
     for name in names:
         config.ahnpl.update(SETTINGS.get(name, {}))
+    if not {"ceclip", "released"}.isdisjoint(names):
+        config.loss.same_caption = "negative"
     if "clip" in names:
         config.method, config.data.negatives = "clip", ""
     return config.lock()
@@ -74,6 +76,7 @@ def coco() -> ConfigDict:
         b2=0.98,
         eps=1e-6,
     )
+    config.evals.retrieval.same_caption = "negative"  # as in published results
     config.evals.hard_negatives = None  # needs hard negatives in the data set
     config.evals.grounding = None  # needs a fusion encoder
     return config

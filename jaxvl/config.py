@@ -136,6 +136,12 @@ MODEL = {
 
 LOSS = {
     "contrastive": Key("softmax", "the contrastive loss: a name in jaxvl.losses.CONTRASTIVE"),
+    "same_caption": Key(
+        "positive",
+        "an image and the caption of another one, where that caption is the image's own word for "
+        "word: positive, they belong together in all losses; negative, as in the papers",
+        choices=("positive", "negative"),
+    ),
     "itc_chunk": Key(
         0, "keys at a time in the contrastive loss, which saves memory; 0: all", low=0
     ),

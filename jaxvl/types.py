@@ -47,7 +47,7 @@ class ContrastiveLoss(NamedTuple):
     other arguments are those of `jaxvl.losses.contrastive.itc`.
     """
 
-    # (z_RxE, image_id_R, keys, scale, *, learned, momentum, gamma, focal_on, chunk) -> float32 [R]
+    # (z_RxE, ids_Rx2, keys, scale, *, learned, momentum, gamma, focal_on, chunk) -> float32 [R]
     rows: Callable[..., jax.Array]
     learned: Callable[[ConfigDict], Params] = lambda config: {}  # parameters of its own, at step 0
     keys: KeyTree = {}  # as in Component

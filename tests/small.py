@@ -47,7 +47,7 @@ def under_way(slots):
         z = rng.normal(size=(8, queue[name].shape[1]))
         z /= np.linalg.norm(z, axis=1, keepdims=True)
         queue[name] = queue[name].at[:8].set(z)
-    queue["image_id"] = queue["image_id"].at[:8].set(100 + jnp.arange(8))
+    queue["ids"] = queue["ids"].at[:8].set(100 + jnp.arange(8)[:, None])
     queue["position"] = queue["position"] + 8
     momentum_params = jax.tree.map(lambda x: x + rng.normal(0, 0.05, x.shape), slots["twins"])
     return {**slots, "queue": queue, "twins": momentum_params}

@@ -47,10 +47,12 @@ def small_clip_batch(rows=8, seed=0, longest=LENGTH):
         "token_mask": mask,
         "word_ids": np.where(mask, 0, -1).astype(np.int32),
         "image_id": number,
+        "caption_id": number,
         "example_id": number,
         "negative_ids": np.where(valid[..., None], negative_ids, 0),
         "negative_mask": negative_mask & valid[..., None],
         "negative_valid": valid,
+        "negative_caption_id": 100 + np.arange(valid.size, dtype=np.int32).reshape(rows, -1),
     }
     return {name: jnp.asarray(value) for name, value in batch.items()}
 

@@ -20,6 +20,7 @@ from jaxvl.errors import UserError, require
 from jaxvl.evals import EVALUATORS
 from jaxvl.evals.compositional.benchmark import Benchmark, component
 from jaxvl.keys import Key
+from jaxvl.losses.contrastive import belong
 from jaxvl.methods import METHODS
 from jaxvl.models import MODELS
 from jaxvl.training import experiment, loop
@@ -30,9 +31,9 @@ from jaxvl.workdir import check_keys
 pytestmark = pytest.mark.slow
 
 
-def squared_rows(z_RxE, image_id_R, keys, scale, *, learned, **options):
+def squared_rows(z_RxE, ids_Rx2, keys, scale, *, learned, **options):
     """A contrastive loss nobody would use: squared distance of similarity and truth."""
-    same_RxM = (image_id_R[:, None] == keys.image_id_M[None]).astype(jnp.float32)
+    same_RxM = belong(ids_Rx2, keys.ids_Mx2).astype(jnp.float32)
     error_RxM = (z_RxE @ keys.z_MxE.T - learned["target"] * same_RxM) ** 2
     return jnp.where(keys.exists_M[None], error_RxM, 0.0).mean(-1)
 

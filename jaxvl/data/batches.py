@@ -8,6 +8,7 @@ Letters: g rows of this process, G rows of the global batch, L tokens, K negativ
 H = W = image_size.
 """
 
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -29,6 +30,7 @@ from jaxvl.data.text.tokenizer import Tokens
 
 # Added to an example's key, they make the draws of its captions and of its second view other ones.
 CAPTION_STREAM, SECOND_STREAM = 1 << 62, 1 << 61
+IDS = 2**31 - 1  # number of ids; so few images have one id by chance that no loss feels it
 
 Arrays = dict[str, np.ndarray]
 
@@ -79,7 +81,8 @@ def make_batches(
             "token_ids": tokens.ids,
             "token_mask": tokens.mask,
             "word_ids": tokens.words,
-            "image_id": example_id_g,  # an example is an image
+            "image_id": found["image_id"],
+            "caption_id": caption_ids(tokens.ids),
             "example_id": example_id_g,
         }
         if data.negatives:
@@ -138,7 +141,8 @@ def _read_places(
 def _training_reader(source: Source, data: ConfigDict, *, seed: int) -> Callable[..., Arrays]:
     """Returns `(indices, epochs, example ids) -> dict` of one source, n rows.
 
-    image: uint8. caption: bytes. turn: which of the image's captions it is. With data.negatives:
+    image: uint8. image_id: int32, equal for equal files. caption: bytes. turn: which of the image's
+    captions it is. With data.negatives:
     negatives, str [n, K], of that caption; with data.second_view: second_image, second_caption.
     """
     negatives = _open_negatives(source, data)
@@ -160,7 +164,9 @@ def _training_reader(source: Source, data: ConfigDict, *, seed: int) -> Callable
         captions = record["captions"]
         captions_there = tf.size(captions, tf.int64)
         turn = tf.math.floormod(rotation + epoch, captions_there)
-        found = {"image": crop(0), "caption": captions[turn], "turn": turn}
+        image_id = tf.strings.to_hash_bucket_fast(record["image"], IDS)
+        found = {"image": crop(0), "image_id": tf.cast(image_id, tf.int32)}
+        found |= {"caption": captions[turn], "turn": turn}
         if data.second_view:
             found["second_image"] = crop(SECOND_STREAM)
             found["second_caption"] = captions[tf.math.floormod(turn + 1, captions_there)]
@@ -188,6 +194,13 @@ def _open_negatives(source: Source, data: ConfigDict) -> Negatives | None:
 
 def _decoded(captions: np.ndarray) -> list[str]:
     return [caption.decode("utf-8", "replace") for caption in captions]
+
+
+def caption_ids(ids: np.ndarray) -> np.ndarray:
+    """Returns int32 [...] from 0 on, equal for equal captions. ids: [..., L], of their tokens."""
+    rows = np.ascontiguousarray(ids, np.int32).reshape(-1, ids.shape[-1])
+    found = np.array([zlib.crc32(row.tobytes()) % IDS for row in rows], np.int32)
+    return found.reshape(ids.shape[:-1])
 
 
 def _tokenize(tokenizer: Tokenizer, captions: Sequence[str], data: ConfigDict) -> Tokens:
@@ -220,6 +233,7 @@ def _negative_entries(
     return {
         "negative_ids": ids_gxKxL,
         "negative_mask": mask_gxKxL,
+        "negative_caption_id": caption_ids(ids_gxKxL),
         "negative_valid": valid_gxK,
     }
 

@@ -80,11 +80,12 @@ def batch_spec(config: ConfigDict, *, rows: int | None = None) -> "dict[str, jax
     config: all keys. rows: G, by default config.batch_size; a process's slice of a batch has fewer.
 
     image: [G, H, W, 3] in 0..255. token_ids, token_mask (True at tokens), word_ids (the word of the
-    caption that a token belongs to, -1 for none): [G, L]. image_id, example_id: [G], numbered
-    through all sources. With data.negatives negative_ids, negative_mask: [G, K, L], and
-    negative_valid: [G, K], False where there is none. With data.second_view another crop and
-    another caption of each image: second_image, second_ids, second_mask as above, and
-    second_valid: [G], False where that caption reads like the first.
+    caption that a token belongs to, -1 for none): [G, L]. example_id: [G], numbered through all
+    sources. image_id, caption_id: [G], at least 0; equal for equal images, and for captions with
+    equal tokens. With data.negatives negative_ids, negative_mask: [G, K, L], negative_caption_id as
+    caption_id: [G, K], and negative_valid: [G, K], False where there is none. With data.second_view
+    another crop and another caption of each image: second_image, second_ids, second_mask as above,
+    and second_valid: [G], False where that caption reads like the first.
     """
     import jax
 
@@ -97,6 +98,7 @@ def batch_spec(config: ConfigDict, *, rows: int | None = None) -> "dict[str, jax
         "token_mask": ((g, length), np.bool_),
         "word_ids": ((g, length), np.int32),
         "image_id": ((g,), np.int32),
+        "caption_id": ((g,), np.int32),
         "example_id": ((g,), np.int32),
     }
     if data.negatives:
@@ -104,6 +106,7 @@ def batch_spec(config: ConfigDict, *, rows: int | None = None) -> "dict[str, jax
         shapes |= {
             "negative_ids": ((g, kinds, length), np.int32),
             "negative_mask": ((g, kinds, length), np.bool_),
+            "negative_caption_id": ((g, kinds), np.int32),
             "negative_valid": ((g, kinds), np.bool_),
         }
     if data.second_view:
@@ -139,7 +142,7 @@ def empty_batch(config: ConfigDict, *, rows: int | None = None) -> dict[str, np.
 def random_batch(
     config: ConfigDict, *, seed: int = 0, rows: int | None = None
 ) -> dict[str, np.ndarray]:
-    """Returns a batch of noise, for tests and benchmarks: each example has an image of its own.
+    """Returns a batch of noise, for tests and benchmarks: images and captions of their own.
 
     Captions have 3 to L tokens: a first one, then one for each word; with data.add_sep the last one
     is model.text.end_token. Every third negative is missing. config: with the vocabulary's size.
@@ -151,13 +154,14 @@ def random_batch(
     words = np.where(mask, np.arange(length)[None] - 1, -1).astype(np.int32)
     number = np.arange(g, dtype=np.int32)
     batch |= {"image": _noise(rng, batch["image"].shape), "token_ids": ids, "token_mask": mask}
-    batch |= {"word_ids": words, "image_id": number, "example_id": number}
+    batch |= {"word_ids": words, "image_id": number, "caption_id": number, "example_id": number}
     if config.data.negatives:
         shape = batch["negative_ids"].shape
         valid = np.arange(g * shape[1]).reshape(g, -1) % 3 > 0
         ids, mask = _random_texts(rng, shape, config)
         batch["negative_ids"] = np.where(valid[..., None], ids, 0)
         batch |= {"negative_mask": mask & valid[..., None], "negative_valid": valid}
+        batch["negative_caption_id"] = np.arange(g, g + valid.size, dtype=np.int32).reshape(g, -1)
     if config.data.second_view:
         ids, mask = _random_texts(rng, (g, length), config)
         batch |= {"second_image": _noise(rng, batch["image"].shape), "second_ids": ids}

@@ -21,15 +21,17 @@ def make(config: ConfigDict, *, scorer, examples: Examples) -> Evaluator:
 
     The evals.retrieval.rerank best candidates of a query are ranked again by the match logit alone;
     the others follow in the order of their similarity. An image's rank is that of the best of its
-    captions. Chance is that of one caption's image among k of all images, which is close to the
-    chance of an image's captions.
+    captions. A caption that several images share is right for each of them, unless
+    evals.retrieval.same_caption is "negative". Chance is that of one caption's image among k of all
+    images, which is close to the chance of an image's captions.
     """
     captions = [caption for record in examples.records for caption in record["captions"]]
     image_C = np.repeat(
         np.arange(len(examples.records)), [len(record["captions"]) for record in examples.records]
     )
     tokens, text_C = distinct(examples.tokenize(captions))
-    rerank = config.evals.retrieval.rerank if scorer.match else 0
+    options = config.evals.retrieval
+    rerank, shared = options.rerank if scorer.match else 0, options.same_caption == "positive"
 
     def run(params, progress=False):
         count = len(examples.records)
@@ -47,8 +49,8 @@ def make(config: ConfigDict, *, scorer, examples: Examples) -> Evaluator:
             to_text_IxT = put_first(itc_IxT, match_IxT, chosen_IxT)
             to_image_TxI = put_first(itc_IxT.T, match_IxT.T, chosen_TxI)
         recalls = {
-            **text_recalls(to_text_IxT, image_C, text_C),
-            **image_recalls(to_image_TxI, image_C, text_C),
+            **text_recalls(to_text_IxT, image_C, text_C, shared=shared),
+            **image_recalls(to_image_TxI, image_C, text_C, shared=shared),
         }
         chance = {f"r{k}_chance": min(1.0, k / count) for k in CUTS}
         return {**recalls, "mean_recall": float(np.mean(list(recalls.values()))), **chance}
@@ -75,11 +77,12 @@ def put_first(itc_QxM: np.ndarray, match_QxM: np.ndarray, chosen_QxM: np.ndarray
 
 
 def text_recalls(
-    scores_IxT: np.ndarray, image_C: np.ndarray, text_C: np.ndarray
+    scores_IxT: np.ndarray, image_C: np.ndarray, text_C: np.ndarray, *, shared: bool
 ) -> dict[str, float]:
     """Returns i2t_r1, i2t_r5, i2t_r10: shares of images with one of their captions among the first.
 
-    image_C, text_C: the image and the distinct text of each caption.
+    image_C, text_C: the image and the distinct text of each caption. shared: a caption of another
+    image is right too where it is the same text.
     """
     captions_T = np.bincount(text_C, minlength=scores_IxT.shape[1])
     by_image = np.argsort(image_C, kind="stable")
@@ -88,6 +91,8 @@ def text_recalls(
     for i, scores_T in enumerate(scores_IxT):
         own = text_C[by_image[bounds[i] : bounds[i + 1]]]
         best = scores_T[own].max()
+        if shared:
+            own = text_C[np.isin(text_C, own)]  # with the copies that other images have
         places.append(
             (
                 captions_T[scores_T > best].sum(),
@@ -99,13 +104,21 @@ def text_recalls(
 
 
 def image_recalls(
-    scores_TxI: np.ndarray, image_C: np.ndarray, text_C: np.ndarray
+    scores_TxI: np.ndarray, image_C: np.ndarray, text_C: np.ndarray, *, shared: bool
 ) -> dict[str, float]:
-    """Returns t2i_r1, t2i_r5, t2i_r10: shares of captions with their image among the first."""
+    """Returns t2i_r1, t2i_r5, t2i_r10: shares of captions with their image among the first.
+
+    shared: all images with a caption of this text are right.
+    """
+    images_T: dict[int, set[int]] = {}
+    for i, t in zip(image_C.tolist(), text_C.tolist()):
+        images_T.setdefault(t, set()).add(i)
     places = []
-    for i, t in zip(image_C, text_C):
-        best = scores_TxI[t, i]
-        places.append(((scores_TxI[t] > best).sum(), (scores_TxI[t] == best).sum(), 1))
+    for i, t in zip(image_C.tolist(), text_C.tolist()):
+        right = list(images_T[t]) if shared else [i]
+        best = scores_TxI[t, right].max()
+        own = (scores_TxI[t, right] == best).sum()
+        places.append(((scores_TxI[t] > best).sum(), (scores_TxI[t] == best).sum(), own))
     return _recalls("t2i", places)
 
 
@@ -135,7 +148,13 @@ RETRIEVAL = EvaluatorComponent(
             "retrieval": {
                 "rerank": Key(
                     128, "candidates of a query that the match logit ranks again; 0: none", low=0
-                )
+                ),
+                "same_caption": Key(
+                    "positive",
+                    "a caption that several images share: positive, it is right for each of them; "
+                    "negative, only for the image that it was written for, as in published results",
+                    choices=("positive", "negative"),
+                ),
             }
         }
     },

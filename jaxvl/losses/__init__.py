@@ -24,7 +24,7 @@ def learned(config: ConfigDict) -> Params:
 def make_contrast(config: ConfigDict) -> Callable[..., jax.Array]:
     """Returns the contrastive loss that the configuration names.
 
-    It is called as (params, z_RxE, image_id_R, keys, scale, *, momentum, gamma, focal_on) and
+    It is called as (params, z_RxE, ids_Rx2, keys, scale, *, momentum, gamma, focal_on) and
     returns float32 [R]. params: all those of the model. The other arguments are those of
     `contrastive.itc`; momentum, gamma and focal_on may be left out.
     """
@@ -33,7 +33,7 @@ def make_contrast(config: ConfigDict) -> Callable[..., jax.Array]:
     def contrast(
         params: Params,
         z_RxE: jax.Array,
-        image_id_R: jax.Array,
+        ids_Rx2: jax.Array,
         keys: Keys,
         scale: jax.Array | float,
         *,
@@ -43,7 +43,7 @@ def make_contrast(config: ConfigDict) -> Callable[..., jax.Array]:
     ) -> jax.Array:
         return rows(
             z_RxE,
-            image_id_R,
+            ids_Rx2,
             keys,
             scale,
             learned=params.get("contrastive", {}),

@@ -17,14 +17,14 @@ from jax import lax
 from jaxvl.losses.chunks import chunked_log_sum_exp, in_chunks, logits
 from jaxvl.types import ContrastiveLoss
 
-NO_IMAGE = -1  # image id of a hard negative: it belongs to no image
+NO_ID = -1  # of a hard negative, which belongs to no image; and where captions are not compared
 
 
 class Keys(NamedTuple):
     """What a row is compared with."""
 
     z_MxE: jax.Array
-    image_id_M: jax.Array  # the image that a key belongs to; NO_IMAGE for a hard negative
+    ids_Mx2: jax.Array  # the image and the caption of a key, as numbers; NO_ID for none
     exists_M: jax.Array
 
 
@@ -35,15 +35,32 @@ class Momentum(NamedTuple):
     share: jax.Array | float  # of its prediction in the targets
 
 
-def batch_keys(z_GxE: jax.Array, image_id_G: jax.Array) -> Keys:
+def pair_ids(image_id: jax.Array, caption_id: jax.Array | None = None) -> jax.Array:
+    """Returns [..., 2]: both ids of each pair. caption_id: None where captions are not compared."""
+    if caption_id is None:
+        caption_id = jnp.full_like(image_id, NO_ID)
+    return jnp.stack([image_id, caption_id], axis=-1)
+
+
+def belong(ids_Rx2: jax.Array, ids_Mx2: jax.Array) -> jax.Array:
+    """Returns bool [R, M]: True where a row and a key have the image or the caption in common."""
+    return ((ids_Rx2[:, None] == ids_Mx2[None]) & (ids_Rx2 != NO_ID)[:, None]).any(-1)
+
+
+def batch_keys(z_GxE: jax.Array, ids_Gx2: jax.Array) -> Keys:
     """Returns the embeddings of a batch as Keys."""
-    return Keys(z_GxE, image_id_G, jnp.ones(image_id_G.shape, bool))
+    return Keys(z_GxE, ids_Gx2, jnp.ones(len(ids_Gx2), bool))
 
 
-def negative_keys(zn_GxKxE: jax.Array, valid_GxK: jax.Array) -> Keys:
-    """Returns the embeddings of hard negatives as Keys, which belong to no image."""
-    no_image_M = jnp.full((valid_GxK.size,), NO_IMAGE, jnp.int32)
-    return Keys(zn_GxKxE.reshape(-1, zn_GxKxE.shape[-1]), no_image_M, valid_GxK.reshape(-1))
+def negative_keys(zn_GxKxE: jax.Array, caption_id_GxK: jax.Array, valid_GxK: jax.Array) -> Keys:
+    """Returns the embeddings of hard negatives as Keys, which belong to no image.
+
+    caption_id_GxK: of the negatives. A row with this very caption is not taught that it is false.
+    """
+    ids_GxKx2 = pair_ids(jnp.full_like(caption_id_GxK, NO_ID), caption_id_GxK)
+    return Keys(
+        zn_GxKxE.reshape(-1, zn_GxKxE.shape[-1]), ids_GxKx2.reshape(-1, 2), valid_GxK.reshape(-1)
+    )
 
 
 def joined(*keys: Keys) -> Keys:
@@ -53,7 +70,7 @@ def joined(*keys: Keys) -> Keys:
 
 def itc(
     z_RxE: jax.Array,
-    image_id_R: jax.Array,
+    ids_Rx2: jax.Array,
     keys: Keys,
     scale: jax.Array | float,
     *,
@@ -64,8 +81,8 @@ def itc(
 ) -> jax.Array:
     """Returns float32 [R]: the contrastive loss of each row.
 
-    A row's positives are the keys of its own image; there must be at least one. Hard negatives are
-    keys in the softmax and are never a target, neither of the truth nor of the soft targets.
+    A row's positives are the keys that `belong` to it; there must be at least one. Hard negatives
+    are keys in the softmax and never a target of the momentum encoder's prediction.
 
     z_RxE, keys: unit embeddings. scale: 1 / temperature. momentum: soft targets, or None. gamma,
     focal_on: as in `focal_itc`. chunk: keys at a time, so that [R, M] is never in memory; 0: all.
@@ -73,7 +90,7 @@ def itc(
     if chunk:
         return _itc_in_chunks(
             z_RxE,
-            image_id_R,
+            ids_Rx2,
             keys,
             scale,
             momentum=momentum,
@@ -81,8 +98,8 @@ def itc(
             focal_on=focal_on,
             chunk=chunk,
         )
-    true_M = keys.exists_M & (keys.image_id_M >= 0)
-    same_RxM = (image_id_R[:, None] == keys.image_id_M[None]) & true_M[None]
+    true_M = keys.exists_M & (keys.ids_Mx2[:, 0] != NO_ID)
+    same_RxM = belong(ids_Rx2, keys.ids_Mx2) & keys.exists_M[None]
     logits_RxM = logits(z_RxE, keys.z_MxE, keys.exists_M, scale)
     if momentum is None:
         targets_RxM = same_RxM / same_RxM.sum(-1, keepdims=True)
@@ -97,8 +114,8 @@ def soft_targets(
 ) -> jax.Array:
     """Returns [R, M], distill * softmax(momentum logits) + (1 - distill) * positives.
 
-    same_RxM: True where a key belongs to the image of the row; these keys share the mass of the
-    positives equally, which is one-hot if every image is in the batch once. Rows sum to 1.
+    same_RxM: True where a key belongs to the row; these keys share the mass of the positives
+    equally, which is one-hot if every image and caption is in the batch once. Rows sum to 1.
 
     Source: Li et al. 2021, eq. 6, and their code for retrieval.
     """
@@ -147,7 +164,7 @@ def _focus(rest: jax.Array, gamma: float) -> jax.Array:
 
 def _itc_in_chunks(
     z_RxE: jax.Array,
-    image_id_R: jax.Array,
+    ids_Rx2: jax.Array,
     keys: Keys,
     scale: jax.Array | float,
     *,
@@ -157,9 +174,9 @@ def _itc_in_chunks(
     chunk: int,
 ) -> jax.Array:
     scale = jnp.asarray(scale, jnp.float32)
-    z_nxCxE, image_id_nxC, exists_nxC = in_chunks(chunk, *keys)
-    true_nxC = exists_nxC & (image_id_nxC >= 0)
-    chunks = (z_nxCxE, image_id_nxC, exists_nxC, true_nxC)
+    z_nxCxE, ids_nxCx2, exists_nxC = in_chunks(chunk, *keys)
+    true_nxC = exists_nxC & (ids_nxCx2[..., 0] != NO_ID)
+    chunks = (z_nxCxE, ids_nxCx2, exists_nxC, true_nxC)
     lse_R = chunked_log_sum_exp(z_RxE, z_nxCxE, exists_nxC, scale)
     soft = None
     if momentum is not None:
@@ -168,9 +185,9 @@ def _itc_in_chunks(
 
     @jax.checkpoint  # the backward pass recomputes the logits of a chunk
     def add(sums, one):
-        keys_CxE, image_id_C, exists_C, true_C = one
+        keys_CxE, ids_Cx2, exists_C, true_C = one
         log_p_RxC = logits(z_RxE, keys_CxE, exists_C, scale) - lse_R[:, None]
-        same_RxC = (image_id_R[:, None] == image_id_C[None]) & true_C[None]
+        same_RxC = belong(ids_Rx2, ids_Cx2) & exists_C[None]
         factor_RxC = log_p_RxC
         if gamma > 0 and focal_on == "all":
             focus_RxC = _focus(-jnp.expm1(jnp.minimum(log_p_RxC, 0.0)), gamma)
@@ -198,7 +215,7 @@ def _itc_in_chunks(
 
 def _rows(
     z_RxE: jax.Array,
-    image_id_R: jax.Array,
+    ids_Rx2: jax.Array,
     keys: Keys,
     scale: jax.Array | float,
     *,
@@ -206,7 +223,7 @@ def _rows(
     **options: Any,
 ) -> jax.Array:
     del learned  # this loss has no parameters but the temperature, which belongs to the model
-    return itc(z_RxE, image_id_R, keys, scale, **options)
+    return itc(z_RxE, ids_Rx2, keys, scale, **options)
 
 
 SOFTMAX = ContrastiveLoss(_rows)

@@ -19,11 +19,19 @@ def own(z_GxE: jax.Array, zn_GxKxE: jax.Array) -> jax.Array:
 
 
 def text_keys(
-    zt_GxE: jax.Array, zn_GxKxE: jax.Array, image_id_G: jax.Array, valid_GxK: jax.Array
+    zt_GxE: jax.Array,
+    zn_GxKxE: jax.Array,
+    ids_Gx2: jax.Array,
+    caption_id_GxK: jax.Array,
+    valid_GxK: jax.Array,
 ) -> contrastive.Keys:
-    """Returns the keys of an image: all captions and all valid negatives of the batch (NegCLIP)."""
-    captions = contrastive.batch_keys(zt_GxE, image_id_G)
-    return contrastive.joined(captions, contrastive.negative_keys(zn_GxKxE, valid_GxK))
+    """Returns the keys of an image: all captions and all valid negatives of the batch (NegCLIP).
+
+    caption_id_GxK: of the negatives.
+    """
+    captions = contrastive.batch_keys(zt_GxE, ids_Gx2)
+    negatives = contrastive.negative_keys(zn_GxKxE, caption_id_GxK, valid_GxK)
+    return contrastive.joined(captions, negatives)
 
 
 def perturb(
@@ -67,9 +75,16 @@ def without_positive(
     are images that `perturb` moved without normalising them. In IMC of CE-CLIP the column is 0.
     """
     zn_MxE = zn_GxKxE.reshape(-1, zn_GxKxE.shape[-1])
-    keys = contrastive.batch_keys(zn_MxE, jnp.arange(len(zn_MxE)))
+    keys = contrastive.batch_keys(zn_MxE, contrastive.pair_ids(jnp.arange(len(zn_MxE))))
     return contrastive.itc(
-        z_GxE, column_G, keys, scale, momentum=None, gamma=0, focal_on="all", chunk=chunk
+        z_GxE,
+        contrastive.pair_ids(column_G),
+        keys,
+        scale,
+        momentum=None,
+        gamma=0,
+        focal_on="all",
+        chunk=chunk,
     )
 
 

@@ -17,8 +17,8 @@ def draw_negatives(
 ) -> tuple[jax.Array, jax.Array]:
     """Returns (index_G, found_G): for each row a column drawn from softmax(hardness * similarity).
 
-    similarity_GxG: logits. same_GxG: True where row and column belong to the same image; such a
-    column is never drawn. hardness: 1 is ALBEF's draw, 0 draws evenly. blocks: the column comes
+    similarity_GxG: logits. same_GxG: True where a column belongs to the row; such a column is never
+    drawn. hardness: 1 is ALBEF's draw, 0 draws evenly. blocks: the column comes
     from the row's own block of G / blocks rows. A row that has no column to draw gets its own
     index, and found_G is False.
 

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from jaxvl.errors import require
 from jaxvl.keys import Key
 from jaxvl.losses.chunks import in_chunks
-from jaxvl.losses.contrastive import Keys
+from jaxvl.losses.contrastive import Keys, belong
 from jaxvl.types import ContrastiveLoss
 
 FOCAL_METHODS = ("softmask", "softmask_ahnpl")  # they read softmask.focal_gamma
@@ -21,7 +21,7 @@ FOCAL_METHODS = ("softmask", "softmask_ahnpl")  # they read softmask.focal_gamma
 
 def itc(
     z_RxE: jax.Array,
-    image_id_R: jax.Array,
+    ids_Rx2: jax.Array,
     keys: Keys,
     scale: jax.Array | float,
     *,
@@ -30,7 +30,7 @@ def itc(
 ) -> jax.Array:
     """Returns float32 [R]: the sum over keys of -log sigmoid(+-(scale * z . k + bias)).
 
-    The sign is + for the keys of the row's own image and - for all others, hard negatives included.
+    The sign is + for the keys that `belong` to the row and - for all others.
     Keys that do not exist add nothing.
 
     z_RxE, keys: unit embeddings. scale: 1 / temperature. bias: a learned scalar. chunk: keys at a
@@ -39,13 +39,13 @@ def itc(
     Source: Zhai et al. 2023, section 3.2. The mean of the rows is their loss of a batch.
     """
     if not chunk:
-        return _part(z_RxE, image_id_R, *keys, scale, bias)
+        return _part(z_RxE, ids_Rx2, *keys, scale, bias)
     chunks = in_chunks(chunk, *keys)
 
     @jax.checkpoint  # the backward pass recomputes the logits of a chunk
     def add(sum_R, one):
-        keys_CxE, image_id_C, exists_C = one
-        return sum_R + _part(z_RxE, image_id_R, keys_CxE, image_id_C, exists_C, scale, bias), None
+        keys_CxE, ids_Cx2, exists_C = one
+        return sum_R + _part(z_RxE, ids_Rx2, keys_CxE, ids_Cx2, exists_C, scale, bias), None
 
     sum_R, _ = lax.scan(add, jnp.zeros(z_RxE.shape[0]), tuple(chunks))
     return sum_R
@@ -53,22 +53,22 @@ def itc(
 
 def _part(
     z_RxE: jax.Array,
-    image_id_R: jax.Array,
+    ids_Rx2: jax.Array,
     keys_CxE: jax.Array,
-    image_id_C: jax.Array,
+    ids_Cx2: jax.Array,
     exists_C: jax.Array,
     scale: jax.Array | float,
     bias: jax.Array | float,
 ) -> jax.Array:
     logits_RxC = scale * (z_RxE @ keys_CxE.T) + bias
-    same_RxC = image_id_R[:, None] == image_id_C[None]  # False for a hard negative
+    same_RxC = belong(ids_Rx2, ids_Cx2)
     signed_RxC = jnp.where(same_RxC, logits_RxC, -logits_RxC)
     return jnp.where(exists_C[None], jax.nn.softplus(-signed_RxC), 0.0).sum(-1)
 
 
 def _rows(
     z_RxE: jax.Array,
-    image_id_R: jax.Array,
+    ids_Rx2: jax.Array,
     keys: Keys,
     scale: jax.Array | float,
     *,
@@ -77,7 +77,7 @@ def _rows(
     **unused: Any,
 ) -> jax.Array:
     del unused  # momentum, gamma, focal_on: `_check` refuses a configuration that needs them
-    return itc(z_RxE, image_id_R, keys, scale, bias=learned["bias"], chunk=chunk)
+    return itc(z_RxE, ids_Rx2, keys, scale, bias=learned["bias"], chunk=chunk)
 
 
 def _check(config: ConfigDict) -> None:

@@ -18,6 +18,7 @@ from jaxvl.errors import require, require_model
 from jaxvl.keys import Key
 from jaxvl.losses import contrastive, hard_negative, make_contrast
 from jaxvl.methods import clip
+from jaxvl.methods.contrast import ids_of, negative_ids_of
 from jaxvl.ops.arrays import masked_mean
 from jaxvl.types import Batch, Component, Method, Metrics, Model, Params, Slots
 
@@ -39,11 +40,14 @@ def make(config: ConfigDict, model: Model, *, steps_per_epoch: int) -> Method:
             negatives=uses_negatives(options),
             second=uses_second_view(options),
         )
-        texts = contrastive.batch_keys(z.zt_GxE, batch["image_id"])
+        ids_Gx2 = ids_of(config, batch)
+        texts = contrastive.batch_keys(z.zt_GxE, ids_Gx2)
         if options.itc_negatives:
             counted_GxK = counted(options, batch["negative_valid"])
-            texts = hard_negative.text_keys(z.zt_GxE, z.zn_GxKxE, batch["image_id"], counted_GxK)
-        losses = {"itc": clip.itc(contrast_rows, params, z, batch["image_id"], texts)}
+            texts = hard_negative.text_keys(
+                z.zt_GxE, z.zn_GxKxE, ids_Gx2, negative_ids_of(config, batch), counted_GxK
+            )
+        losses = {"itc": clip.itc(contrast_rows, params, z, ids_Gx2, texts)}
         slots = new_epoch(options, slots, step, steps_per_epoch)
         extra, metrics, slots = terms(config, slots, z, batch, scale)
         loss = weighted(options, losses["itc"], extra, step=step)

@@ -69,7 +69,7 @@ def make(config: ConfigDict, model: Model, *, steps_per_epoch: int) -> Method:
         accuracy = matching_accuracy(*match_logits)
         hardness, more = adapt_hardness(config, slots, accuracy)
         metrics = report(losses, params) | {"itm/accuracy": accuracy, **more}
-        queue = contrast.enqueue(slots["queue"], encoded.momentum, batch["image_id"])
+        queue = contrast.enqueue(slots["queue"], encoded.momentum, contrast.ids_of(config, batch))
         slots = {"twins": encoded.momentum_params, "queue": queue, **hardness}
         return total(losses, config), (metrics, slots)
 

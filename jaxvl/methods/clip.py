@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 
 from jaxvl.errors import require_model
 from jaxvl.losses import contrastive, make_contrast
+from jaxvl.methods.contrast import ids_of
 from jaxvl.types import Batch, Component, Method, Metrics, Model, Params, Slots
 
 LOGIT_SCALE_RANGE = (0.0, math.log(100))
@@ -37,8 +38,9 @@ def make(config: ConfigDict, model: Model, *, steps_per_epoch: int) -> Method:
     def forward(params: Params, slots: Slots, batch: Batch, *, step: jax.Array, key: jax.Array):
         del step, key  # nothing is drawn
         z = encode(model, params, batch, negatives=False)
-        captions = contrastive.batch_keys(z.zt_GxE, batch["image_id"])
-        loss = itc(contrast_rows, params, z, batch["image_id"], captions)
+        ids_Gx2 = ids_of(config, batch)
+        captions = contrastive.batch_keys(z.zt_GxE, ids_Gx2)
+        loss = itc(contrast_rows, params, z, ids_Gx2, captions)
         return loss, ({"loss/itc": loss, **report(params, z)}, slots)
 
     return Method(
@@ -86,20 +88,20 @@ def itc(
     contrast_rows: Callable[..., jax.Array],
     params: Params,
     z: Embeddings,
-    image_id_G: jax.Array,
+    ids_Gx2: jax.Array,
     texts: contrastive.Keys,
 ) -> jax.Array:
     """Returns the mean of both directions' contrastive losses over the whole batch.
 
-    All captions of an image are its positives and share the target, and so do all images of a
-    caption. contrast_rows: of `make_contrast`. texts: the keys of the images.
+    All captions that belong to an image are its positives and share the target, and so do all
+    images of a caption. contrast_rows: of `make_contrast`. texts: the keys of the images.
     """
     scale = jnp.exp(params["logit_scale"])
 
     def direction(z_GxE: jax.Array, keys: contrastive.Keys) -> jax.Array:
-        return contrast_rows(params, z_GxE, image_id_G, keys, scale).mean()
+        return contrast_rows(params, z_GxE, ids_Gx2, keys, scale).mean()
 
-    images = contrastive.batch_keys(z.zi_GxE, image_id_G)
+    images = contrastive.batch_keys(z.zi_GxE, ids_Gx2)
     return (direction(z.zi_GxE, texts) + direction(z.zt_GxE, images)) / 2
 
 

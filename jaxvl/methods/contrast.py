@@ -9,14 +9,29 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
+from ml_collections import ConfigDict
 
 from jaxvl.losses import contrastive
 from jaxvl.methods.context import Context
 from jaxvl.methods.encoders import Encoded, EncodedBatch
+from jaxvl.types import Batch
 
-# image, text: features [Q, E]. image_id: [Q], -1 in an empty place. position: of the next batch.
+# image, text: features [Q, E]. ids: [Q, 2], NO_ID in an empty place. position: of the next batch.
 Queue = dict[str, jax.Array]
 Similarity = tuple[jax.Array, jax.Array]  # logits [G, G] of image to text, and of text to image
+
+
+def ids_of(config: ConfigDict, batch: Batch) -> jax.Array:
+    """Returns [G, 2]: by which `contrastive.belong` knows what belongs together."""
+    compared = config.loss.same_caption == "positive"
+    return contrastive.pair_ids(batch["image_id"], batch["caption_id"] if compared else None)
+
+
+def negative_ids_of(config: ConfigDict, batch: Batch) -> jax.Array:
+    """Returns [G, K]: the caption ids of the hard negatives, or NO_ID where none are compared."""
+    ids_GxK = batch["negative_caption_id"]
+    compared = config.loss.same_caption == "positive"
+    return ids_GxK if compared else jnp.full_like(ids_GxK, contrastive.NO_ID)
 
 
 def empty_queue(size: int, embed_size: int) -> Queue | None:
@@ -26,16 +41,16 @@ def empty_queue(size: int, embed_size: int) -> Queue | None:
     return {
         "image": jnp.zeros((size, embed_size)),
         "text": jnp.zeros((size, embed_size)),
-        "image_id": jnp.full((size,), -1, jnp.int32),
+        "ids": jnp.full((size, 2), contrastive.NO_ID, jnp.int32),
         "position": jnp.zeros((), jnp.int32),
     }
 
 
-def enqueue(queue: Queue | None, momentum: Encoded, image_id_G: jax.Array) -> Queue | None:
+def enqueue(queue: Queue | None, momentum: Encoded, ids_Gx2: jax.Array) -> Queue | None:
     """Returns the queues with the momentum features of this batch in place of the oldest ones."""
     if queue is None:
         return None
-    size, rows = queue["image_id"].shape[0], image_id_G.shape[0]
+    size, rows = len(queue["ids"]), len(ids_Gx2)
 
     def put(old: jax.Array, new: jax.Array) -> jax.Array:
         return lax.dynamic_update_slice_in_dim(
@@ -45,7 +60,7 @@ def enqueue(queue: Queue | None, momentum: Encoded, image_id_G: jax.Array) -> Qu
     return {
         "image": put(queue["image"], momentum.zi_GxE),
         "text": put(queue["text"], momentum.zt_GxE),
-        "image_id": put(queue["image_id"], image_id_G),
+        "ids": put(queue["ids"], ids_Gx2),
         "position": (queue["position"] + rows) % size,
     }
 
@@ -65,22 +80,23 @@ def contrast(
     negatives: hard negatives as more keys for the images. focal: gamma and focal_on of
     `contrastive.itc`; without them the loss is the plain one.
     """
-    image_id_G, scale = context.batch["image_id"], 1 / context.params["temperature"]
+    ids_Gx2 = ids_of(context.config, context.batch)
+    scale = 1 / context.params["temperature"]
     online, momentum = encoded.online, encoded.momentum
     if queue is None:
         nothing = {"image": momentum.zi_GxE[:0], "text": momentum.zt_GxE[:0]}
-        queue = {**nothing, "image_id": image_id_G[:0]}
-    key_ids_M = jnp.concatenate([image_id_G, queue["image_id"]])
+        queue = {**nothing, "ids": ids_Gx2[:0]}
+    key_ids_Mx2 = jnp.concatenate([ids_Gx2, queue["ids"]])
 
     def direction(z_GxE, momentum_z_GxE, key_z_GxE, queued_QxE, negatives=None):
         z_MxE = jnp.concatenate([key_z_GxE, queued_QxE])
-        keys = contrastive.Keys(z_MxE, key_ids_M, key_ids_M >= 0)
+        keys = contrastive.Keys(z_MxE, key_ids_Mx2, key_ids_Mx2[:, 0] != contrastive.NO_ID)
         if negatives is not None:
             keys = contrastive.joined(keys, negatives)
         loss_G = contrast_rows(
             context.params,
             z_GxE,
-            image_id_G,
+            ids_Gx2,
             lax.stop_gradient(keys),
             scale,
             momentum=contrastive.Momentum(momentum_z_GxE, encoded.distill),

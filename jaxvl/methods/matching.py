@@ -12,8 +12,9 @@ from jax import lax
 from ml_collections import ConfigDict
 
 from jaxvl.losses import itm
+from jaxvl.losses.contrastive import belong
 from jaxvl.methods.context import Context
-from jaxvl.methods.contrast import Similarity
+from jaxvl.methods.contrast import Similarity, ids_of
 from jaxvl.methods.encoders import Encoded
 from jaxvl.models import fusion
 from jaxvl.ops.arrays import masked_mean
@@ -86,7 +87,8 @@ def draw_negatives(
     """
     config, batch = context.config, context.batch
     blocks = config.loss.itm_negative_blocks
-    same_GxG = batch["image_id"][:, None] == batch["image_id"][None, :]
+    ids_Gx2 = ids_of(config, batch)
+    same_GxG = belong(ids_Gx2, ids_Gx2)
     logits_i2t, logits_t2i = lax.stop_gradient(similarity)
 
     def draw(name: str, logits: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -18,7 +18,7 @@ from jaxvl.keys import Key
 from jaxvl.losses import itm, make_contrast
 from jaxvl.methods import albef
 from jaxvl.methods.context import Context
-from jaxvl.methods.contrast import contrast, enqueue
+from jaxvl.methods.contrast import contrast, enqueue, ids_of
 from jaxvl.methods.encoders import EncodedBatch, encode_batch
 from jaxvl.methods.matching import (
     Negatives,
@@ -67,7 +67,10 @@ def make(config: ConfigDict, model: Model, *, steps_per_epoch: int) -> Method:
         losses, metrics, adapted = fuse(context, encoded, positive, negatives, slots)
         losses = {"itc": itc, **losses}
         metrics |= albef.report(losses, params)
-        return total(losses, config), (metrics, next_slots(slots, encoded, batch, adapted))
+        return total(losses, config), (
+            metrics,
+            next_slots(slots, encoded, ids_of(config, batch), adapted),
+        )
 
     return Method(
         init_slots=lambda params: init_slots(config, params),
@@ -83,9 +86,9 @@ def init_slots(config: ConfigDict, params: Params) -> Slots:
     return {**albef.init_slots(config, params), "strength": strength}
 
 
-def next_slots(slots: Slots, encoded: EncodedBatch, batch: Batch, adapted: Slots) -> Slots:
+def next_slots(slots: Slots, encoded: EncodedBatch, ids_Gx2: jax.Array, adapted: Slots) -> Slots:
     """Returns the slots of the next step. adapted: those that the controllers moved."""
-    queue = enqueue(slots["queue"], encoded.momentum, batch["image_id"])
+    queue = enqueue(slots["queue"], encoded.momentum, ids_Gx2)
     return {**slots, "twins": encoded.momentum_params, "queue": queue, **adapted}
 
 

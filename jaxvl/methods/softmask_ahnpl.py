@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 from jaxvl.losses import contrastive, hard_negative, make_contrast
 from jaxvl.methods import ahnpl, albef, clip, softmask
 from jaxvl.methods.context import Context
-from jaxvl.methods.contrast import contrast
+from jaxvl.methods.contrast import contrast, ids_of, negative_ids_of
 from jaxvl.methods.encoders import EncodedBatch, corrupt, encode_batch
 from jaxvl.methods.matching import Negatives, Pairs, draw_negatives, hardness_of
 from jaxvl.models.fusion import ImageKeys
@@ -82,7 +82,7 @@ def make(config: ConfigDict, model: Model, *, steps_per_epoch: int) -> Method:
         extra, more, hard = ahnpl.terms(config, hard, z, batch, 1 / params["temperature"])
         loss = loss + ahnpl.weighted(options, 0.0, extra, step=step)
         metrics |= more | albef.report(losses | extra, params)
-        slots = softmask.next_slots(slots, encoded, batch, adapted)
+        slots = softmask.next_slots(slots, encoded, ids_of(config, batch), adapted)
         return loss, (metrics, {**slots, "hard": hard})
 
     def init_slots(params: Params) -> Slots:
@@ -110,7 +110,9 @@ def encode_negatives(context: Context, encoded: EncodedBatch) -> Texts:
         momentum_params, key = encoded.momentum_params, stream(context.key, "twin_hard")
         t_momentum = model.encode_text(momentum_params, ids_RxL, mask_RxL, key=key)
         z_RxE = lax.stop_gradient(model.project_text(momentum_params, t_momentum, ids_RxL))
-        keys = contrastive.negative_keys(z_RxE.reshape(*valid_GxK.shape, -1), valid_GxK)
+        keys = contrastive.negative_keys(
+            z_RxE.reshape(*valid_GxK.shape, -1), negative_ids_of(config, batch), valid_GxK
+        )
     t_GxKxLxD = t_RxLxD.reshape(*mask_GxKxL.shape, -1)
     return Texts(t_GxKxLxD, mask_GxKxL, zn_GxKxE, valid_GxK, keys)
 

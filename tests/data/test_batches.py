@@ -150,6 +150,7 @@ def test_a_batch_has_the_promised_fields(ten, tokenizer):
         "token_mask": (bool, (4, 8)),
         "word_ids": (np.int32, (4, 8)),
         "image_id": (np.int32, (4,)),
+        "caption_id": (np.int32, (4,)),
         "example_id": (np.int32, (4,)),
     }
 
@@ -238,7 +239,8 @@ def test_an_image_with_one_caption_has_no_second_one(tokenizer):
 
 def test_a_data_set_smaller_than_the_batch_goes_round(tokenizer):
     batch = make([in_memory(photographs(3))], tokenizer, batch_size=8).batch(0)
-    assert np.bincount(batch["image_id"]).min() == 2
+    assert np.bincount(batch["example_id"]).min() == 2
+    assert len(set(batch["image_id"].tolist())) == 3
 
 
 def test_a_mixture_numbers_its_images_through(ten, tokenizer):
@@ -247,10 +249,24 @@ def test_a_mixture_numbers_its_images_through(ten, tokenizer):
     assert made.num_examples == 15
     batch = made.batch(0)
     assert sorted(batch["example_id"][batch["example_id"] >= 10]) == [10, 11, 12, 13, 14]
-    np.testing.assert_array_equal(batch["image_id"], batch["example_id"])
+    assert len(set(batch["image_id"].tolist())) == 10
     for example, ids in zip(batch["example_id"], batch["token_ids"]):
         is_of_the_first = tokenizer.decode(ids.tolist()).startswith(f"p{example} ")
         assert is_of_the_first == (example < 10)
+
+
+def test_equal_files_and_equal_captions_have_equal_ids(tokenizer):
+    first, other = photographs(2)
+    copies = in_memory([first, other, first], [["p0 c0"], ["P0  c0"], ["p1 c1"]])
+    batch = examples_by_id(make([copies], tokenizer, batch_size=3).batch(0))
+    image_id, caption_id = batch["image_id"], batch["caption_id"]
+    assert image_id[0] == image_id[2] != image_id[1]
+    assert caption_id[0] == caption_id[1] != caption_id[2]  # the model reads the same tokens
+
+
+def examples_by_id(batch):
+    """The rows of a batch in the order of their examples."""
+    return {name: x[np.argsort(batch["example_id"])] for name, x in batch.items()}
 
 
 def test_the_batch_must_divide_among_the_processes(ten, tokenizer):
@@ -260,13 +276,22 @@ def test_the_batch_must_divide_among_the_processes(ten, tokenizer):
         next(eval_images(ten, settings(), batch_size=4, process_index=0, process_count=3))
 
 
-@pytest.mark.parametrize("bad", [b"", b"\xff\xd8\xff no image", photographs(1)[0][:200]])
-def test_a_bad_image_is_named_where_the_batch_is_asked_for(tokenizer, bad):
+@pytest.mark.parametrize(
+    "bad, reason",
+    [
+        (b"", "not an image"),
+        (b"\xff\xd8\xff no image", "not an image"),
+        (photographs(1)[0][:200], "truncated or damaged"),
+        (photographs(1)[0][:-200], ".*Invalid JPEG"),  # TensorFlow says so
+    ],
+)
+def test_a_bad_image_is_named_where_the_batch_is_asked_for(tokenizer, bad, reason):
     images = photographs(6)
     images[4] = bad
     source = in_memory(images, name="holiday:train")
     batches = make([source], tokenizer, batch_size=6)
-    with pytest.raises(UserError, match=r"^holiday:train: record 4 \(4.jpg\) cannot be used: In"):
+    message = rf"^holiday:train: record 4 \(4.jpg\) cannot be used: {reason}"
+    with pytest.raises(UserError, match=message):
         with Prefetch(batches.batch, range(3), depth=1, threads=2) as ready:
             list(ready)
     with pytest.raises(UserError, match="record 4"):

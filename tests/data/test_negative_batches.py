@@ -90,6 +90,7 @@ def test_shapes_types_and_padding(made, words):
     assert described == {
         "negative_ids": (np.int32, (10, 3, L)),
         "negative_mask": (bool, (10, 3, L)),
+        "negative_caption_id": (np.int32, (10, 3)),
         "negative_valid": (bool, (10, 3)),
     }
     np.testing.assert_array_equal(batch["negative_mask"].any(-1), batch["negative_valid"])

@@ -86,7 +86,11 @@ def make_examples(records, *, greys, batch_size):
 
 
 def make_config(*, rerank, batch_size):
-    evals = {"retrieval": {"rerank": rerank}, "hard_negatives": {"match": True}, "grounding": {}}
+    evals = {
+        "retrieval": {"rerank": rerank, "same_caption": "positive"},
+        "hard_negatives": {"match": True},
+        "grounding": {},
+    }
     softmask = {"layer": 0, "score": "logit"}
     return ConfigDict(
         {

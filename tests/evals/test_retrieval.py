@@ -152,13 +152,18 @@ def test_of_equal_candidates_the_first_are_taken_and_no_more():
 def test_an_image_has_the_rank_of_the_best_of_its_captions():
     image_C, text_C = np.array([0, 0, 1]), np.array([0, 1, 2])
     scores = np.array([[0.1, 0.9, 0.5], [0.0, 0.8, 0.2]])
-    assert retrieval.text_recalls(scores, image_C, text_C)["i2t_r1"] == 0.5
+    assert retrieval.text_recalls(scores, image_C, text_C, shared=True)["i2t_r1"] == 0.5
 
 
-def test_the_same_text_under_two_images_is_found_half_of_the_time():
-    image_C, text_C = np.array([0, 1]), np.array([0, 0])
-    recalls = retrieval.text_recalls(np.array([[1.0], [1.0]]), image_C, text_C)
-    assert recalls == {"i2t_r1": 0.5, "i2t_r5": 1.0, "i2t_r10": 1.0}
+@pytest.mark.parametrize("shared, i2t, t2i", [(False, 0.5, 2 / 3), (True, 1.0, 1.0)])
+def test_a_text_of_two_images_is_right_for_one_or_for_both(shared, i2t, t2i):
+    image_C, text_C = np.array([0, 1, 2]), np.array([0, 0, 1])
+    to_text = np.array([[1.0, 0.0], [1.0, 0.0], [1.0, 0.5]])
+    found = retrieval.text_recalls(to_text[:2], image_C[:2], text_C[:2], shared=shared)
+    assert found == {"i2t_r1": i2t, "i2t_r5": 1.0, "i2t_r10": 1.0}
+    to_image = np.array([[0.9, 0.8, 0.1], [0.0, 0.0, 0.7]])
+    found = retrieval.image_recalls(to_image, image_C, text_C, shared=shared)
+    assert found["t2i_r1"] == pytest.approx(t2i)
 
 
 def test_scores_that_are_not_numbers_do_not_count_as_found():

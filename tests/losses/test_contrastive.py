@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxvl.losses import chunks, contrastive
-from jaxvl.losses.contrastive import Keys, Momentum
+from jaxvl.losses.contrastive import NO_ID, Keys, Momentum, pair_ids
 
 RNG = np.random.default_rng(0)
 ROWS, KEYS, WIDTH = 6, 23, 8  # 6 captions, 6 of a queue, 11 hard negatives
@@ -34,11 +34,11 @@ FORMS = {
 
 
 def losses(z, key, scale, *, chunk, gamma, focal_on, distill, exists=EXISTS):
-    keys = Keys(key, jnp.asarray(KEY_ID), jnp.asarray(exists))
+    keys = Keys(key, pair_ids(jnp.asarray(KEY_ID)), jnp.asarray(exists))
     momentum = Momentum(jnp.asarray(MOMENTUM), distill) if distill else None
     return contrastive.itc(
         z,
-        jnp.asarray(IMAGE_ID),
+        pair_ids(jnp.asarray(IMAGE_ID)),
         keys,
         scale,
         momentum=momentum,
@@ -74,12 +74,12 @@ def test_chunks_have_the_value_and_the_gradient_of_the_whole(form):
 @pytest.mark.parametrize("focal_on", ["all", "target"])
 @pytest.mark.parametrize("chunk", [0, 1])
 def test_the_gradient_is_finite_where_a_probability_is_one_and_gamma_below_one(focal_on, chunk):
-    ids, rows = jnp.arange(3), jnp.asarray([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]])
+    ids, rows = pair_ids(jnp.arange(3)), jnp.asarray([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]])
     logits = 200.0 * rows @ rows.T
     assert (np.asarray(jax.nn.softmax(logits)).max(-1) == 1.0).all()
 
     def total(z, key, scale):
-        keys, momentum = Keys(key, ids, ids >= 0), Momentum(rows[::-1], 0.4)
+        keys, momentum = Keys(key, ids, jnp.ones(3, bool)), Momentum(rows[::-1], 0.4)
         form = dict(momentum=momentum, gamma=0.5, focal_on=focal_on, chunk=chunk)
         return contrastive.itc(z, ids, keys, scale, **form).sum()
 
@@ -134,10 +134,10 @@ def test_a_log_sum_exp_over_nothing_has_no_gradient():
 
 def test_the_matrix_of_all_logits_is_never_in_memory():
     rows, keys, chunk = 256, 2048, 64
-    ids = jnp.arange(keys)
+    ids = pair_ids(jnp.arange(keys))
 
     def run(z, key, chunk):
-        keys = Keys(key, ids, ids >= 0)
+        keys = Keys(key, ids, jnp.ones(len(key), bool))
         return contrastive.itc(
             z, ids[:rows], keys, 9.0, momentum=None, gamma=2.0, focal_on="all", chunk=chunk
         ).sum()
@@ -148,3 +148,21 @@ def test_the_matrix_of_all_logits_is_never_in_memory():
         step.lower(*shapes, c).compile().memory_analysis().temp_size_in_bytes for c in (0, chunk)
     ]
     assert used[0] >= 4 * rows * keys > 2 * used[1]
+
+
+@pytest.mark.parametrize("chunk", [0, 2])
+def test_keys_with_the_caption_of_a_row_are_its_positives_too(chunk):
+    rows = pair_ids(jnp.asarray([0, 1, 2]), jnp.asarray([50, 51, 50]))  # 0 and 2 share a caption
+    queued = pair_ids(jnp.asarray([7]), jnp.asarray([51]))  # has the caption of row 1
+    false = pair_ids(jnp.asarray([NO_ID, NO_ID]), jnp.asarray([50, 99]))  # reads like rows 0 and 2
+    keys = Keys(jnp.asarray(KEY[:6]), jnp.concatenate([rows, queued, false]), jnp.ones(6, bool))
+    form = dict(momentum=None, gamma=0.0, focal_on="all", chunk=chunk)
+    log_p = jax.nn.log_softmax(9.0 * Z[:3] @ KEY[:6].T)
+    right = np.array([[1, 0, 1, 0, 1, 0], [0, 1, 0, 1, 0, 0], [1, 0, 1, 0, 1, 0]])
+    expected = -(right * log_p).sum(1) / right.sum(1)
+    np.testing.assert_allclose(contrastive.itc(Z[:3], rows, keys, 9.0, **form), expected, rtol=1e-5)
+
+
+def test_nothing_belongs_together_by_an_id_that_is_missing():
+    alone = pair_ids(jnp.asarray([NO_ID, 1]))
+    np.testing.assert_array_equal(contrastive.belong(alone, alone), [[False, False], [False, True]])

@@ -23,12 +23,13 @@ WEIGHT = RNG.uniform(0.2, 2.0, (G, K)).astype(np.float32)
 POSITIVE = SCALE * (ZI * ZT).sum(-1)
 NEGATIVE = SCALE * np.einsum("ge,gke->gk", ZI, ZN)
 MARGIN = np.array([0.5, 2.0, 0.0], np.float32)
-ids = jnp.arange(G)
+ids = contrastive.pair_ids(jnp.arange(G), 100 + jnp.arange(G))
 PLAIN = dict(momentum=None, gamma=0, focal_on="all")
 
 
 def itc_with_negatives(zi, zt, zn, valid, chunk=0):
-    keys = hard_negative.text_keys(zt, zn, ids, jnp.asarray(valid))
+    false_ids = 200 + jnp.arange(valid.size).reshape(valid.shape)
+    keys = hard_negative.text_keys(zt, zn, ids, false_ids, jnp.asarray(valid))
     return contrastive.itc(zi, ids, keys, SCALE, **PLAIN, chunk=chunk)
 
 

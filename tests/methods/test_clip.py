@@ -44,9 +44,10 @@ def embeddings(seed=0, count=6):
 
 
 def itc(z, image_id):
+    ids = contrastive.pair_ids(image_id)
     params = {"logit_scale": jnp.log(5.0)}
     contrast_rows = make_contrast(small_clip_config())
-    return clip.itc(contrast_rows, params, z, image_id, contrastive.batch_keys(z.zt_GxE, image_id))
+    return clip.itc(contrast_rows, params, z, ids, contrastive.batch_keys(z.zt_GxE, ids))
 
 
 def test_the_loss_is_the_mean_of_both_directions_cross_entropies():

@@ -116,7 +116,7 @@ def test_the_queue_takes_each_batch_in_turn_and_wraps_around():
     for step in range(3):
         batch = small_batch(seed=step) | {"image_id": jnp.arange(8, dtype=jnp.int32) + 100 * step}
         slots = run(config, batch=batch, step=step, slots=slots)[2]
-        ids.append(np.asarray(slots["queue"]["image_id"]))
+        ids.append(np.asarray(slots["queue"]["ids"][:, 0]))
     np.testing.assert_array_equal(ids[0][8:], -1)
     np.testing.assert_array_equal(ids[1], [*range(8), *range(100, 108)])
     np.testing.assert_array_equal(ids[2], [*range(200, 208), *range(100, 108)])
@@ -134,7 +134,11 @@ def test_negative_pairs_are_the_most_similar_ones_of_the_rows_own_block(reuse, t
     text_of, image_of = block + (place + 1) % 4, block + (place + 2) % 4  # of an image, of a text
     certain = [jnp.asarray(99.0 * np.eye(8)[index]) for index in (text_of, image_of)]
     v, t = (jnp.arange(8.0).reshape(8, 1, 1) + start for start in (0, 100))
-    batch = {"image_id": jnp.arange(8), "token_mask": jnp.ones((8, 1), bool)}
+    batch = {
+        "image_id": jnp.arange(8),
+        "caption_id": jnp.arange(8),
+        "token_mask": jnp.ones((8, 1), bool),
+    }
     model = SimpleNamespace(image_keys=lambda params, v: {"keys": v[None], "from": "tokens"})
     context = Context(config, model, {}, batch, 0, jax.random.key(0))
     online = encoders.Encoded(v, t, t, None, None)
@@ -147,6 +151,40 @@ def test_negative_pairs_are_the_most_similar_ones_of_the_rows_own_block(reuse, t
     np.testing.assert_array_equal(wrong_image.t_GxLxD.ravel(), 100 + row)
     assert wrong_image.image_keys.get("from", "keys") == taken
     assert weight_R.all()
+
+
+@pytest.mark.parametrize("same_caption, drawn", [("positive", {2, 3}), ("negative", {1})])
+def test_a_caption_that_reads_like_ones_own_is_not_drawn_as_a_wrong_one(same_caption, drawn):
+    config = configured("albef")
+    config.loss.same_caption = same_caption
+    ids = {"image_id": jnp.arange(4), "caption_id": jnp.asarray([5, 5, 6, 7])}
+    batch = {**ids, "token_mask": jnp.ones((4, 1), bool)}
+    model = SimpleNamespace(image_keys=lambda params, v: {"keys": v[None]})
+    likely = jnp.asarray(99.0 * np.eye(4)[[1, 0, 3, 2]])  # the caption next door
+    v = jnp.arange(4.0).reshape(4, 1, 1)
+    online = encoders.Encoded(v, v, v, None, None)
+    found = set()
+    for seed in range(20):
+        context = Context(config, model, {}, batch, 0, jax.random.key(seed))
+        (wrong_text, _), _ = matching.draw_negatives(
+            context, online, {"keys": v[None]}, [likely, likely], hardness=1.0
+        )
+        found.add(int(wrong_text.t_GxLxD[0, 0, 0]))
+    assert found == drawn
+
+
+@pytest.mark.parametrize("method", ["albef", "softmask"])
+def test_shared_captions_change_the_step_only_where_they_are_positives(method):
+    shared = small_batch() | {"caption_id": jnp.zeros(8, jnp.int32)}
+
+    def loss(same_caption, batch):
+        config = configured(method)
+        config.loss.same_caption = same_caption
+        return float(run(config, batch=batch)[0])
+
+    assert loss("negative", shared) == loss("negative", small_batch())
+    assert loss("positive", small_batch()) == loss("negative", small_batch())
+    assert loss("positive", shared) != loss("negative", shared)
 
 
 @pytest.mark.parametrize("first_only", [False, True])

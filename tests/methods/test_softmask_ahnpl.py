@@ -46,7 +46,8 @@ def batch_with_negatives():
         * VALID[..., None]
         for name in ("ids", "mask")
     }
-    return small_batch() | negatives | {"negative_valid": jnp.asarray(VALID)}
+    ids = {"negative_caption_id": 100 + jnp.arange(16, dtype=jnp.int32).reshape(8, 2)}
+    return small_batch() | negatives | ids | {"negative_valid": jnp.asarray(VALID)}
 
 
 @pytest.fixture(scope="module")
@@ -101,14 +102,15 @@ def unit(rng, *shape):
 
 
 def test_hard_negatives_are_keys_of_images_and_not_of_texts():
-    rng, ids = np.random.default_rng(0), jnp.arange(8)
+    rng, ids = np.random.default_rng(0), contrastive.pair_ids(jnp.arange(8), jnp.arange(8))
+    none = jnp.full((16, 2), contrastive.NO_ID)
     online, momentum = (
         Encoded(None, None, None, unit(rng, 8, 4), unit(rng, 8, 4)) for _ in range(2)
     )
     negatives, exists = unit(rng, 16, 4), jnp.asarray(VALID.reshape(-1))
     keys = contrastive.Keys(
         jnp.concatenate([momentum.zt_GxE, negatives]),
-        jnp.concatenate([ids, jnp.full(16, -1)]),
+        jnp.concatenate([ids, none]),
         jnp.concatenate([jnp.ones(8, bool), exists]),
     )
 
@@ -121,11 +123,15 @@ def test_hard_negatives_are_keys_of_images_and_not_of_texts():
     to_text = expected(online.zi_GxE, momentum.zi_GxE, keys)
     to_image = expected(online.zt_GxE, momentum.zt_GxE, images)
     loss, (logits_i2t, _) = contrast.contrast(
-        context_of(configured(), params={"temperature": 0.2}, batch={"image_id": ids}),
+        context_of(
+            configured(),
+            params={"temperature": 0.2},
+            batch={"image_id": jnp.arange(8), "caption_id": jnp.arange(8)},
+        ),
         make_contrast(configured()),
         None,
         encoded_batch(online, momentum),
-        negatives=contrastive.Keys(negatives, jnp.full(16, -1), exists),
+        negatives=contrastive.Keys(negatives, none, exists),
     )
     np.testing.assert_allclose(loss, (to_text + to_image) / 2, rtol=1e-5)
     assert logits_i2t.shape == (8, 8)  # hard negatives are not among the candidates for matching
