@@ -45,7 +45,18 @@ def imported(*rooms):
     return found - sys.stdlib_module_names - own
 
 
-EXTRAS = ("torch", "onnx", "negatives", "japanese", "chinese", "thai", "beam", "tpu", "cuda")
+EXTRAS = (
+    "torch",
+    "onnx",
+    "negatives",
+    "japanese",
+    "chinese",
+    "thai",
+    "beam",
+    "heic",
+    "tpu",
+    "cuda",
+)
 
 
 def test_what_the_package_imports_is_declared():
@@ -57,5 +68,5 @@ def test_what_is_declared_is_imported():
 
 
 def test_what_tests_import_is_installed_by_make_test():
-    optional = OPTIONAL | {"apache_beam", "onnxruntime"}
+    optional = OPTIONAL | {"apache_beam", "onnxruntime", "pillow_heif"}
     assert imported("tests") - optional <= declared("test", "torch", "negatives")

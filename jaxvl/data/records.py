@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from jaxvl.data.host_tf import tf
+from jaxvl.data.images.plain import plain
 from jaxvl.data.sources.source import Source
 from jaxvl.errors import UserError
 
@@ -33,7 +34,8 @@ def mapper(
         return rows.batch(tf.size(raw, tf.int64)).get_single_element()
 
     def rows(index: np.ndarray, *keys: np.ndarray) -> dict[str, np.ndarray]:
-        raw: Any = tf.constant(source.read(index), tf.string)
+        records = [_with_plain_image(record, source.image_key) for record in source.read(index)]
+        raw: Any = tf.constant(records, tf.string)
         return {name: value.numpy() for name, value in graph(raw, *keys).items()}
 
     def rows_or_the_bad_one(index: np.ndarray, *keys: np.ndarray) -> dict[str, np.ndarray]:
@@ -50,6 +52,21 @@ def mapper(
             raise error
 
     return rows_or_the_bad_one
+
+
+def _with_plain_image(serialized: bytes, key: str) -> bytes:
+    """Returns a tf.train.Example whose image TensorFlow decodes as Pillow does, see `plain`."""
+    try:
+        example = tf.train.Example.FromString(serialized)
+        value = example.features.feature[key].bytes_list.value
+        image = value[0]
+    except Exception:  # it is no such record; the parser says more about it
+        return serialized
+    found = plain(image)
+    if found == image:
+        return serialized
+    value[0] = found
+    return example.SerializeToString()
 
 
 def unusable(source: Source, index: int, cause: Exception) -> UserError:

@@ -44,6 +44,7 @@ def settings(**keys):
                 blur_probability=0.0,
                 max_tokens=8,
                 max_words=30,
+                words="",
                 add_sep=False,
                 negatives="",
                 second_view=False,

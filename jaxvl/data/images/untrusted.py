@@ -3,6 +3,7 @@
 It runs in worker processes, so it imports PIL and NumPy only.
 """
 
+import functools
 import hashlib
 import io
 import os
@@ -10,18 +11,21 @@ import warnings
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError, features
 
-MAX_PIXELS = 100_000_000
+from jaxvl.data.images import jpeg, kinds
+from jaxvl.data.images.upright import (
+    BadImage,
+    check_size,
+    orientation,
+    srgb_transform,
+    upright_rgb,
+)
+
 MAX_BYTES = 256 * 2**20
 JPEG_QUALITY = 95
 # Listed, so that PIL tries no other: its EPS reader runs an interpreter.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
-_ORIENTATION = 0x0112
-
-
-class BadImage(Exception):
-    """The reason why an image is left out, in the words of the report."""
 
 
 class Location(NamedTuple):
@@ -63,11 +67,19 @@ def check(location: Location, *, max_side: int) -> tuple[bytes, bytes]:
     return hashlib.sha256(content).digest(), pixel_digest.digest()
 
 
-def to_jpeg(location: Location, byte_digest: bytes, *, max_side: int, keep: bool) -> bytes:
+def to_jpeg(
+    location: Location,
+    byte_digest: bytes,
+    *,
+    max_side: int,
+    keep: bool,
+    keep_metadata: bool = False,
+) -> bytes:
     """Returns a checked image as upright RGB JPEG.
 
     byte_digest: from `check`. max_side: longest side in pixels; 0 keeps the size. keep: a file that
-    is upright RGB JPEG of that size already keeps its bytes.
+    is upright RGB JPEG of that size already keeps its bytes, but for the metadata, which
+    keep_metadata keeps too. Returns b"" for a damaged one whose metadata cannot be told from it.
     Raises BadImage if the file is not the one that `check` read.
     """
     content = _read(location)
@@ -75,28 +87,33 @@ def to_jpeg(location: Location, byte_digest: bytes, *, max_side: int, keep: bool
         raise BadImage("changed while it was being prepared")
     with _open(content) as image:
         if keep and _keeps_its_bytes(image, content, max_side):
-            return content
+            return content if keep_metadata else _without_metadata(content)
         stored = io.BytesIO()
         _upright_rgb(image, max_side).save(stored, "JPEG", quality=JPEG_QUALITY)
     return stored.getvalue()
 
 
+def _without_metadata(content: bytes) -> bytes:
+    try:
+        return jpeg.without_metadata(content)
+    except ValueError:
+        return b""
+
+
 def upright(location: Location) -> Image.Image:
     """Returns an image as upright RGB. Raises BadImage for one that cannot be read."""
-    with _open(_read(location)) as image:
+    return from_bytes(_read(location))
+
+
+def from_bytes(encoded: bytes) -> Image.Image:
+    """Returns an encoded image as upright RGB. Raises BadImage for one that cannot be read."""
+    with _open(encoded) as image:
         return _upright_rgb(image, 0)
 
 
 def upright_image(image: Image.Image) -> Image.Image:
     """Returns an opened image as upright RGB. Raises BadImage for one that cannot be decoded."""
     return _upright_rgb(image, 0)
-
-
-def eight_bits(image: Image.Image) -> Image.Image:
-    """Returns an image of 16 bits a pixel as one of 8; others as they are."""
-    if not image.mode.startswith("I"):  # Pillow has several names for 16 bits
-        return image
-    return Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))
 
 
 def _read(location: Location) -> bytes:
@@ -121,22 +138,32 @@ def _read(location: Location) -> bytes:
 def _open(content: bytes) -> Image.Image:
     """Returns the image after its header is read and its size allowed; nothing is decoded."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # PIL warns of large images; this module has its own limit
+        warnings.simplefilter("ignore")  # PIL warns of large images; `upright` has its own limit
         try:
-            image = Image.open(io.BytesIO(content), formats=FORMATS)
-        except Image.DecompressionBombError as error:
-            raise BadImage(_too_large()) from error
+            image = Image.open(io.BytesIO(content), formats=_formats())
+        except Image.DecompressionBombError:
+            check_size(10**9, 10**9)
+            raise
         except UnidentifiedImageError as error:
-            raise BadImage("not an image") from error
+            raise BadImage(kinds.reason(content, readable=_formats())) from error
         except Exception as error:  # PIL's readers raise many kinds on hostile headers
             raise BadImage("truncated or damaged") from error
-    if image.width * image.height > MAX_PIXELS:
-        raise BadImage(_too_large())
+    check_size(*image.size)
     return image
 
 
-def _too_large() -> str:
-    return f"decompression bomb: more than {MAX_PIXELS // 10**6} megapixels"
+@functools.cache
+def _formats() -> tuple[str, ...]:
+    """Returns the formats that are read here: FORMATS, and those that not every Pillow has."""
+    found = list(FORMATS)
+    found += ["AVIF"] if features.check("avif") else []
+    found += ["JPEG2000"] if features.check("jpg_2000") else []
+    try:
+        import pillow_heif  # pyright: ignore[reportMissingImports]
+    except ImportError:
+        return tuple(found)
+    pillow_heif.register_heif_opener()
+    return (*found, "HEIF")
 
 
 def _keeps_its_bytes(image: Image.Image, content: bytes, max_side: int) -> bool:
@@ -144,9 +171,10 @@ def _keeps_its_bytes(image: Image.Image, content: bytes, max_side: int) -> bool:
     return (
         image.format == "JPEG"
         and image.mode == "RGB"
-        and image.getexif().get(_ORIENTATION, 1) == 1
+        and orientation(image) == 1
         and not (max_side and max(image.size) > max_side)
         and content.endswith(b"\xff\xd9")
+        and srgb_transform(image.info.get("icc_profile"), "RGB") is None
     )
 
 
@@ -156,8 +184,7 @@ def _upright_rgb(image: Image.Image, max_side: int) -> Image.Image:
             warnings.simplefilter("ignore")
             if max_side:
                 image.draft(None, (max_side, max_side))  # JPEG: decodes large ones at 1/2, 1/4 ..
-            image.load()
-            image = _rgb(ImageOps.exif_transpose(image))
+            image = upright_rgb(image)
             if max_side and max(image.size) > max_side:
                 image.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
     except BadImage:
@@ -165,14 +192,3 @@ def _upright_rgb(image: Image.Image, max_side: int) -> Image.Image:
     except Exception as error:  # as above: whatever fails here, the image is at fault
         raise BadImage("truncated or damaged") from error
     return image
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "F":
-        raise BadImage("floating-point pixels: their range is unknown")
-    image = eight_bits(image)
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(white, image).convert("RGB")
-    return image.convert("RGB")
