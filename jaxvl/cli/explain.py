@@ -4,6 +4,7 @@ jaxvl explain --workdir runs/demo --image photo.jpg --text "a red cube" --out ou
 """
 
 import argparse
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -77,13 +78,20 @@ def summary(explanation: "Explanation", truncated: Sequence[str]) -> list[str]:
     lines = [f"match probability: {_percent(explanation.probability)}"]
     if truncated:
         lines.append(f"note: {_note(truncated)}")
-    width = max(len(one.word) for one in explanation.heatmaps)
+    width = max(columns_of(one.word) for one in explanation.heatmaps)
     strongest = max(float(one.relevance.max()) for one in explanation.heatmaps)
     for word, map_gxg in explanation.heatmaps:
         share = float(map_gxg.max()) / strongest if strongest > 0 else 0.0
-        lines.append(f"  {word:<{width}}  {where(map_gxg):<13}  {'#' * round(10 * share)}")
+        padding = " " * (width - columns_of(word))
+        lines.append(f"  {word}{padding}  {where(map_gxg):<13}  {'#' * round(10 * share)}")
     lines.append("  (region of the highest relevance; bars: how high, relative to the other words)")
     return lines
+
+
+def columns_of(word: str) -> int:
+    """Returns the columns that a word takes on a terminal: two for a letter of East Asia."""
+    wide = sum(unicodedata.east_asian_width(letter) in "WF" for letter in word)
+    return len(word) + wide - sum(unicodedata.category(letter) == "Mn" for letter in word)
 
 
 def where(map_gxg: "np.ndarray") -> str:

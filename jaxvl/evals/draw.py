@@ -3,15 +3,15 @@
 Letters: g patches along a side, H W pixels.
 """
 
-import functools
 import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
+from jaxvl.evals.fonts import font_of
 from jaxvl.files import write_bytes
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def word_row(
     for row, line in enumerate(lines):
         for column, (text, cell, is_word) in enumerate(line):
             x, y = column * (small.width + GAP), row * (label + small.height + GAP)
-            font = _font(_size_of_label(side), bold=is_word)
+            font = font_of(text, _size_of_label(side), bold=is_word)
             ink = INK if is_word else FAINT
             draw.text((x, y), _shorten(text, font, small.width), font=font, fill=ink)
             sheet.paste(cell, (x, y + label))
@@ -110,7 +110,7 @@ def _text(text: str, size: int, bold: bool, ink: Rgb, width: int) -> list[Image.
     lines = []
     for line in _wrap(text, size, bold, width):
         drawn = Image.new("RGB", (width, _line_height(size)), BACKGROUND)
-        ImageDraw.Draw(drawn).text((0, 0), line, font=_font(size, bold=bold), fill=ink)
+        ImageDraw.Draw(drawn).text((0, 0), line, font=font_of(line, size, bold=bold), fill=ink)
         lines.append(drawn)
     return lines
 
@@ -146,13 +146,16 @@ def _line_height(size):
 
 
 def _wrap(text, size, bold, width):
-    font, lines = _font(size, bold=bold), [""]
+    font, lines = font_of(text, size, bold=bold), [""]
     for word in text.split():
-        longer = f"{lines[-1]} {word}".strip()
-        if lines[-1] and font.getlength(longer) > width:
-            lines.append(word)
-        else:
-            lines[-1] = longer
+        # A line may end behind any letter of a script without blanks.
+        for part in [word] if word.isascii() or font.getlength(word) <= width else word:
+            blank = " " if part == word else ""
+            longer = f"{lines[-1]}{blank}{part}".strip()
+            if lines[-1] and font.getlength(longer) > width:
+                lines.append(part)
+            else:
+                lines[-1] = longer
     return [_shorten(line, font, width) for line in lines]
 
 
@@ -162,11 +165,3 @@ def _shorten(text, font, width):
     while text and font.getlength(text + "…") > width:
         text = text[:-1]
     return text + "…"
-
-
-@functools.lru_cache
-def _font(size, *, bold):
-    import matplotlib
-
-    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
-    return ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts", "ttf", name), size)

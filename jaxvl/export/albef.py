@@ -86,6 +86,7 @@ def read(folder: Path, run: Run) -> dict[str, np.ndarray]:
     import torch
     from tokenizers import Tokenizer
 
+    from jaxvl.data.text.words import spans_of
     from jaxvl.export import modeling_jaxvl
 
     config = model_config(run)
@@ -97,7 +98,7 @@ def read(folder: Path, run: Run) -> dict[str, np.ndarray]:
         raise KeyError(f"{FILE}: missing {missing}, left over {unknown}")
     numbers = json.loads((folder / preprocessing.FILE).read_text())
     words = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    return answers(model.eval(), modeling_jaxvl.Prepare(config["tokens"], numbers, words))
+    return answers(model.eval(), modeling_jaxvl.Prepare(config["tokens"], numbers, words, spans_of))
 
 
 ALBEF = Format(

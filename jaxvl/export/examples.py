@@ -6,7 +6,7 @@ from PIL import Image, ImageDraw, ImageFilter
 CAPTIONS = (
     "A red circle above a blue square.",
     "two dogs don't run through the deep, white snow",
-    "Naïve café / 3-4 signs: the man's [MASK]!?",
+    "Naïve café / 3-4 signs: the man's [MASK]!? 赤いマグカップ、",
     "",
     " ".join(["the cat that chased the rat"] * 12),
 )

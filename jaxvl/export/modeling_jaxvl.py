@@ -1,6 +1,7 @@
 """ALBEF (Li et al. 2021) in plain PyTorch, for weights that jaxvl trained.
 
-Needs torch, safetensors, tokenizers, numpy and Pillow.
+Needs torch, safetensors, tokenizers, numpy and Pillow, and for heat-maps of words in Japanese,
+Chinese or Thai what jaxvl_words.py imports.
 
     model, prepare = load("FOLDER")
     image = model.encode_image(prepare.images([Image.open("photo.jpg")]))
@@ -15,9 +16,13 @@ comments: G batch, L text tokens, N image tokens (class token first), P = N - 1 
 h heads, E embedding, V vocabulary, S image size.
 """
 
+import functools
+import importlib.util
+import io
 import json
 import re
-from collections.abc import Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -26,10 +31,11 @@ import numpy as np
 import safetensors.torch
 import tokenizers
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageCms
 from torch import Tensor, nn
 from torch.nn import functional
 
+Span = tuple[int, int]  # first character of a word, and the one behind its last
 MATCH = 1  # index of "they belong together" in the match logits
 
 
@@ -73,7 +79,18 @@ def load(folder: Path | str) -> tuple["Model", "Prepare"]:
     model.load_state_dict(safetensors.torch.load_file(folder / "model.safetensors"))
     preprocessing = json.loads((folder / "preprocessing.json").read_text())
     tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
-    return model.eval().requires_grad_(False), Prepare(config["tokens"], preprocessing, tokenizer)
+    prepare = Prepare(config["tokens"], preprocessing, tokenizer, segmenter_in(folder))
+    return model.eval().requires_grad_(False), prepare
+
+
+def segmenter_in(folder: Path) -> Callable[[str, str], list[Span]] | None:
+    """Returns (text, language) -> places of its words, where the folder has jaxvl_words.py."""
+    spec = importlib.util.spec_from_file_location("jaxvl_words", folder / "jaxvl_words.py")
+    if not (folder / "jaxvl_words.py").is_file() or spec is None or spec.loader is None:
+        return None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.spans_of
 
 
 # Preprocessing
@@ -87,9 +104,11 @@ class Prepare:
         tokens: dict[str, Any],
         preprocessing: dict[str, Any],
         tokenizer: tokenizers.Tokenizer,
+        segment: Callable[[str, str], list[Span]] | None = None,
     ):
-        """tokens: of config.json. preprocessing: the object in preprocessing.json."""
+        """tokens: of config.json. preprocessing: that of preprocessing.json. segment: if needed."""
         self.tokens, self.preprocessing, self.tokenizer = tokens, preprocessing, tokenizer
+        self.segment = segment
 
     def images(self, images: Sequence[Image.Image]) -> Tensor:
         """Returns float32 [G, 3, S, S]: normalised pixels of images of any size and mode."""
@@ -101,14 +120,11 @@ class Prepare:
 
     def resized(self, image: Image.Image) -> np.ndarray:
         """Returns uint8 [S, S, 3]: upright, on white where it is transparent, resized."""
-        image = ImageOps.exif_transpose(image)
-        if image.has_transparency_data:
-            image = image.convert("RGBA")
-            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        image = upright_rgb(image)
         size = width = height = self.preprocessing["size"]
         if self.preprocessing["crop"] == "center":  # the shorter side becomes `size`
             width, height = (size * side // min(image.size) for side in image.size)
-        image = image.convert("RGB").resize((width, height), Image.Resampling.BICUBIC)
+        image = image.resize((width, height), Image.Resampling.BICUBIC)
         left, top = (width - size) // 2, (height - size) // 2
         return np.array(image.crop((left, top, left + size, top + size)))
 
@@ -121,35 +137,169 @@ class Prepare:
         first = [self.tokens["cls"]]
         last = [self.tokens["sep"]] if self.tokens["add_sep"] else []
         room = length - len(first) - len(last)
-        cleaned = [self.cleaned(caption) for caption in captions]
+        most = self.tokens["max_words"]
+        read = [self.read(caption, most) for caption in captions]
         self.tokenizer.encode_special_tokens = True  # "[SEP]" in a caption is not a special token
         ids = torch.full((len(captions), length), pad)
         words = torch.full_like(ids, -1)
         mask = torch.zeros_like(ids, dtype=torch.bool)
-        for row, text in enumerate(cleaned):
+        for row, text in enumerate(read):
             encoding = self.tokenizer.encode(text, add_special_tokens=False)
-            pieces = first + encoding.ids[:room] + last
+            starts = [start for start, _ in self.spans(text)]
+            found = [max(0, bisect_left(starts, end) - 1) for _, end in encoding.offsets[:room]]
+            if self.tokens.get("words"):
+                found = found[: bisect_left(found, most)]
+            pieces = first + encoding.ids[: len(found)] + last
             ids[row, : len(pieces)] = torch.tensor(pieces)
             mask[row, : len(pieces)] = True
-            for place, (_, end) in enumerate(encoding.offsets[:room], start=len(first)):
-                words[row, place] = text.count(" ", 0, end)
+            words[row, len(first) : len(first) + len(found)] = torch.tensor(found, dtype=ids.dtype)
         ends = [int(words_L.max()) + 1 for words_L in words]
         every = [self.words(caption) for caption in captions]
         spelt = [of_text[:end] for of_text, end in zip(every, ends)]
         truncated = [of_text[end:] for of_text, end in zip(every, ends)]
         return Texts(ids, mask, words, spelt, truncated)
 
-    def cleaned(self, caption: str) -> str:
-        """Returns a caption as the tokenizer is given it: words with single spaces between."""
-        most = self.tokens["max_words"] if self.tokens["cleans"] else None
-        return " ".join(self.words(caption)[:most])
+    def read(self, caption: str, most: int | None = None) -> str:
+        """Returns a caption as the tokenizer is given it, with single blanks."""
+        if not self.tokens["cleans"]:
+            return " ".join(caption.split())
+        text = re.sub(r"[,.'!?\"()*#:;~]", "", caption.lower())
+        text = text.replace("-", " ").replace("/", " ").replace("<person>", "person")
+        return " ".join(text.split()[:most])
 
     def words(self, caption: str) -> list[str]:
         """Returns all words of a caption."""
-        if not self.tokens["cleans"]:
-            return caption.split()
-        text = re.sub(r"[,.'!?\"()*#:;~]", "", caption.lower())
-        return text.replace("-", " ").replace("/", " ").replace("<person>", "person").split()
+        text = self.read(caption)
+        return [text[start:end] for start, end in self.spans(text)]
+
+    def spans(self, text: str) -> list[Span]:
+        """Returns the place of each word."""
+        if self.segment and self.tokens.get("words"):
+            return self.segment(text, self.tokens["words"])
+        return [match.span() for match in re.finditer(r"\S+", text)]
+
+
+# What an image shows: the same code as jaxvl/data/images/upright.py
+
+MAX_PIXELS = 100_000_000
+MAX_ASPECT = 200  # resizing one that is longer and narrower would take gigabytes
+ORIENTATION = 0x0112
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+SAME_COLOURS = 3  # of 255: a profile that changes colours by less is taken for sRGB
+
+
+class BadImage(Exception):
+    """The reason why an image cannot be used, in the words of the report."""
+
+
+def check_size(width: int, height: int) -> None:
+    """Raises BadImage for an image that would take too much memory."""
+    if width * height > MAX_PIXELS:
+        raise BadImage(f"decompression bomb: more than {MAX_PIXELS // 10**6} megapixels")
+    if max(width, height) > MAX_ASPECT * min(width, height):
+        raise BadImage(
+            f"too narrow: one side is more than {MAX_ASPECT} times the other ({width} x {height})"
+        )
+
+
+def upright_rgb(image: Image.Image) -> Image.Image:
+    """Returns an image as RGB: upright, on white where it is transparent, in the colours of sRGB.
+
+    Raises BadImage for one that is too large or whose range of values is unknown, and Pillow's
+    errors for one that cannot be decoded.
+    """
+    check_size(*image.size)
+    sixteen_bits = ";16" in str(getattr(image, "tile", ""))
+    image.load()
+    rgb = _rgb(image)
+    if sixteen_bits and image.mode[0] not in "IF":  # Pillow has kept the higher 8 bits
+        _scale(0, int(np.asarray(rgb).max()) * 256, "16-bit")
+    turn = TURNS.get(orientation(image))
+    return rgb if turn is None else rgb.transpose(turn)
+
+
+def orientation(image: Image.Image) -> int:
+    """Returns how the image is to be turned: a key of TURNS, or another number for not at all."""
+    try:
+        found = image.getexif().get(ORIENTATION, 1)
+    except Exception:  # Pillow raises many kinds for damaged EXIF, which viewers ignore
+        return 1
+    return found if isinstance(found, int) else 1
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode[0] in "IF":
+        return _eight_bits(np.asarray(image)).convert("RGB")
+    transparent = image.has_transparency_data
+    if transparent or image.mode not in ("L", "RGB", "CMYK"):
+        image = image.convert("RGBA" if transparent else "RGB")
+    to_srgb = srgb_transform(image.info.get("icc_profile"), image.mode)
+    if not transparent:
+        return to_srgb.apply(image) if to_srgb else image.convert("RGB")
+    alpha, image = image.getchannel("A"), image.convert("RGB")
+    image = to_srgb.apply(image) if to_srgb else image
+    image.putalpha(alpha)
+    white = Image.new("RGBA", image.size, "white")
+    return Image.alpha_composite(white, image).convert("RGB")
+
+
+def _eight_bits(values: np.ndarray) -> Image.Image:
+    """Returns the image of 16 or 32 bits, or of floating point, as one of 8 bits."""
+    bits = "floating-point" if values.dtype.kind == "f" else f"{8 * values.itemsize}-bit"
+    scale = _scale(values.min(), values.max(), bits)
+    if scale == 1 / 257:  # of 16 bits the higher 8 count
+        return Image.fromarray((values.astype(np.uint16) >> 8).astype(np.uint8))
+    return Image.fromarray(np.rint(values * scale).astype(np.uint8))
+
+
+def _scale(lowest: Any, highest: Any, bits: str) -> float:
+    """Returns what takes values to 0..255. They are of 0..1, 0..255 or 0..65535.
+
+    Raises BadImage where these do not hold them, or hold them in their darkest quarter only: such
+    values are of another range.
+    """
+    for top in (1, 255, 65535):
+        if 0 <= lowest and top / 4 < highest <= top:
+            return 255 / top
+    raise BadImage(
+        f"{bits} pixels: their range is unknown ({lowest:g} to {highest:g}); convert it to 8 bits"
+    )
+
+
+def srgb_transform(profile: bytes | None, mode: str) -> Any:
+    """Returns the ImageCms transform that takes an image of a colour profile to sRGB.
+
+    None where there is no profile, one that cannot be used, or one that leaves colours as they are.
+    """
+    if not profile or len(profile) > 2**22:
+        return None
+    return _transform(profile, "RGB" if mode == "RGBA" else mode)
+
+
+@functools.lru_cache(maxsize=8)
+def _transform(profile: bytes, mode: str) -> Any:
+    try:
+        opened = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        found = ImageCms.buildTransform(opened, ImageCms.createProfile("sRGB"), mode, "RGB")
+    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
+        return None  # as viewers do with a profile that is damaged or of other colours
+    if mode not in ("L", "RGB"):
+        return found
+    steps = np.arange(0, 256, 51, dtype=np.uint8)
+    colours = np.stack(np.meshgrid(*[steps] * 3), axis=-1).reshape(1, -1, 3)
+    if mode == "L":
+        colours = np.repeat(steps[None, :, None], 3, axis=2)
+    given = colours if mode == "RGB" else colours[..., 0]
+    changed = np.asarray(found.apply(Image.fromarray(given.copy())), int)
+    return None if np.abs(changed - colours).max() <= SAME_COLOURS else found
 
 
 # The model

@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 from tokenizers import Tokenizer, normalizers
 
 from jaxvl.data.text import tokenizer as tokenizers_lib
+from jaxvl.errors import UserError
 
 if TYPE_CHECKING:
     from transformers import CLIPTokenizer, PreTrainedTokenizerFast
@@ -20,9 +21,16 @@ def make(tokenizer: Tokenizer, data: ConfigDict) -> "CLIPTokenizer | PreTrainedT
 
     CLIP's BPE becomes a CLIPTokenizer. Any other tokenizer, such as the WordPiece trained with a
     data set, becomes a PreTrainedTokenizerFast that cleans a caption and adds the special tokens.
+    Raises UserError where captions are cut after some words of a segmenter, which it cannot do.
     """
     from transformers import CLIPTokenizer, PreTrainedTokenizerFast
 
+    room = data.max_tokens - 1 - int(data.add_sep)
+    if data.words and data.max_words < room:
+        raise UserError(
+            f"data.max_words={data.max_words} cuts captions by words ({data.words}), which "
+            f"transformers cannot; train with data.max_words={room}, which max_tokens allows"
+        )
     model = json.loads(tokenizer.to_str())["model"]
     if is_clip_bpe(tokenizer):
         merges: Any = [tuple(pair) for pair in model["merges"]]

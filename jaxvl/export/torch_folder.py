@@ -15,6 +15,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jaxvl import preprocessing
+from jaxvl.data.text import words
 from jaxvl.export import examples
 from jaxvl.export.types import Card, Format, Option, Run
 
@@ -49,6 +50,8 @@ def write(folder: Path, run: Run, tensors: Path) -> None:
     write_json(folder / preprocessing.FILE, run.preprocessing)
     run.tokenizer.save(str(folder / "tokenizer.json"))
     shutil.copyfile(MODELING, folder / MODELING.name)
+    if run.config.data.words:
+        shutil.copyfile(words.__file__, folder / "jaxvl_words.py")
 
 
 def model_config(run: Run) -> dict[str, Any]:
@@ -71,6 +74,7 @@ def model_config(run: Run) -> dict[str, Any]:
         "tokens": {
             "max_tokens": config.data.max_tokens,
             "max_words": config.data.max_words,
+            **({"words": config.data.words} if config.data.words else {}),
             "add_sep": config.data.add_sep,
             "cleans": tokenizer.cleans(run.tokenizer),
             **special,

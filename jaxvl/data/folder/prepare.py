@@ -24,8 +24,7 @@ from jaxvl.data.folder.rows import Problem
 from jaxvl.data.images import untrusted
 from jaxvl.data.processes import ordered_map
 from jaxvl.data.text.report import TextReport, lines_of
-from jaxvl.data.text.scripts import reading_of
-from jaxvl.data.text.words import check_installed
+from jaxvl.data.text.scripts import check_installed, reading_of
 from jaxvl.errors import UserError, printable
 
 _NAMED = 3  # paths of a reason that the summary names; the report names all

@@ -2,9 +2,13 @@
 
 import collections
 import functools
+import importlib.util
 import unicodedata
 from collections.abc import Iterable
 from typing import NamedTuple
+
+from jaxvl.data.text.words import WORDS
+from jaxvl.errors import UserError
 
 _SHARE = 0.02  # of the letters, from which a script without blanks decides
 _KANA = 0.05  # of the Japanese or Chinese letters, from which a text is Japanese
@@ -55,6 +59,16 @@ def reading_of(captions: Iterable[str], *, words: str = "", vocabulary: str = ""
         vocabulary=vocabulary or ("bytes" if by_bytes else "wordpiece"),
         accents=beyond > _ACCENTED * total,
     )
+
+
+def check_installed(words: str) -> None:
+    """Raises UserError where the package that finds these words is not installed."""
+    segmenter = WORDS[words or "blanks"]
+    if segmenter.module and importlib.util.find_spec(segmenter.module) is None:
+        raise UserError(
+            f"words of {words.title()} text are found by {segmenter.module}, which is not "
+            f"installed; run: pip install 'jaxvl[{segmenter.extra}]'"
+        )
 
 
 def scripts_in(captions: Iterable[str]) -> dict[str, float]:

@@ -1,18 +1,16 @@
 """The words of a text: what stands between blanks, or what a segmenter finds where none do.
 
 WORDS names the ways. Tokens do not depend on them: a segmenter, or another edition of its
-dictionary, changes which tokens are one word and never their ids.
+dictionary, changes which tokens are one word and never their ids. This file is copied into exported
+folders, so it imports nothing of jaxvl.
 """
 
 import functools
-import importlib.util
 import re
 import threading
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
-
-from jaxvl.errors import UserError
 
 Span = tuple[int, int]  # first character of a word, and the one behind its last
 Pieces = Callable[[str], Iterable[str]]  # text without blanks -> its pieces, which join to it
@@ -36,8 +34,7 @@ class Segmenter(NamedTuple):
 def spans_of(text: str, words: str) -> list[Span]:
     """Returns the place of each word of a text, in order. words: a name in WORDS, "" for blanks.
 
-    Punctuation is no word, except in a text that has nothing else. Raises UserError where the
-    segmenter is not installed.
+    Punctuation is no word, except in a text that has nothing else.
     """
     if words in ("", "blanks"):
         return [match.span() for match in _PIECE.finditer(text)]
@@ -51,7 +48,6 @@ def words_of(text: str, words: str) -> list[str]:
 
 @functools.lru_cache(maxsize=1 << 16)
 def _segmented(text: str, words: str) -> tuple[Span, ...]:
-    check_installed(words)
     pieces = WORDS[words].pieces
     spans: list[Span] = []
     for match in _PIECE.finditer(text):
@@ -66,16 +62,6 @@ def _segmented(text: str, words: str) -> tuple[Span, ...]:
 def _in_parts(pieces: Pieces, text: str) -> Iterator[str]:
     for start in range(0, len(text), _LETTERS_AT_ONCE):
         yield from pieces(text[start : start + _LETTERS_AT_ONCE])
-
-
-def check_installed(words: str) -> None:
-    """Raises UserError where the package that finds these words is not installed."""
-    segmenter = WORDS[words or "blanks"]
-    if segmenter.module and importlib.util.find_spec(segmenter.module) is None:
-        raise UserError(
-            f"words of {words.title()} text are found by {segmenter.module}, which is not "
-            f"installed; run: pip install 'jaxvl[{segmenter.extra}]'"
-        )
 
 
 _own = threading.local()  # a SudachiPy tokenizer serves one thread

@@ -170,8 +170,8 @@ def test_a_vocabulary_of_bytes_is_the_same_in_every_process():
 def test_a_segmenter_that_is_missing_is_named_with_what_installs_it(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"sudachipy.*pip install 'jaxvl\[japanese\]'"):
-        words.check_installed("japanese")
-    words.check_installed("characters")
+        scripts.check_installed("japanese")
+    scripts.check_installed("characters")
 
 
 def test_what_cannot_be_read_or_told_apart_is_counted():
