@@ -80,12 +80,11 @@ def read_language_model(folder: str) -> tuple[Any, Any]:
 
 def _write(flags: argparse.Namespace) -> str:
     """Writes the negatives; returns a line about them."""
-    from jaxvl.data.negatives import analysis, captions, run
+    from jaxvl.data.negatives import captions, run
 
     if not flags.out:
         raise UserError("--out DIR is missing: where to write the negatives (or give --explain)")
     filler = _filler_of(flags)
-    analysis.check_installed()
     meta = run.write_negatives(
         flags.out,
         data=captions.open_captions(flags.data, flags.name),

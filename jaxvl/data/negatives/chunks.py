@@ -10,11 +10,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from jaxvl.data.negatives import analysis, slots, storage
+from jaxvl.data.negatives import storage
 from jaxvl.data.negatives import vocabulary as vocabularies
 from jaxvl.data.negatives.filler import ChosenFiller, Example, Filler
 from jaxvl.data.negatives.generator import negatives_of
 from jaxvl.data.negatives.image_facts import facts_of
+from jaxvl.data.negatives.languages import LANGUAGES
+from jaxvl.data.negatives.reading import Token
 from jaxvl.data.negatives.vocabulary import Counts, Vocabulary
 
 CHUNK = 256  # examples
@@ -64,25 +66,27 @@ def vocabulary_path(partial: Path | str) -> Path:
     return Path(partial) / storage.VOCABULARY_FILE
 
 
-def tokens_of(captions: list[list[str]]) -> bytes:
+def tokens_of(captions: list[list[str]], language: str = "english") -> bytes:
     """Returns the captions of each example with their tokens, as JSON."""
-    tokens = iter(analysis.analyse([text for texts in captions for text in texts]))
+    analyse = LANGUAGES[language].analyse
+    tokens = iter(analyse([text for texts in captions for text in texts]))
     examples = [[[text, next(tokens)] for text in texts] for texts in captions]
     return json.dumps(examples, ensure_ascii=False).encode()
 
 
-def examples_in(tokens: bytes) -> Iterator[Example]:
+def examples_in(tokens: bytes, language: str) -> Iterator[Example]:
     """Yields the examples that `tokens_of` wrote."""
+    read = LANGUAGES[language].read
     for example in json.loads(tokens):
         yield (
             [text for text, _ in example],
-            [slots.read([analysis.Token(*token) for token in found]) for _, found in example],
+            [read([Token(*token) for token in found]) for _, found in example],
         )
 
 
-def count_chunk(counts: Counts, tokens: bytes) -> None:
+def count_chunk(counts: Counts, tokens: bytes, language: str = "english") -> None:
     """Adds the captions of a chunk to the counts. tokens: from `tokens_of`."""
-    for _, readings in examples_in(tokens):
+    for _, readings in examples_in(tokens, language):
         vocabularies.count(counts, readings)
 
 
@@ -105,7 +109,7 @@ def lines_of(
 ) -> bytes:
     """Returns the lines of SPLIT.jsonl for a chunk. tokens: from `tokens_of`."""
     lines = []
-    examples = list(examples_in(tokens))
+    examples = list(examples_in(tokens, vocabulary.language))
     fill = filler.prepare(examples)
     for example, (captions, readings) in enumerate(examples, start=chunk.first):
         facts = facts_of(captions, readings, vocabulary)

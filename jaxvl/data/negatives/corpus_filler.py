@@ -6,7 +6,6 @@ import itertools
 import random
 from collections.abc import Iterator
 
-from jaxvl.data.negatives import words
 from jaxvl.data.negatives.filler import (
     Candidate,
     Example,
@@ -15,7 +14,8 @@ from jaxvl.data.negatives.filler import (
     FillerInputs,
     Prepare,
 )
-from jaxvl.data.negatives.slots import Slot
+from jaxvl.data.negatives.languages import LANGUAGES
+from jaxvl.data.negatives.reading import Slot
 
 _DRAWS = 40
 _FLATTENED = 0.75  # power of a word's count, as word2vec draws its negatives
@@ -24,6 +24,7 @@ _FLATTENED = 0.75  # power of a word's count, as word2vec draws its negatives
 def make_corpus_filler(inputs: FillerInputs) -> Prepare:
     """Returns `Filler.prepare`; the score is the word's share of all words seen in the context."""
     vocabulary = inputs.vocabulary
+    adjectives = LANGUAGES[vocabulary.language].adjectives
 
     @functools.cache
     def table(key):
@@ -52,10 +53,10 @@ def make_corpus_filler(inputs: FillerInputs) -> Prepare:
                     unusual.append(drawn)
         yield from unusual
         if slot.part == "adj":  # its opposite may never have been said of this noun
-            mates = [word for word in words.mates(slot.lemma) if word in forms]
-            for lemma in rng.sample(mates, len(mates)):
+            mates = adjectives(slot, forms)
+            for lemma, text in rng.sample(mates, len(mates)):
                 if lemma not in seen:
-                    yield lemma, lemma, 0.0
+                    yield lemma, text, 0.0
 
     def prepare(examples: list[Example]) -> Fill:
         del examples

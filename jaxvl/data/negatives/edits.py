@@ -5,16 +5,12 @@ An edit yields (changes, score of the words put in or None), and reports what it
 
 import itertools
 import random
-import re
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from jaxvl.data.negatives import slots, words
 from jaxvl.data.negatives.filler import Fill
 from jaxvl.data.negatives.judge import Judge
-from jaxvl.data.negatives.slots import Reading, Slot
-
-_LETTERS = re.compile(r"[^\W\d_]+([ '-][^\W\d_]+)*")
+from jaxvl.data.negatives.reading import Slot
 
 
 class Change(NamedTuple):
@@ -46,7 +42,7 @@ def _exchange_nouns(judge: Judge, kind: str, rng: random.Random, fill: Fill) -> 
     pairs = list(itertools.combinations(nouns, 2))
     for one, other in rng.sample(pairs, len(pairs)):
         objection = _objection_to_exchange(judge, one, other)
-        first, second = _in_form(judge, other, one.form), _in_form(judge, one, other.form)
+        first, second = _noun_at(judge, other, one), _noun_at(judge, one, other)
         if objection is None and first and second:
             yield [Change(one, first), Change(other, second)], None
         else:
@@ -61,15 +57,18 @@ def _exchange_adjectives(judge: Judge, kind: str, rng: random.Random, fill: Fill
     pairs = [(one, other) for one, other in pairs if one.head != other.head]
     for one, other in rng.sample(pairs, len(pairs)):
         name = f"{one.lemma} <-> {other.lemma}"
+        first, second = _adjective_at(judge, other, one), _adjective_at(judge, one, other)
         heads = nouns[one.head], nouns[other.head]
         if not judge.exclude_each_other(one.lemma, other.lemma):
             judge.report(kind, name, "both may be true of both things")
-        elif judge.may_be_same("noun", one.near, other.near) and not _are_apart(reading, *heads):
+        elif not (first and second):
+            judge.report(kind, name, "not known in the form of the other's place")
+        elif judge.may_be_same("noun", one.near, other.near) and not _are_apart(judge, *heads):
             judge.report(kind, name, f"{one.near} and {other.near} may be the same thing")
         elif _is_said_of(judge, one, other) or _is_said_of(judge, other, one):
             judge.report(kind, name, "said in a caption of the image")
         else:
-            yield [Change(one, other.lemma), Change(other, one.lemma)], None
+            yield [Change(one, first), Change(other, second)], None
 
 
 EDITS: dict[str, Callable[[Judge, str, random.Random, Fill], Edits]] = {
@@ -84,23 +83,16 @@ KINDS = tuple(EDITS)
 
 def _is_replaceable(judge: Judge, slot: Slot) -> bool:
     if slot.part == "noun":
-        return slot.lemma not in words.UNTOUCHED_NOUNS and _is_noun(judge, slot)
-    return slot.lemma not in words.VAGUE["adj"] or slot.part == "verb"
-
-
-def _is_noun(judge: Judge, slot: Slot) -> bool:
-    """Returns whether a row of nouns is one; taggers mistake "dogs jump" for one."""
-    *modifiers, last = slot.lemma.split(" ")
-    if words.is_colour(last) or not _LETTERS.fullmatch(slot.lemma):
-        return False
-    return not modifiers or slot.lemma in judge.vocabulary.forms.get(f"noun|{slot.form}", ())
+        untouched = slot.lemma in judge.lexicon.untouched_nouns
+        return not untouched and judge.language.is_noun(slot, judge.seen(slot))
+    return slot.lemma not in judge.lexicon.vague["adj"] or slot.part == "verb"
 
 
 def _objection_to_exchange(judge: Judge, one: Slot, other: Slot) -> str | None:
     """Returns why two nouns must not change places, or None where they may."""
     if judge.may_be_same("noun", one.lemma.rpartition(" ")[2], other.lemma.rpartition(" ")[2]):
         return "may be the same thing"
-    connected = slots.connection(judge.reading, one, other)
+    connected = judge.language.connection(judge.reading, one, other)
     if connected and (other.lemma, connected.words, one.lemma) in judge.facts.related:
         return "said in a caption of the image"
     if connected and connected.one_way or _have_exclusive_adjectives(judge, one, other):
@@ -120,18 +112,17 @@ def _have_exclusive_adjectives(judge: Judge, one: Slot, other: Slot) -> bool:
     return any(judge.exclude_each_other(a.lemma, b.lemma) for a in mine for b in yours)
 
 
-def _in_form(judge: Judge, slot: Slot, form: str) -> str | None:
-    """Returns a noun as the data set writes it in this number and with this article, or None."""
-    modifiers, space, last = slot.lemma.rpartition(" ")
-    seen = judge.vocabulary.forms.get(f"noun|{form}", {})
-    if slot.lemma in seen:
-        return seen[slot.lemma]
-    return modifiers + space + seen[last] if last in seen else None
+def _noun_at(judge: Judge, slot: Slot, place: Slot) -> str | None:
+    return judge.language.noun_at(judge.caption, slot, place, judge.seen(place))
 
 
-def _are_apart(reading: Reading, one: Slot, other: Slot) -> bool:
+def _adjective_at(judge: Judge, slot: Slot, place: Slot) -> str | None:
+    return judge.language.adjective_at(judge.caption, slot, place)
+
+
+def _are_apart(judge: Judge, one: Slot, other: Slot) -> bool:
     """Returns whether a relation that holds in one direction only stands between two nouns."""
-    connected = slots.connection(reading, *sorted((one, other)))
+    connected = judge.language.connection(judge.reading, *sorted((one, other)))
     return connected is not None and connected.one_way
 
 

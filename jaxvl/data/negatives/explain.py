@@ -7,13 +7,14 @@ from pathlib import Path
 from tqdm import tqdm
 
 from jaxvl import files
-from jaxvl.data.negatives import analysis, chunks, slots, storage
+from jaxvl.data.negatives import chunks, storage
 from jaxvl.data.negatives import vocabulary as vocabularies
 from jaxvl.data.negatives.captions import CaptionSet, open_captions
 from jaxvl.data.negatives.edits import KINDS
 from jaxvl.data.negatives.filler import ChosenFiller, Filler
 from jaxvl.data.negatives.generator import negatives_of
 from jaxvl.data.negatives.image_facts import facts_of
+from jaxvl.data.negatives.languages import LANGUAGES, language_of
 from jaxvl.data.negatives.vocabulary import Vocabulary
 
 _SHOWN = 8  # rejected changes of a kind
@@ -27,13 +28,13 @@ def explanation_of(
     directory, builder: the data set, as in `open_captions`; its captions are counted only where
     there are no negatives at `out`. Raises UserError where a package or a data set is missing.
     """
-    analysis.check_installed()
     if out and files.is_filled(out):
         places = places_of(out, text) or [f"not in {out}"]
         vocabulary = stored_vocabulary(out)
     else:
         places = []
-        vocabulary = count_vocabulary(open_captions(directory, builder))
+        vocabulary = count_vocabulary(open_captions(directory, builder), filler.name)
+    LANGUAGES[vocabulary.language].check_installed()
     ready = filler.with_vocabulary(vocabulary)
     return "\n".join(places + _negatives_with_reasons(text, vocabulary, ready, seed))
 
@@ -61,21 +62,22 @@ def stored_vocabulary(directory: Path | str) -> Vocabulary:
     return vocabularies.from_json(path.read_text(encoding="utf-8"))
 
 
-def count_vocabulary(data: CaptionSet) -> Vocabulary:
+def count_vocabulary(data: CaptionSet, filler: str) -> Vocabulary:
     """Returns the Vocabulary of a data set's captions, the same as `run.write_negatives` uses."""
-    counts = vocabularies.no_counts()
+    counts, language = vocabularies.no_counts(), language_of(data, filler)
     parts = chunks.counted_chunks(chunks.chunks_of(data.splits))
     for chunk in tqdm(parts, desc="reading the captions", unit="chunk"):
         captions = data.captions(chunk.split, chunk.first, chunk.stop)
-        chunks.count_chunk(counts, chunks.tokens_of(captions))
-    return vocabularies.conclude(counts)
+        chunks.count_chunk(counts, chunks.tokens_of(captions, language), language)
+    return vocabularies.conclude(counts, language)
 
 
 def _negatives_with_reasons(
     caption: str, vocabulary: Vocabulary, filler: Filler, seed: int
 ) -> list[str]:
     """Returns lines about the negatives of a caption that is the only one of its image."""
-    reading = slots.read(analysis.analyse([caption])[0])
+    language = LANGUAGES[vocabulary.language]
+    reading = language.read(language.analyse([caption])[0])
     rejected = defaultdict(list)
     negatives = negatives_of(
         facts_of([caption], [reading], vocabulary),

@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from jaxvl.data.negatives.slots import Reading, Slot
+from jaxvl.data.negatives.reading import Reading, Slot
 from jaxvl.data.negatives.vocabulary import Vocabulary
 from jaxvl.errors import UserError
 

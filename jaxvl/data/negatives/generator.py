@@ -5,15 +5,14 @@ Every random draw depends on (seed, place of the caption, kind) alone; nothing i
 
 import random
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
-from jaxvl.data.negatives import words
 from jaxvl.data.negatives.edits import EDITS, Change
 from jaxvl.data.negatives.filler import Fill
 from jaxvl.data.negatives.image_facts import ImageFacts, cleaned
 from jaxvl.data.negatives.judge import Judge
-from jaxvl.data.negatives.slots import Reading
+from jaxvl.data.negatives.reading import Reading
 from jaxvl.data.negatives.vocabulary import Vocabulary
 
 _VOWEL = re.compile(r"(?!uni(?!n)|us[eiu]|eu|one\b|once|ut[ei])[aeiou]|hour|hono|heir")
@@ -41,7 +40,7 @@ def negatives_of(
         rng = random.Random(f"{seed}/{place}/{kind}")
         negative = None
         for changes, score in edit(judge, kind, rng, fill):
-            text = apply(judge.caption, judge.reading, changes)
+            text = apply(judge.caption, judge.reading, changes, judge.language.articles)
             if cleaned(text) in taken:
                 report(kind, text, "is already a caption or a negative")
                 continue
@@ -76,13 +75,13 @@ def _stored(
     }
 
 
-def apply(caption: str, reading: Reading, changes: list[Change]) -> str:
+def apply(caption: str, reading: Reading, changes: list[Change], articles: Collection[str]) -> str:
     """Returns the caption with the changes; an article before a change becomes "a" or "an"."""
     edits = []
     for change in changes:
         slot, text = change.slot, change.text
         before = reading.tokens[slot.first - 1] if slot.first else None
-        if before and before.word in words.ARTICLES:
+        if before and before.word in articles:
             article = "an" if _VOWEL.match(text.lower()) else "a"
             if article != before.word:
                 edits.append((before.start, before.end, _cased(caption[before.start], article)))

@@ -4,8 +4,8 @@ import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from jaxvl.data.negatives import slots, words
-from jaxvl.data.negatives.slots import Reading
+from jaxvl.data.negatives.languages import LANGUAGES
+from jaxvl.data.negatives.reading import Reading
 from jaxvl.data.negatives.vocabulary import Vocabulary
 from jaxvl.data.text.clean import clean_caption
 
@@ -35,6 +35,7 @@ def facts_of(
     captions: Sequence[str], readings: Sequence[Reading], vocabulary: Vocabulary
 ) -> ImageFacts:
     """Returns the facts about the image of these captions."""
+    language = LANGUAGES[vocabulary.language]
     mentioned: dict[str, set[str]] = {part: set() for part in ("noun", "adj", "verb")}
     described, related = set(), set()
     for reading in readings:
@@ -43,14 +44,14 @@ def facts_of(
             if slot.part == "adj":
                 described.add((slot.lemma, slot.near))
         for one, other in itertools.combinations(reading.of("noun"), 2):
-            connected = slots.connection(reading, one, other)
+            connected = language.connection(reading, one, other)
             if connected:
                 related.add((one.lemma, connected.words, other.lemma))
         lemmas = {token.lemma for token in reading.tokens}
         mentioned["noun"] |= lemmas - mentioned["verb"]
     implied = {
         part: set().union(
-            *(words.companions(part, lemma) for lemma in lemmas),
+            *(language.lexicon.companions(part, lemma) for lemma in lemmas),
             *(vocabulary.confused[part].get(lemma, ()) for lemma in lemmas),
         )
         for part, lemmas in mentioned.items()

@@ -1,10 +1,10 @@
 """Decides whether a change may leave a caption true, from word lists, counts and other captions."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
-from jaxvl.data.negatives import words
 from jaxvl.data.negatives.image_facts import ImageFacts
-from jaxvl.data.negatives.slots import Slot
+from jaxvl.data.negatives.languages import LANGUAGES
+from jaxvl.data.negatives.reading import Slot
 from jaxvl.data.negatives.vocabulary import Vocabulary
 
 
@@ -23,17 +23,23 @@ class Judge:
     ):
         self.vocabulary, self.facts, self.report = vocabulary, facts, report
         self.caption, self.reading = facts.captions[number], facts.readings[number]
+        self.language = LANGUAGES[vocabulary.language]
+        self.lexicon = self.language.lexicon
+
+    def seen(self, slot: Slot) -> Mapping[str, str]:
+        """Returns {lemma: word as it is written} of the words in the slot's form."""
+        return self.vocabulary.forms.get(f"{slot.part}|{slot.form}", {})
 
     def may_be_same(self, part: str, one: str, other: str) -> bool:
         """Returns whether two lemmas may both be true of one thing."""
-        if words.may_be_the_same(part, one, other):
+        if self.lexicon.may_be_the_same(part, one, other):
             return True
         return other in self.vocabulary.confused[part].get(one, ())
 
     def exclude_each_other(self, one: str, other: str) -> bool:
         """Returns whether a thing has only one of two adjectives, by the lists or the counts."""
-        if words.kinds_of(one) and words.kinds_of(other):
-            return words.contradict(one, other)
+        if self.lexicon.kinds_of(one) and self.lexicon.kinds_of(other):
+            return self.lexicon.contradict(one, other)
         return other in self.vocabulary.exclusive.get(one, ())
 
     def objection(self, slot: Slot, lemma: str) -> str | None:
@@ -43,7 +49,7 @@ class Judge:
             return "the same lemma"
         if part == "noun" and {*lemma.split()} & {*slot.lemma.split()}:
             return "shares a word with it"
-        if lemma in words.VAGUE[part] or part == "noun" and words.is_colour(lemma):
+        if lemma in self.lexicon.vague[part] or part == "noun" and self.lexicon.is_colour(lemma):
             return "too general to contradict"
         if part == "adj" and not self.exclude_each_other(slot.lemma, lemma):
             return "both may be true of one thing"
@@ -57,9 +63,9 @@ class Judge:
         mentioned = self.facts.mentioned[slot.part]
         if lemma in mentioned or lemma.rpartition(" ")[2] in mentioned:
             return "in a caption of the image"
-        if lemma in words.PEOPLE and slot.part == "noun":
+        if lemma in self.lexicon.people and slot.part == "noun":
             # "a person" may be the man of this slot, so it does not show that a woman is there.
-            people = mentioned & words.PEOPLE.keys()
+            people = mentioned & self.lexicon.people.keys()
             others = {other for other in people if not self._may_be_the_slot(slot, other)}
             if any(self.may_be_same("noun", lemma, other) for other in others):
                 return "may be another person in the image"
@@ -68,4 +74,4 @@ class Judge:
         return None
 
     def _may_be_the_slot(self, slot: Slot, other: str) -> bool:
-        return slot.lemma in words.PEOPLE and self.may_be_same("noun", slot.lemma, other)
+        return slot.lemma in self.lexicon.people and self.may_be_same("noun", slot.lemma, other)

@@ -22,7 +22,7 @@ from jaxvl.data.negatives.filler import (
     Option,
     Prepare,
 )
-from jaxvl.data.negatives.slots import Slot
+from jaxvl.data.negatives.reading import Slot
 from jaxvl.errors import UserError
 
 BATCH = 64  # G

@@ -16,12 +16,13 @@ from typing import Any
 from tqdm import tqdm
 
 from jaxvl import files
-from jaxvl.data.negatives import analysis, chunks, storage
+from jaxvl.data.negatives import chunks, storage
 from jaxvl.data.negatives import vocabulary as vocabularies
 from jaxvl.data.negatives.captions import CaptionSet
 from jaxvl.data.negatives.chunks import Chunk
 from jaxvl.data.negatives.edits import KINDS
 from jaxvl.data.negatives.filler import ChosenFiller
+from jaxvl.data.negatives.languages import LANGUAGES, language_of
 from jaxvl.data.processes import ordered_map
 from jaxvl.errors import UserError
 
@@ -46,12 +47,13 @@ def write_negatives(
     Raises UserError where a package is not installed, the directory holds something else, another
     process writes it, or the disk is full.
     """
-    analysis.check_installed()
+    language = language_of(data, filler.name)
+    LANGUAGES[language].check_installed()
     if runner:
         from jaxvl.data.negatives import beam
 
         beam.apache_beam()  # before any work
-    directory, plan = Path(directory), _plan_of(data, filler, seed)
+    directory, plan = Path(directory), _plan_of(data, filler, seed, language)
     if files.is_filled(directory):
         _check_is_result(directory, plan)
         return None
@@ -59,18 +61,24 @@ def write_negatives(
         parts = chunks.chunks_of(data.splits)
         if runner:
             beam.write_chunks(
-                partial, data=data, parts=parts, filler=filler, seed=seed, runner=runner
+                partial,
+                data=data,
+                language=language,
+                parts=parts,
+                filler=filler,
+                seed=seed,
+                runner=runner,
             )
         else:
-            _write_tokens(partial, data, parts, workers)
-            _write_vocabulary(partial, parts)
+            _write_tokens(partial, data, language, parts, workers)
+            _write_vocabulary(partial, language, parts)
             _write_lines(partial, parts, filler, seed, workers)
         meta = _assemble(partial, data, parts, plan)
         os.replace(partial / _RESULT, directory)
     return meta
 
 
-def _plan_of(data: CaptionSet, filler: ChosenFiller, seed: int) -> dict[str, Any]:
+def _plan_of(data: CaptionSet, filler: ChosenFiller, seed: int, language: str) -> dict[str, Any]:
     """Returns everything that the negatives depend on, as negatives.json stores it."""
     return {
         "format_version": storage.FORMAT_VERSION,
@@ -81,6 +89,7 @@ def _plan_of(data: CaptionSet, filler: ChosenFiller, seed: int) -> dict[str, Any
         "filler": filler.name,
         **dict(filler.options),
         "seed": seed,
+        **({} if language == "english" else {"language": language}),
     }
 
 
@@ -96,22 +105,26 @@ def _check_is_result(directory: Path, plan: dict[str, Any]) -> None:
         )
 
 
-def _write_tokens(partial: Path, data: CaptionSet, parts: Sequence[Chunk], workers: int) -> None:
+def _write_tokens(
+    partial: Path, data: CaptionSet, language: str, parts: Sequence[Chunk], workers: int
+) -> None:
+    tokens_of = functools.partial(chunks.tokens_of, language=language)
+
     def tokens_of_each(missing: list[Chunk]) -> Iterable[bytes]:
         captions = (data.captions(chunk.split, chunk.first, chunk.stop) for chunk in missing)
-        return ordered_map(chunks.tokens_of, captions, workers=workers, chunk=1)
+        return ordered_map(tokens_of, captions, workers=workers, chunk=1)
 
     path_of = functools.partial(chunks.tokens_path, partial)
     _write_missing("analysing", parts, path_of, tokens_of_each)
 
 
-def _write_vocabulary(partial: Path, parts: Sequence[Chunk]) -> None:
+def _write_vocabulary(partial: Path, language: str, parts: Sequence[Chunk]) -> None:
     if chunks.vocabulary_path(partial).exists():
         return
     counts = vocabularies.no_counts()
     for chunk in tqdm(chunks.counted_chunks(parts), desc="counting", unit="chunk"):
-        chunks.count_chunk(counts, chunks.tokens_path(partial, chunk).read_bytes())
-    vocabulary = vocabularies.conclude(counts)
+        chunks.count_chunk(counts, chunks.tokens_path(partial, chunk).read_bytes(), language)
+    vocabulary = vocabularies.conclude(counts, language)
     files.write_text(chunks.vocabulary_path(partial), vocabularies.to_json(vocabulary))
 
 

@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from jaxvl.data.negatives.slots import Reading
+from jaxvl.data.negatives.reading import Reading
 
 MIN_COUNT = 3  # occurrences of a word in a form, for it to be put in
 MAX_CHOICES = 300  # words kept for a context, the most frequent ones
@@ -30,6 +30,7 @@ class Vocabulary(NamedTuple):
     forms: {"part|form": {lemma: the word as it is written}}.
     confused: {part: {lemma: lemmas}}, words that captions of one image use for the same thing.
     exclusive: {adjective: adjectives}; a noun has only one of the two.
+    language: a name in LANGUAGES.
     """
 
     near: Mapping[str, Sequence[tuple[str, int]]]
@@ -37,6 +38,7 @@ class Vocabulary(NamedTuple):
     forms: Mapping[str, Mapping[str, str]]
     confused: Mapping[str, Mapping[str, Sequence[str]]]
     exclusive: Mapping[str, Sequence[str]]
+    language: str = "english"
 
 
 class Counts(NamedTuple):
@@ -82,7 +84,7 @@ def add(counts: Counts, more: Counts) -> None:
         total.update(part)
 
 
-def conclude(counts: Counts) -> Vocabulary:
+def conclude(counts: Counts, language: str = "english") -> Vocabulary:
     """Returns the Vocabulary of the counts."""
     written = defaultdict(Counter)
     for (part, form, lemma, text), number in counts.forms.items():
@@ -109,6 +111,7 @@ def conclude(counts: Counts) -> Vocabulary:
         forms=dict(forms),
         confused=_confused(counts.alternating),
         exclusive=_exclusive(counts.describing),
+        language=language,
     )
 
 
@@ -156,7 +159,10 @@ def _exclusive(describing):
 
 def to_json(vocabulary: Vocabulary) -> str:
     """Returns a Vocabulary as text; equal ones give equal texts."""
-    return json.dumps(vocabulary._asdict(), ensure_ascii=False, sort_keys=True) + "\n"
+    stored = vocabulary._asdict()
+    if vocabulary.language == "english":  # as it was before there were others
+        del stored["language"]
+    return json.dumps(stored, ensure_ascii=False, sort_keys=True) + "\n"
 
 
 def from_json(text: str) -> Vocabulary:

@@ -59,7 +59,7 @@ def _cached(captions: list[str], path: Path) -> list[list[str]]:
 
 def _tagged(captions: list[str]) -> list[tuple[list[str], list[str]]]:
     """Returns (words, Penn tags) of each caption. Needs the extra [negatives]."""
-    from jaxvl.data.negatives.analysis import analyse
+    from jaxvl.data.negatives.english.analysis import analyse
 
     return [
         ([text[token.start : token.end] for token in tokens], [token.tag for token in tokens])

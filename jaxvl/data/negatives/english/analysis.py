@@ -1,4 +1,4 @@
-"""Tokens of captions with part of speech (spaCy's small English model) and lemma (lemminflect).
+"""Tokens of English captions with part of speech (spaCy's small model) and lemma (lemminflect).
 
 Of spaCy only the tagger runs: the parser would take half as long again, and captions are short.
 Both packages bring their data along, so nothing is downloaded.
@@ -8,8 +8,9 @@ import functools
 import importlib.util
 import re
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
+from jaxvl.data.negatives.reading import Token
 from jaxvl.errors import UserError
 
 MAX_WORDS = 30  # models read no more; later words are never edited
@@ -29,19 +30,6 @@ _PLURAL_ONLY = {
     "leave": "leaf",
     "ski": "ski",
 }
-
-
-class Token(NamedTuple):
-    """A word of a caption.
-
-    start, end: characters. word: in lower case. tag: of the Penn Treebank. lemma: dictionary form.
-    """
-
-    start: int
-    end: int
-    word: str
-    tag: str
-    lemma: str
 
 
 def check_installed() -> None:
@@ -64,7 +52,7 @@ def _tagger() -> Any:
 
 
 def analyse(captions: Sequence[str]) -> list[list[Token]]:
-    """Returns the tokens of each caption.
+    """Returns the tokens of each caption; their tags are those of the Penn Treebank.
 
     The same list of captions gives the same tokens. In another list a caption's batch differs, and
     rounding may change a close decision of the tagger. Raises UserError as `check_installed`.

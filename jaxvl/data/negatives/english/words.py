@@ -1,13 +1,7 @@
-"""Short lists of English words, as lemmas: which can be true together, and which cannot.
+"""Short lists of English words, as lemmas; `Lexicon` says what each is."""
 
-A word in none of the lists is judged by the data set's own captions (`vocabulary.py`).
-"""
+from jaxvl.data.negatives.lexicon import Lexicon
 
-import functools
-from collections.abc import Collection, Iterable
-
-# Kind of attribute -> values, each a group of words with the same meaning. A thing has one value of
-# a kind. A word is replaced only by a word of another group of its kind.
 ATTRIBUTES = {
     "colour": (
         "red scarlet crimson maroon",
@@ -64,8 +58,7 @@ ATTRIBUTES = {
     "clothing": ("naked nude", "dressed clothed"),
 }
 
-# Groups of words that may name one thing, or things that are often in the same place. A word is not
-# replaced by another one of its group. A word may be in several groups.
+# A word may be in several groups.
 TOGETHER = {
     "noun": (
         "street road path sidewalk pavement lane highway city town alley crosswalk trail driveway",
@@ -178,8 +171,6 @@ TOGETHER = {
     ),
 }
 
-# Nouns for people -> sex (m, f) and age (+, -), as far as the word says. One replaces another only
-# where the two contradict each other.
 PEOPLE = {
     "man": "m+",
     "gentleman": "m+",
@@ -336,66 +327,10 @@ ARTICLES = frozenset(("a", "an"))
 COUNTING = frozenset(("a", "an", "one", "another", "each", "every", "single"))
 
 
-def _groups(lists: Iterable[str]) -> dict[str, set[int]]:
-    """Returns {word: the numbers of its groups}."""
-    found: dict[str, set[int]] = {}
-    for number, words in enumerate(lists):
-        for word in words.split():
-            found.setdefault(word, set()).add(number)
-    return found
-
-
-_TOGETHER = {part: _groups(lists) for part, lists in TOGETHER.items()}
-_VALUES: dict[str, dict[str, int]] = {}
-for _kind, _lists in ATTRIBUTES.items():
-    for _word, _numbers in _groups(_lists).items():
-        _VALUES.setdefault(_word, {})[_kind] = min(_numbers)
-
-
-def kinds_of(adjective: str) -> Collection[str]:
-    """Returns the attribute kinds that an adjective is a value of; none for an unlisted word."""
-    return _VALUES.get(adjective, {}).keys()
-
-
-def is_colour(word: str) -> bool:
-    """Returns whether a word names a colour, also as a noun ("a boy in red")."""
-    return "colour" in kinds_of(word)
-
-
-@functools.cache
-def mates(adjective: str) -> list[str]:
-    """Returns the listed words with another value of a kind of this one, sorted."""
-    return sorted(word for word in _VALUES if contradict(adjective, word))
-
-
-def contradict(one: str, other: str) -> bool:
-    """Returns whether two listed adjectives share a kind, and differ in each kind they share."""
-    a, b = _VALUES.get(one, {}), _VALUES.get(other, {})
-    shared = a.keys() & b.keys()
-    return bool(shared) and all(a[kind] != b[kind] for kind in shared)
-
-
-@functools.cache
-def companions(part: str, word: str) -> frozenset[str]:
-    """Returns words that may be true of the same thing or place, without nouns for people."""
-    if part == "adj":
-        mine = _VALUES.get(word, {}).items()
-        return frozenset(other for other, values in _VALUES.items() if mine & values.items())
-    groups = _TOGETHER[part]
-    mine = groups.get(word, set())
-    return frozenset(other for other, numbers in groups.items() if mine & numbers)
-
-
-def may_be_the_same(part: str, one: str, other: str) -> bool:
-    """Returns whether both words may be true of one thing or place, by the lists."""
-    if one == other:
-        return True
-    if part == "noun" and one in PEOPLE and other in PEOPLE:
-        return not _opposed(PEOPLE[one], PEOPLE[other])
-    return other in companions(part, one)
-
-
-def _opposed(one, other):
-    return any(
-        (a in one and b in other) or (b in one and a in other) for a, b in (("m", "f"), ("+", "-"))
-    )
+LEXICON = Lexicon(
+    attributes=ATTRIBUTES,
+    together=TOGETHER,
+    people=PEOPLE,
+    vague=VAGUE,
+    untouched_nouns=UNTOUCHED_NOUNS,
+)

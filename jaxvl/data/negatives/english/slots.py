@@ -1,55 +1,13 @@
-"""Words of a caption that can be exchanged or replaced, and their context."""
+"""Words of an English caption that can be exchanged or replaced, and their context."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
-from jaxvl.data.negatives import words
-from jaxvl.data.negatives.analysis import Token
+from jaxvl.data.negatives.english import words
+from jaxvl.data.negatives.reading import Connection, Reading, Slot, Token
 
 _MAX_RUN = 3  # nouns in a row; more are a mistake of the tagger
 _VISIBLE = ("colour", "pattern", "material")  # kinds whose words are adjectives before a noun
 _DETERMINERS = ("DT", "PRP$", "CD", "POS", "PDT", "WP$")
-
-
-class Slot(NamedTuple):
-    """A word, or a few nouns in a row ("tennis ball"), by its place in the caption.
-
-    part: "noun", "adj" or "verb".
-    first, last: numbers of the tokens. start, end: characters.
-    form: part of speech, number and article. A replacement has been seen in the same form.
-    near: the context that a replacement must have been seen in. far: one that it should have been
-    seen in.
-    head: of an adjective, the number of its noun among the slots; else -1.
-    """
-
-    part: str
-    first: int
-    last: int
-    start: int
-    end: int
-    lemma: str
-    form: str
-    near: str
-    far: str
-    head: int = -1
-
-
-class Reading(NamedTuple):
-    """A caption's tokens and its slots, nouns first."""
-
-    tokens: Sequence[Token]
-    slots: list[Slot]
-
-    def of(self, part: str) -> list[Slot]:
-        """Returns the slots of one part of speech."""
-        return [slot for slot in self.slots if slot.part == part]
-
-
-class Connection(NamedTuple):
-    """The words between two nouns, and whether the relation holds in one direction only."""
-
-    words: str
-    one_way: bool
 
 
 def read(tokens: Sequence[Token]) -> Reading:
@@ -67,7 +25,7 @@ def _adjectives(tokens):
     for i in range(len(tokens) - 1, -1, -1):
         token = tokens[i]
         following = i + 1 < len(tokens) and (i + 1 in found or tokens[i + 1].tag[0] == "N")
-        listed = any(kind in _VISIBLE for kind in words.kinds_of(token.word))
+        listed = any(kind in _VISIBLE for kind in words.LEXICON.kinds_of(token.word))
         if token.tag == "JJ" or listed and (following or _said_of(tokens, i)):
             found.add(i)
         elif token.tag in ("VBG", "VBN") and following and i and tokens[i - 1].tag in _DETERMINERS:
