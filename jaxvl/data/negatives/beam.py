@@ -34,6 +34,7 @@ def write_chunks(
     partial: Path,
     *,
     data: CaptionSet,
+    language: str,
     parts: Sequence[Chunk],
     filler: ChosenFiller,
     seed: int,
@@ -43,14 +44,16 @@ def write_chunks(
     beam, folder = apache_beam(), str(partial)
     with _pipeline(runner) as pipeline:
         missing = [chunk for chunk in parts if not chunks.tokens_path(folder, chunk).exists()]
-        write_tokens = functools.partial(_write_tokens, folder, data.directory, data.builder)
+        write_tokens = functools.partial(
+            _write_tokens, folder, data.directory, data.builder, language
+        )
         _ = pipeline | beam.Create(missing) | beam.Reshuffle() | beam.Map(write_tokens)
     if not chunks.vocabulary_path(folder).exists():
         with _pipeline(runner) as pipeline:
             counted = pipeline | beam.Create(chunks.counted_chunks(parts)) | beam.Reshuffle()
-            counts = counted | beam.Map(functools.partial(_count, folder))
+            counts = counted | beam.Map(functools.partial(_count, folder, language))
             total = counts | beam.CombineGlobally(_sum)
-            _ = total | beam.Map(functools.partial(_write_vocabulary, folder))
+            _ = total | beam.Map(functools.partial(_write_vocabulary, folder, language))
     with _pipeline(runner) as pipeline:
         missing = [chunk for chunk in parts if not chunks.lines_path(folder, chunk).exists()]
         write_lines = functools.partial(_write_lines, folder, filler, seed)
@@ -71,15 +74,16 @@ def _opened(directory: str, builder: str) -> CaptionSet:
 # Beam checks these signatures, and may hand NamedTuples over as plain tuples: Chunk(*chunk).
 
 
-def _write_tokens(partial: str, directory: str, builder: str, chunk: Chunk) -> None:
+def _write_tokens(partial: str, directory: str, builder: str, language: str, chunk: Chunk) -> None:
     chunk = Chunk(*chunk)
     captions = _opened(directory, builder).captions(chunk.split, chunk.first, chunk.stop)
-    files.write_bytes(chunks.tokens_path(partial, chunk), chunks.tokens_of(captions))
+    files.write_bytes(chunks.tokens_path(partial, chunk), chunks.tokens_of(captions, language))
 
 
-def _count(partial: str, chunk: Chunk) -> Any:
+def _count(partial: str, language: str, chunk: Chunk) -> Any:
     counts = vocabularies.no_counts()
-    chunks.count_chunk(counts, chunks.tokens_path(partial, Chunk(*chunk)).read_bytes())
+    tokens = chunks.tokens_path(partial, Chunk(*chunk)).read_bytes()
+    chunks.count_chunk(counts, tokens, language)
     return counts
 
 
@@ -90,8 +94,8 @@ def _sum(many: Iterable[Any]) -> Any:
     return total
 
 
-def _write_vocabulary(partial: str, counts: Any) -> None:
-    vocabulary = vocabularies.conclude(Counts(*counts))
+def _write_vocabulary(partial: str, language: str, counts: Any) -> None:
+    vocabulary = vocabularies.conclude(Counts(*counts), language)
     files.write_text(chunks.vocabulary_path(partial), vocabularies.to_json(vocabulary))
 
 
