@@ -46,6 +46,8 @@ class Checkpoints:
         """
         self.directory = _directory(workdir)  # WORKDIR/checkpoints
         self._keep, self._best_metric, self._read_only = keep, best_metric, read_only
+        if not read_only:
+            _drop_late_errors()
         if not read_only and _is_chief():
             files.make_folder(self.directory)
             for path in self.directory.glob(f"*{TEMPORARY}*"):
@@ -251,6 +253,18 @@ def _orbax(written=None):
     logging.set_verbosity(logging.FATAL)  # Orbax logs events, and at length what is raised anyway
     options = ocp.options.AsyncOptions(post_finalization_callback=written)
     return ocp.AsyncCheckpointer(ocp.CompositeCheckpointHandler(), async_options=options)
+
+
+def _drop_late_errors():
+    """Keeps quiet what the writes of a checkpoint say that come to an end after it has failed."""
+    before = sys.unraisablehook
+
+    def hook(unraisable):
+        if str(unraisable.exc_value) != "Event loop is closed":
+            before(unraisable)
+
+    if before.__module__ != __name__:
+        sys.unraisablehook = hook
 
 
 def _is_chief():

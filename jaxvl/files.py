@@ -14,6 +14,8 @@ from typing import Any
 
 from jaxvl.errors import UserError
 
+_STORAGE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG, errno.ESTALE)
+
 
 def write_json(path: Path | str, value: Any) -> None:
     """Writes a value as JSON; a reader sees the old file or the new one, never half of it.
@@ -191,18 +193,15 @@ def storage_named(directory: Path | str, then: Callable[[], str]) -> Iterator[No
 
 
 def storage_reason(error: BaseException | None) -> str | None:
-    """Returns what an exception, or one that caused it, says of the disk; None for nothing."""
+    """Returns what an exception, or its cause, says of the disk; None for nothing."""
     if error is None:
         return None
     if is_disk_full(error):
         return "the disk is full"
     for number in _STORAGE:
         if getattr(error, "errno", None) == number or os.strerror(number) in str(error):
-            return f"it cannot be written ({os.strerror(number)})"
+            return os.strerror(number)
     return storage_reason(error.__cause__ or error.__context__)
-
-
-_STORAGE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG, errno.ESTALE)
 
 
 def is_disk_full(error: BaseException | None) -> bool:

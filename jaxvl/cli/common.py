@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TextIO, cast
 
+from jaxvl import files
 from jaxvl.errors import UserError, printable
 from jaxvl.keys import nearest
 from jaxvl.training import host
@@ -127,7 +128,7 @@ class _Shown:
 
 @contextlib.contextmanager
 def mistakes_in_one_line(*, interrupted: str = "interrupted") -> Iterator[None]:
-    """Turns a UserError into one line on stderr and exit code 2.
+    """Turns a UserError, and what a full disk raises, into one line on stderr and exit code 2.
 
     What the block prints is shown without terminal escapes, which a stranger's file may hold.
     interrupted: the line after Ctrl-C, with exit code 130.
@@ -138,6 +139,11 @@ def mistakes_in_one_line(*, interrupted: str = "interrupted") -> Iterator[None]:
             yield
     except UserError as error:
         refuse(error)
+    except OSError as error:
+        reason = files.storage_reason(error)
+        if reason is None:
+            raise
+        refuse(f"{error.filename or 'a file'}: {reason}; make room or choose another place")
     except KeyboardInterrupt:
         print(interrupted, file=sys.stderr)
         sys.exit(130)

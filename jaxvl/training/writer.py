@@ -2,6 +2,9 @@
 
 import json
 import math
+import os
+import platform
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -61,33 +64,44 @@ def _keep_lines_until(path, step, *, again):
 class _Board:
     """TensorBoard's event files, written without the tensorboard package.
 
-    TensorBoard recognises a value by the name of a plug-in in its metadata.
+    They are TFRecords of Event messages; TensorBoard recognises a value by the name of a plug-in in
+    its metadata. A full disk is an exception here; from TensorFlow's own writer it is also lines of
+    its log.
     """
 
     def __init__(self, directory, from_step):
         from jaxvl.data.host_tf import tf
 
         self._tf = tf
-        suffix = f".from_step_{from_step}"
-        self._writer = tf.summary.create_file_writer(str(directory), filename_suffix=suffix)
+        directory.mkdir(exist_ok=True)
+        started = time.time()
+        name = f"events.out.tfevents.{started:.0f}.{platform.node()}.{os.getpid()}"
+        path = directory / f"{name}.from_step_{from_step}"
+        self._records = tf.io.TFRecordWriter(str(path))
+        version = tf.compat.v1.Event(wall_time=started, file_version="brain.Event:2")
+        self._records.write(version.SerializeToString())
 
     def scalars(self, values, step):
-        with self._writer.as_default(step=step):
-            for name, value in values.items():
-                self._write(name, self._tf.constant(value, self._tf.float32), "scalars")
-        self._writer.flush()
+        float32 = self._tf.float32
+        tensors = {name: self._tf.make_tensor_proto(v, float32) for name, v in values.items()}
+        self._write(tensors, "scalars", step)
 
     def image(self, name, png, step):
         height, width = self._tf.io.decode_png(png).shape[:2]
-        with self._writer.as_default(step=step):
-            sizes = [str(width).encode(), str(height).encode()]
-            self._write(name, self._tf.constant([*sizes, png]), "images")
-        self._writer.flush()
+        sizes = [str(width).encode(), str(height).encode()]
+        self._write({name: self._tf.make_tensor_proto([*sizes, png])}, "images", step)
 
-    def _write(self, name, tensor, plugin):
-        metadata = self._tf.compat.v1.SummaryMetadata()
+    def _write(self, tensors, plugin, step):
+        v1 = self._tf.compat.v1
+        metadata = v1.SummaryMetadata()
         metadata.plugin_data.plugin_name = plugin
-        self._tf.summary.write(name, tensor, metadata=metadata)
+        values = [
+            v1.Summary.Value(tag=name, tensor=tensor, metadata=metadata)
+            for name, tensor in tensors.items()
+        ]
+        event = v1.Event(wall_time=time.time(), step=step, summary=v1.Summary(value=values))
+        self._records.write(event.SerializeToString())
+        self._records.flush()
 
     def close(self):
-        self._writer.close()
+        self._records.close()

@@ -3,6 +3,7 @@
 Its checkpoints and scores are the same whatever ended it in between.
 """
 
+import errno
 import json
 import os
 import shutil
@@ -237,3 +238,51 @@ def test_parameters_that_are_not_finite_are_never_saved(toy_config, tmp_path, mo
     toy_config.checkpoint.every_steps = 1
     assert loop.train(toy_config, tmp_path) == 1
     assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == ["1", "2"]
+
+
+PLACES = {
+    "a checkpoint": "jaxvl.checkpoint.ocp.AsyncCheckpointer.save",
+    "a log line": "jaxvl.training.writer.Writer.write",
+    "the scores": "jaxvl.evals.run_all",
+    "a drawing": "jaxvl.training.evaluation.Evaluation.draw_panel",
+}
+
+
+@pytest.mark.parametrize("what, error", zip(PLACES, [errno.ENOSPC, errno.EROFS] * 2))
+def test_a_disk_that_cannot_be_written_is_one_line_and_older_steps_stay(
+    toy_config, tmp_path, monkeypatch, scored, what, error
+):
+    assert loop.train(toy_config, tmp_path) == 0
+
+    def fail(*_, **__):
+        raise OSError(error, os.strerror(error))
+
+    monkeypatch.setattr(PLACES[what], fail)
+    toy_config.total_steps, toy_config.eval.every_steps = 6, 6
+    scored.append(0.5)
+    reason = {errno.ENOSPC: "the disk is full", errno.EROFS: "Read-only file system"}
+    with pytest.raises(UserError, match=f"{reason[error]}.*step [46].*, and give the same command"):
+        loop.train(toy_config, tmp_path)
+    assert {p.name for p in (tmp_path / "checkpoints").iterdir()} >= {"4"}
+    assert parameters(tmp_path, toy_config)[0] in (4, 6)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
+def test_a_real_disk_that_fills_up_while_a_checkpoint_is_written(toy_config, tmp_path):
+    small = tmp_path / "small"
+    small.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", small])
+    if mounted.returncode:
+        pytest.skip("mounting is not allowed here")
+    try:
+        toy_config.total_steps, toy_config.checkpoint.keep = 100_000, 100_000
+        process = start(write_config(toy_config, tmp_path / "experiment.py"), small / "run")
+        _, errors = process.communicate()
+        assert process.returncode == 2
+        (line,) = errors.splitlines()
+        assert "the disk is full; step " in line and "is saved; make room" in line
+        names = {p.name for p in (small / "run" / "checkpoints").iterdir() if p.name.isdigit()}
+        shutil.copytree(small / "run", tmp_path / "run")
+        assert str(parameters(tmp_path / "run", toy_config)[0]) in names
+    finally:
+        subprocess.run(["umount", small], check=True)
