@@ -24,6 +24,7 @@ class Language(NamedTuple):
       this one, in its form.
     articles: words that change with the word behind them.
     fillers: names in FILLERS that know the language.
+    least_count: occurrences of a word in a form, for it to be put in; fewer may be mistakes.
     """
 
     check_installed: Callable[[], None]
@@ -37,3 +38,4 @@ class Language(NamedTuple):
     adjectives: Callable[[Slot, Seen], list[tuple[str, str]]]
     articles: Collection[str] = frozenset()
     fillers: Collection[str] = frozenset(("corpus",))
+    least_count: int = 3

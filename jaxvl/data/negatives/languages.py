@@ -7,11 +7,12 @@ from collections.abc import Iterable, Iterator
 
 from jaxvl.data.negatives.captions import CaptionSet
 from jaxvl.data.negatives.english import ENGLISH
+from jaxvl.data.negatives.japanese import JAPANESE
 from jaxvl.data.negatives.language import Language
 from jaxvl.data.text.scripts import scripts_in
 from jaxvl.errors import UserError
 
-LANGUAGES: dict[str, Language] = {"english": ENGLISH}
+LANGUAGES: dict[str, Language] = {"english": ENGLISH, "japanese": JAPANESE}
 
 _LOOKED_AT = 1_000  # captions of a data set, about, that tell its language
 _KANA = ("Hiragana", "Katakana", "Katakana-hiragana")

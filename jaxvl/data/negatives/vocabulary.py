@@ -10,9 +10,9 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from jaxvl.data.negatives.languages import LANGUAGES
 from jaxvl.data.negatives.reading import Reading
 
-MIN_COUNT = 3  # occurrences of a word in a form, for it to be put in
 MAX_CHOICES = 300  # words kept for a context, the most frequent ones
 _CONFUSED_LIFT = 4.0  # least alternation of two synonyms, as a multiple of chance
 _CONFUSED_SHARE = 0.04  # least share of the rarer word's alternations
@@ -86,13 +86,13 @@ def add(counts: Counts, more: Counts) -> None:
 
 def conclude(counts: Counts, language: str = "english") -> Vocabulary:
     """Returns the Vocabulary of the counts."""
-    written = defaultdict(Counter)
+    written, least = defaultdict(Counter), LANGUAGES[language].least_count
     for (part, form, lemma, text), number in counts.forms.items():
         written[f"{part}|{form}", lemma][text] += number
     forms, no_nouns = defaultdict(dict), _mistaken(counts.forms)
     for (key, lemma), texts in sorted(written.items()):
         mistaken = key.startswith("noun") and lemma.rpartition(" ")[2] in no_nouns
-        if texts.total() >= MIN_COUNT and not mistaken:
+        if texts.total() >= least and not mistaken:
             forms[key][lemma] = min(texts, key=lambda text: (-texts[text], text))
     near, far = defaultdict(list), defaultdict(set)
     for (part, form, context, lemma), number in counts.near.items():

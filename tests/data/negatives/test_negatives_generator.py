@@ -12,7 +12,7 @@ pytest.importorskip("lemminflect", reason="the extra [negatives] is not installe
 
 from jaxvl.data.negatives import choose_filler, chunks  # noqa: E402
 from jaxvl.data.negatives import vocabulary as vocabularies  # noqa: E402
-from jaxvl.data.negatives.english import analysis, slots  # noqa: E402
+from jaxvl.data.negatives.english import ENGLISH, analysis, slots  # noqa: E402
 from jaxvl.data.negatives.english.words import LEXICON  # noqa: E402
 from jaxvl.data.negatives.generator import negatives_of  # noqa: E402
 from jaxvl.data.negatives.image_facts import facts_of  # noqa: E402
@@ -41,7 +41,7 @@ CORPUS = [
 def vocabulary():
     counts = vocabularies.no_counts()
     for tokens in analysis.analyse(CORPUS):
-        for _ in range(vocabularies.MIN_COUNT):
+        for _ in range(ENGLISH.least_count):
             vocabularies.count(counts, [slots.read(tokens)])
     return vocabularies.conclude(counts)
 
