@@ -20,8 +20,7 @@ from jaxvl.data import records
 from jaxvl.data.host_tf import tf
 from jaxvl.data.images import augment
 from jaxvl.data.images.whole import whole
-from jaxvl.data.negatives import Negatives, open_negatives
-from jaxvl.data.negatives.own import open_own
+from jaxvl.data.negatives.valid import open_for
 from jaxvl.data.order import Place, make_order
 from jaxvl.data.padded import local_rows, padded_batches
 from jaxvl.data.sources.source import Source
@@ -145,7 +144,7 @@ def _training_reader(source: Source, data: ConfigDict, *, seed: int) -> Callable
     captions it is. With data.negatives:
     negatives, str [n, K], of that caption; with data.second_view: second_image, second_caption.
     """
-    negatives = _open_negatives(source, data)
+    negatives = open_for(source, data)
     count = augment.num_draws(data)
 
     def one(record: dict[str, Any], epoch: tf.Tensor, example_id: tf.Tensor) -> dict[str, Any]:
@@ -182,14 +181,6 @@ def _training_reader(source: Source, data: ConfigDict, *, seed: int) -> Callable
         return found
 
     return rows
-
-
-def _open_negatives(source: Source, data: ConfigDict) -> Negatives | None:
-    if not data.negatives:
-        return None
-    if data.negatives == "own":
-        return open_own(source, kinds=data.negative_kinds)
-    return open_negatives(data.negatives, fingerprint=source.fingerprint, kinds=data.negative_kinds)
 
 
 def _decoded(captions: np.ndarray) -> list[str]:

@@ -171,11 +171,18 @@ def open_sources(config: ConfigDict) -> list[tuple[sources.Source, float]]:
 
 
 def open_batches(basis: Basis) -> "Batches":
-    """Returns the training batches of this process."""
-    from jaxvl.data import batches
+    """Returns the training batches of this process.
 
+    Raises UserError where data.negatives names hard negatives, and no caption has one.
+    """
+    from jaxvl.data import batches
+    from jaxvl.data.negatives.valid import check_some
+
+    weighted = open_sources(basis.config)
+    for source, _ in weighted:
+        check_some(source, basis.tokenizer, basis.config.data)
     return batches.make_batches(
-        open_sources(basis.config),
+        weighted,
         basis.tokenizer,
         basis.config.data,
         seed=basis.config.seed,

@@ -5,7 +5,7 @@ import pytest
 
 from jaxvl.config import base
 from jaxvl.data import batches, sources
-from jaxvl.data.negatives import Negatives
+from jaxvl.data.negatives import Negatives, valid
 from jaxvl.data.negatives.own import open_own
 from jaxvl.data.sources import open_prepared
 from jaxvl.data.text import tokenizer
@@ -128,7 +128,7 @@ def test_negatives_of_a_folder_are_read_by_image_and_caption(source, words, monk
 
         return Negatives(tuple(kinds), read)
 
-    monkeypatch.setattr(batches, "open_negatives", opened)
+    monkeypatch.setattr(valid, "open_negatives", opened)
     batch = make([source], words, negatives="folder", negative_kinds=("noun", "verb")).batch(0)
     assert asked == [("folder", source.fingerprint, ("noun", "verb"))]
     assert batch["negative_valid"].tolist() == [[False, True]] * 10
@@ -147,7 +147,7 @@ def test_a_negative_that_equals_the_caption_once_truncated_is_left_out(source, w
             [record[e]["captions"][c] + " cube", "another cube"] for e, c in zip(example, caption)
         ]
 
-    monkeypatch.setattr(batches, "open_negatives", lambda *_, kinds, **__: Negatives(kinds, read))
+    monkeypatch.setattr(valid, "open_negatives", lambda *_, kinds, **__: Negatives(kinds, read))
     keys = dict(negatives="folder", negative_kinds=("noun", "verb"), max_tokens=4, add_sep=False)
     batch = make([source], words, **keys).batch(0)
     short = ~batch["token_mask"].all(-1)  # truncated captions are as long as their negatives

@@ -44,8 +44,9 @@ def write_negatives(
 
     workers: number of processes. runner: an Apache Beam runner that does the work instead.
     Returns the contents of negatives.json, or None where the directory holds these negatives.
-    Raises UserError where a package is not installed, the directory holds something else, another
-    process writes it, or the disk is full.
+    Raises UserError where a package is not installed, the captions' language has no rules, no
+    caption allows a negative, the directory holds something else, another process writes it, or the
+    disk is full.
     """
     language = language_of(data, filler.name)
     LANGUAGES[language].check_installed()
@@ -74,7 +75,14 @@ def write_negatives(
             _write_vocabulary(partial, language, parts)
             _write_lines(partial, parts, filler, seed, workers)
         meta = _assemble(partial, data, parts, plan)
-        os.replace(partial / _RESULT, directory)
+        if any(meta["made"].values()):
+            os.replace(partial / _RESULT, directory)
+    if not any(meta["made"].values()):
+        raise UserError(
+            f"--data {data.directory}: none of its {meta['captions']:,} captions allows a hard "
+            f"negative of any kind ({', '.join(KINDS)}), so nothing was written; --explain TEXT "
+            "tells why"
+        )
     return meta
 
 
