@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from toy_runs import TOY, lines, parameters, wait_for_checkpoint, write_config
 
+from jaxvl import workdir
 from jaxvl.training import loop
 
 pytestmark = pytest.mark.slow
@@ -61,3 +62,29 @@ def test_two_processes_do_what_one_does_and_stop_together(toy_config, tmp_path):
     )
     _, expected = parameters(one, toy_config)
     np.testing.assert_allclose(params["embedding"], expected["embedding"], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("dead, left", [(0, 1), (1, 0)])
+def test_when_one_dies_the_other_ends_with_one_line_that_names_it(toy_config, tmp_path, dead, left):
+    toy_config.total_steps = 100_000
+    toy_config.checkpoint.every_steps = 10
+    run = tmp_path / "run"
+    processes = start_two(write_config(toy_config, tmp_path / "experiment.py"), run)
+    wait_for_checkpoint(processes[0], run, after=0)
+    processes[dead].kill()
+    _, errors = processes[left].communicate(timeout=60)
+    assert processes[left].returncode == 1
+    (line,) = errors.splitlines()
+    assert f"process {dead} on {os.uname().nodename} has ended, so this one ends too" in line
+    processes[dead].communicate()
+
+
+def test_when_one_cannot_go_on_the_other_does_not_wait_for_it(toy_config, tmp_path):
+    run = tmp_path / "run"
+    with workdir.claimed(run):  # process 0 finds that another run is there
+        processes = start_two(write_config(toy_config, tmp_path / "experiment.py"), run)
+        errors = [process.communicate(timeout=120)[1] for process in processes]
+    assert [process.returncode for process in processes] == [2, 1]
+    (own,), (other,) = (each.splitlines() for each in errors)
+    assert "another training run is writing there" in own
+    assert "process 0 on" in other and "has ended" in other

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -109,7 +110,11 @@ def is_override(argument: str) -> bool:
 
 def refuse(error: object) -> NoReturn:
     """Prints what the user can put right as one line to stderr and exits 2."""
-    print(f"jaxvl: {printable(' '.join(str(error).split()))}", file=sys.stderr)
+    print(f"jaxvl: {printable(' '.join(str(error).split()))}", file=sys.stderr, flush=True)
+    jax = sys.modules.get("jax")
+    if jax and jax.distributed.is_initialized():
+        sys.stdout.flush()
+        os._exit(2)  # JAX would wait for the other processes, and then print a stack trace
     sys.exit(2)
 
 

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from jaxvl import files, sharding, workdir
 from jaxvl.checkpoint import Checkpoints
 from jaxvl.data.prefetch import Prefetch
-from jaxvl.training import evaluation, experiment, record
+from jaxvl.training import evaluation, experiment, peers, record
 from jaxvl.training.evaluation import Evaluation
 from jaxvl.training.experiment import Basis, Training
 from jaxvl.training.log import Log, say
@@ -40,7 +40,11 @@ def train(config: ConfigDict, directory: Path | str) -> int:
     where a value that is not finite stopped the run.
     Raises UserError for what the user can put right.
     """
-    directory = Path(directory)
+    with peers.watched():
+        return _open_and_train(config, Path(directory))
+
+
+def _open_and_train(config, directory):
     basis = experiment.open_basis(workdir.use_own_tokenizer(config, directory))
     stored = basis.config.copy_and_resolve_references().unlock()
     if (directory / workdir.TOKENIZER).is_file():
