@@ -15,7 +15,7 @@ from jaxvl.errors import UserError
 LANGUAGES: dict[str, Language] = {"english": ENGLISH, "japanese": JAPANESE}
 
 _LOOKED_AT = 1_000  # captions of a data set, about, that tell its language
-_KANA = ("Hiragana", "Katakana", "Katakana-hiragana")
+_KANA = ("Hiragana", "Katakana")
 _SHARE = 0.05  # of the letters, from which the script of a language decides
 # Languages in Latin letters that spaCy knows the most frequent words of.
 _LATIN = "en af ca cs da de es et fi fr hr hu id is it lt lv nb nl pl pt ro sk sl sq sv tl tr vi"

@@ -18,7 +18,6 @@ _ACCENTED = 0.001  # of the letters; a few words such as "café" leave a text En
 _UNSPACED = {
     "HIRAGANA": "japanese",
     "KATAKANA": "japanese",
-    "KATAKANA-HIRAGANA": "japanese",
     "HAN": "han",
     "THAI": "thai",
     "LAO": "characters",
@@ -26,6 +25,7 @@ _UNSPACED = {
     "MYANMAR": "characters",
     "TIBETAN": "characters",
 }
+_KNOWN_AS = {"CJK": "HAN", "IDEOGRAPHIC": "HAN", "KATAKANA-HIRAGANA": "KATAKANA"}  # ー
 _SYLLABLES = "HANGUL"  # has blanks, and more letters than a vocabulary of whole letters can hold
 
 
@@ -84,7 +84,7 @@ def scripts_in(captions: Iterable[str]) -> dict[str, float]:
 def script_of(letter: str) -> str:
     """Returns the first word of the letter's name in Unicode: "LATIN", "HIRAGANA"; or "HAN"."""
     name = unicodedata.name(letter, "UNKNOWN").partition(" ")[0]
-    return "HAN" if name in ("CJK", "IDEOGRAPHIC") else name
+    return _KNOWN_AS.get(name, name)
 
 
 def compared(caption: str) -> str:
