@@ -27,13 +27,18 @@ levels of --level
 """
 _FOLDER_EPILOG = """
 FILE is one of
-  metadata.jsonl  one JSON object a line: file_name, and text or captions, perhaps split
-  *.csv           columns file_name, and text, caption or captions, perhaps split; several rows
-                  of one file are merged
-  *.tar           webdataset: images with .txt or .json of the same key; also a folder of tars
-                  or a quoted glob; then --images is not needed
+  *.jsonl         one JSON object a line: file_name, and text, caption or captions, perhaps split
+  *.json          a list of such objects, or one object {file_name: captions}
+  *.csv, *.tsv    columns file_name, and text, caption or captions (or caption_1, caption_2, ...),
+                  perhaps split; several rows of one file are merged
+  *.tar           webdataset: images with .txt or .json of the same key; also .tar.gz, a folder
+                  with tars in it or below it, a quoted glob, or braces: 's-{000..099}.tar';
+                  then --images is not needed
+  *.parquet       with a column of encoded images, as img2dataset and Hugging Face write them;
+                  also several, as for tars
 Records that cannot be used are left out and named, with the reason, in DIR.report.jsonl.
-Images become upright RGB JPEG; RGB JPEG files that are upright and small enough keep their bytes.
+Images become upright RGB JPEG in the colours of sRGB; RGB JPEG files that are so already, and small
+enough, keep their bytes, without what tells of place and camera.
 """
 
 
@@ -105,6 +110,11 @@ def _parser() -> common.Parser:
         metavar="N",
         help="longest side stored, in pixels (640): larger images are shrunk, since training "
         "decodes them again in each epoch; 0 keeps them",
+    )
+    folder.add_argument(
+        "--keep_metadata",
+        action="store_true",
+        help="keep place, camera, comments (EXIF, XMP, IPTC) in files that keep their bytes",
     )
     folder.add_argument(
         "--vocabulary_size",
@@ -203,6 +213,7 @@ def _folder(flags: argparse.Namespace) -> str:
         val_share=flags.val_share,
         vocabulary_size=flags.vocabulary_size,
         max_side=flags.max_side,
+        keep_metadata=flags.keep_metadata,
         workers=flags.workers,
         words=flags.words,
         vocabulary=flags.vocabulary,

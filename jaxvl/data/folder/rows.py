@@ -1,21 +1,24 @@
-"""Rows of a user's captions file, metadata.jsonl or CSV, each of them checked."""
+"""Rows of a user's table or tars, each of them checked."""
 
-import csv
-import json
+import functools
+import os
 import posixpath
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from jaxvl.data.images.untrusted import BadImage, Location, inside
+from jaxvl.data.folder import cells, columns
+from jaxvl.data.images.untrusted import BadImage, Location, MissingFile, inside
 from jaxvl.data.text.clean import clean_caption
-from jaxvl.errors import UserError
 
-CAPTION_KEYS = ("captions", "text", "caption")
-_SPLIT_NAMES = {"validation": "val", "valid": "val", "dev": "val"}
+_SPLIT_NAMES = {
+    **dict.fromkeys(("training", "restval"), "train"),  # restval: Karpathy's; papers train on it
+    **dict.fromkeys(("validation", "valid", "dev"), "val"),
+    "testing": "test",
+}
 _SPLIT = re.compile(r"[a-z][a-z0-9_]*")
-_MAX_CELL = 2**24
+_DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 
 
 class Row(NamedTuple):
@@ -40,155 +43,78 @@ class Problem(NamedTuple):
     left_out: bool = True
 
 
-Found = tuple[list[Row], list[Problem]]
+class Found(NamedTuple):
+    """What was read so far.
 
-
-def read_jsonl(path: Path, images: str) -> Found:
-    """Returns the rows and problems of a metadata.jsonl, as Hugging Face's imagefolder has it.
-
-    images: the folder that the file names are relative to. Raises UserError where the file cannot
-    be read.
+    splits: {name of a split as it was given: as it is stored}, where they differ. unused: columns
+    that were not read.
     """
-    rows: list[Row] = []
-    problems: list[Problem] = []
-    for number, line in enumerate(_lines(path), start=1):
-        if not line.strip():
-            continue
-        record = f"{path.name}:{number}"
-        try:
-            fields = json.loads(line.decode("utf-8"))
-            if not isinstance(fields, dict) or not isinstance(fields.get("file_name"), str):
-                raise ValueError
-        except (ValueError, RecursionError):
-            reason = "not a JSON object with a file_name"
-            problems.append(Problem(record, "", reason))
-            continue
-        add_row(rows, problems, record=record, fields=fields, images=images)
-    return without_repeats(rows, problems)
+
+    rows: list[Row]
+    problems: list[Problem]
+    splits: dict[str, str]
+    unused: dict[str, None]
 
 
-def _lines(path: Path) -> Iterator[bytes]:
-    try:
-        with open(path, "rb") as file:
-            for number, line in enumerate(file):
-                yield line.removeprefix(b"\xef\xbb\xbf") if number == 0 else line
-    except OSError as error:
-        raise UserError(f"--captions {path}: {error.strerror}") from error
-
-
-def read_csv(path: Path, images: str) -> Found:
-    """Returns the rows and problems of a CSV file with columns file_name and a caption.
-
-    Several rows of one file are merged. A cell of column `captions` may be a JSON list. A column
-    `split` may name the split. images: the folder that the file names are relative to.
-    Raises UserError where the file cannot be read, is not CSV, or lacks a column.
-    """
-    merged: dict[str, tuple[str, dict[str, Any]]] = {}
-    problems: list[Problem] = []
-    csv.field_size_limit(_MAX_CELL)
-    try:
-        with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-            table = csv.DictReader(file, strict=True)
-            columns = table.fieldnames or ()
-            if "file_name" not in columns or not set(CAPTION_KEYS) & set(columns):
-                raise UserError(
-                    f"--captions {path}: columns are {', '.join(columns) or 'missing'}; needed: "
-                    f"file_name, one of {', '.join(CAPTION_KEYS)}, and maybe split"
-                )
-            for cells in table:
-                _merge_cells(merged, problems, f"{path.name}:{table.line_num}", cells)
-    except OSError as error:
-        raise UserError(f"--captions {path}: {error.strerror}") from error
-    except csv.Error as error:
-        raise UserError(f"--captions {path}:{table.line_num}: not CSV ({error})") from error
-    rows: list[Row] = []
-    for record, fields in merged.values():
-        add_row(rows, problems, record=record, fields=fields, images=images)
-    return rows, problems
-
-
-def _merge_cells(
-    merged: dict[str, tuple[str, dict[str, Any]]],
-    problems: list[Problem],
-    record: str,
-    cells: dict[Any, Any],
-) -> None:
-    """Adds the cells of one line to those of the same file_name."""
-    if None in cells or None in cells.values():
-        reason = "more or fewer cells than the header (a caption with a comma needs quotes)"
-        problems.append(Problem(record, str(cells.get("file_name") or ""), reason))
-        return
-    fields = {
-        "file_name": posixpath.normpath(cells["file_name"]) if cells["file_name"] else "",
-        "captions": _cell_captions(cells),
-        "split": cells.get("split", ""),
-    }
-    _, first = merged.setdefault(fields["file_name"], (record, fields))
-    if first is fields:
-        return
-    if first["split"] != fields["split"]:
-        reason = f"file_name appears in split {first['split']!r} already"
-        problems.append(Problem(record, fields["file_name"], reason))
-    else:
-        first["captions"].extend(fields["captions"])
-
-
-def _cell_captions(cells: dict[str, str]) -> list[Any]:
-    cell = next(cells[key] for key in CAPTION_KEYS if key in cells)
-    if cell.startswith("["):
-        try:
-            captions = json.loads(cell)
-        except ValueError:
-            captions = None
-        if isinstance(captions, list):
-            return captions
-    return [cell]
+def nothing() -> Found:
+    """Returns a Found of nothing, to be filled."""
+    _listing.cache_clear()  # folders may have changed since the last time
+    return Found([], [], {}, {})
 
 
 def add_row(
-    rows: list[Row],
-    problems: list[Problem],
+    found: Found,
     *,
     record: str,
-    fields: dict[str, Any],
+    file_name: str,
+    captions: Any,
+    split: Any,
     images: str = "",
     location: Location | None = None,
 ) -> None:
-    """Checks the fields of one record and appends a Row, a Problem, or both.
+    """Checks one record and appends a Row, Problems, or both.
 
-    fields: file_name, captions | text | caption, perhaps split. images: the folder that the file
-    must be in. location: where its bytes are, where it is in a tar.
+    captions: a text or a list of texts. images: the folder that the file must be in. location:
+    where its bytes are, where that is known.
     """
-    file_name = posixpath.normpath(fields["file_name"]) if fields["file_name"] else ""
-    captions, dropped = [], 0
+    name = posixpath.normpath(file_name) if file_name else ""
+    kept, dropped = [], 0
     try:
-        for caption in _captions(fields):
+        for caption in _captions(captions):
             if clean_caption(caption, max_words=1):
-                captions.append(caption)
+                kept.append(caption)
             else:
                 dropped += 1
-        if not captions:
+        if not kept:
             raise BadImage("empty caption")
-        _check_unicode([file_name, *captions])
-        split = _split(fields.get("split"))
-        location = location or Location(inside(images, fields["file_name"]), 0, -1)
+        _check_unicode([name, *kept])
+        stored_split = _split(found, split)
+        if location is None:
+            name, path = _locate(images, file_name)
+            location = Location(path, 0, -1)
     except BadImage as error:
-        problems.append(Problem(record, file_name, str(error)))
+        found.problems.append(Problem(record, name, str(error)))
         return
-    if dropped:
-        reason = "an empty caption among others (left out, the image is kept)"
-        problems.append(Problem(record, file_name, reason, left_out=False))
-    rows.append(Row(record, file_name, tuple(captions), split, location))
+    notes = ["an empty caption among others (left out, the image is kept)"] if dropped else []
+    if any(map(cells.looks_personal, kept)):
+        notes.append("a caption that looks like an e-mail address or a telephone number")
+    found.problems.extend(Problem(record, name, note, left_out=False) for note in notes)
+    found.rows.append(Row(record, name, tuple(kept), stored_split, location))
 
 
-def _captions(fields: dict[str, Any]) -> list[str]:
-    found = next((fields[key] for key in CAPTION_KEYS if fields.get(key) is not None), None)
-    captions = [found] if isinstance(found, str) else found
-    if captions is None:
+def _captions(given: Any) -> list[str]:
+    if given is None:
         raise BadImage("no captions (field text or captions)")
+    captions = [given] if isinstance(given, str) else given
     if not isinstance(captions, list) or not all(isinstance(each, str) for each in captions):
         raise BadImage("captions are not text")
-    return captions
+    lists = [cells.captions_of(caption) for caption in captions]
+    if any(texts is None for texts in lists):
+        raise BadImage("captions look like a list that cannot be read (as JSON or of Python)")
+    flat = [text for texts in lists for text in texts or ()]
+    if not all(isinstance(each, str) for each in flat):
+        raise BadImage("captions are not text")
+    return flat
 
 
 def _check_unicode(texts: Iterable[str]) -> None:
@@ -196,31 +122,92 @@ def _check_unicode(texts: Iterable[str]) -> None:
         for text in texts:
             text.encode("utf-8")
     except UnicodeEncodeError:
-        raise BadImage("not valid Unicode text") from None
+        raise BadImage("not valid Unicode text (save the table as UTF-8)") from None
 
 
-def _split(name: Any) -> str:
-    if not name:
+def _split(found: Found, given: Any) -> str:
+    if not given:
         return ""
-    name = _SPLIT_NAMES.get(name, name) if isinstance(name, str) else ""
+    name = given.strip().lower() if isinstance(given, str) else ""
+    name = _SPLIT_NAMES.get(name, name)
     if not _SPLIT.fullmatch(name):
-        raise BadImage("split is not a name of small letters, digits and _")
+        raise BadImage(f"split is not a name of small letters, digits and _ ({given!r})")
+    if name != given:
+        found.splits[given] = name
     return name
 
 
-def without_repeats(rows: list[Row], problems: list[Problem]) -> Found:
-    """Returns rows and problems, where each row whose file_name came before is a problem."""
+def _locate(images: str, file_name: str) -> tuple[str, str]:
+    """Returns (file name relative to the folder, path) of an image.
+
+    Raises BadImage where it is not in the folder.
+    """
+    missing = None
+    for name in _names(images, file_name):
+        try:
+            return posixpath.normpath(name), inside(images, name)
+        except MissingFile as error:
+            missing = missing or error
+    if _DRIVE.match(file_name):
+        raise BadImage("a path with a drive of Windows (make it relative to --images)")
+    assert missing is not None
+    raise missing
+
+
+def _names(images: str, file_name: str) -> Iterator[str]:
+    """Yields the names that a file may have: as given, and as other systems write it."""
+    root = os.path.abspath(images)
+    if os.path.isabs(file_name) and os.path.normpath(file_name).startswith(f"{root}{os.sep}"):
+        file_name = os.path.relpath(os.path.normpath(file_name), root)
+    yield file_name
+    slashes = file_name.replace("\\", "/")
+    if slashes != file_name:
+        yield slashes
+    folder, _, rest = slashes.removeprefix("./").partition("/")
+    if rest and folder == os.path.basename(root):
+        yield rest
+    for name in {slashes: None, rest: None}:
+        there = _as_on_disk(images, name) if name and not name.isascii() else ""
+        if there:
+            yield there
+
+
+def _as_on_disk(images: str, name: str) -> str:
+    """Returns the name of an existing file whose letters are composed in another way, or ""."""
+    parts: list[str] = []
+    for part in posixpath.normpath(name).split("/"):
+        there = _listing(os.path.join(images, *parts)).get(unicodedata.normalize("NFC", part))
+        if there is None:
+            return ""
+        parts.append(there)
+    return "/".join(parts)
+
+
+@functools.lru_cache(maxsize=64)
+def _listing(folder: str) -> dict[str, str]:
+    try:
+        return {unicodedata.normalize("NFC", name): name for name in os.listdir(folder)}
+    except OSError:
+        return {}
+
+
+def without_repeats(found: Found) -> None:
+    """Makes each row whose file_name came before a problem."""
     first: dict[str, Row] = {}
-    for row in rows:
+    for row in found.rows:
         if first.setdefault(row.file_name, row) is not row:
             reason = f"duplicate file_name (first in {first[row.file_name].record})"
-            problems.append(Problem(row.record, row.file_name, reason))
-    return list(first.values()), problems
+            found.problems.append(Problem(row.record, row.file_name, reason))
+    found.rows[:] = first.values()
 
 
-def captions_path(captions: Path | str) -> Path:
-    """Returns the captions file as a Path. Raises UserError where there is none."""
-    path = Path(captions)
-    if not path.is_file():
-        raise UserError(f"--captions {captions}: no such file")
-    return path
+def caption_fields(fields: dict[str, Any]) -> tuple[columns.Columns, Any]:
+    """Returns (Columns, captions) of a record as {column: value}; None for no captions at all."""
+    there = columns.choose(tuple(n for n, value in fields.items() if value is not None))
+    values = [fields[name] for name in there.captions]
+    if len(values) < 2:
+        return there, values[0] if values else None
+    flat: list[Any] = []
+    for value in values:  # of numbered columns, those at the end are empty for some rows
+        flat += value if isinstance(value, list) else [value] if value != "" else []
+    return there, flat

@@ -1,24 +1,25 @@
 """Rows of webdataset tars: images with .txt or .json beside them, grouped by key.
 
-Nothing is unpacked. Members are found by their headers and read in place, so a member's name never
-becomes a path on disk.
+Members are found by their headers and read in place, so a member's name never becomes a path on
+disk. Only a compressed tar is unpacked, as one file.
 """
 
-import glob
 import json
-import re
 import tarfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from jaxvl.data.folder.rows import CAPTION_KEYS, Found, Problem, Row, add_row, without_repeats
+from jaxvl.data import text_files
+from jaxvl.data.folder import rows, unpack
+from jaxvl.data.folder.rows import Found, Problem
+from jaxvl.data.images import kinds
 from jaxvl.data.images.untrusted import BadImage, Location
 from jaxvl.errors import UserError
 
 MAX_TEXT_BYTES = 2**20
-_IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff")
-# webdataset's own rule: the key is everything before the first dot of the last part.
-_KEY = re.compile(r"((?:.*/|)[^./][^./]*)[.]([^/]*)", re.DOTALL)
+_TEXTS = ("txt", "json")
+_IMAGES = frozenset(kinds.EXTENSIONS)
 _BLOCK = 512
 
 
@@ -33,53 +34,51 @@ class Member(NamedTuple):
 Groups = dict[str, dict[str, Member]]  # key -> extension -> member
 
 
-def find(captions: Path | str) -> list[Path]:
-    """Returns the tar files that --captions names, sorted: one, a folder of them, or a glob."""
-    path = Path(captions)
-    if path.is_dir():
-        return sorted(path.glob("*.tar"))
-    if path.is_file():
-        return [path] if path.suffix == ".tar" else []
-    return sorted(Path(found) for found in glob.glob(str(captions)) if found.endswith(".tar"))
-
-
-def read(paths: list[Path]) -> Found:
+def read(files: Mapping[str, Path], create: Callable[[str], BinaryIO]) -> Found:
     """Returns the rows and problems of webdataset tars. A file_name is `shard.tar/member`.
 
-    Raises UserError where a file is no tar, or two have the same name.
+    files: {label: path}. create: of `unpack.room`. A tar that is empty, damaged or cut off is a
+    problem; Raises UserError where it is the only one.
     """
-    if len({path.name for path in paths}) < len(paths):
-        raise UserError("--captions: two tar files have the same name")
-    rows: list[Row] = []
-    problems: list[Problem] = []
-    for path in paths:
+    found = rows.nothing()
+    for label, path in files.items():
         try:
-            _read_tar(path, rows, problems)
+            content, reason = unpack.unpacked(path, label, create)
+            _read_tar(found, label, content)
         except (OSError, tarfile.TarError) as error:
-            raise UserError(f"--captions {path}: not a readable tar file ({error})") from error
-    return without_repeats(rows, problems)
+            reason = reason if path.stat().st_size else "an empty file, as of a broken download"
+            reason = f"not a readable tar file ({reason or error})"
+            if len(files) == 1:
+                raise UserError(f"--captions {path}: {reason}") from error
+        if reason:
+            found.problems.append(Problem(label, "", reason))
+    rows.without_repeats(found)
+    return found
 
 
-def _read_tar(path: Path, rows: list[Row], problems: list[Problem]) -> None:
-    groups: Groups = {}
+def _read_tar(found: Found, label: str, path: Path) -> None:
+    members: dict[str, Member] = {}
     size = path.stat().st_size
     with tarfile.open(path, "r:") as tar, open(path, "rb") as file:
-        for member in tar:
-            if not member.isdir():
-                _add_member(groups, problems, path, size, member)
-            # Otherwise tarfile keeps every member in memory.
-            tar.members = []  # pyright: ignore[reportAttributeAccessIssue]
-        file.seek(tar.offset)
-        ends_well = file.read(_BLOCK) == bytes(_BLOCK)
-        for key, parts in groups.items():
-            _add_group(rows, problems, path, file, key, parts)
+        try:
+            for member in tar:
+                if not member.isdir():
+                    _add_member(found, members, label, size, member)
+                # Otherwise tarfile keeps every member in memory.
+                tar.members = []  # pyright: ignore[reportAttributeAccessIssue]
+            file.seek(tar.offset)
+            ends_well = file.read(_BLOCK) == bytes(_BLOCK)
+        except tarfile.TarError:
+            ends_well = False
+        for key, parts in _groups(found, label, members).items():
+            _add_group(found, label, path, file, key, parts)
     if not ends_well:
         reason = "the tar is damaged or truncated here: the rest of it cannot be read"
-        problems.append(Problem(f"{path.name}:byte {tar.offset}", "", reason))
+        found.problems.append(Problem(f"{label}:byte {tar.offset}", "", reason))
 
 
 def _add_member(
-    groups: Groups, problems: list[Problem], path: Path, size: int, member: tarfile.TarInfo
+    found: Found, members: dict[str, Member], label: str, size: int, member: tarfile.TarInfo
 ) -> None:
     name = member.name
     reason = None
@@ -89,68 +88,129 @@ def _add_member(
         reason = "not a regular file (links are not followed)"
     elif member.offset_data + member.size > size:
         reason = "truncated or damaged"
+    elif name in members:
+        reason = f"duplicate .{_at_last_dot(name)[1]} for one key"
     if reason:
-        problems.append(Problem(f"{path.name}/{name}", name, reason))
+        found.problems.append(Problem(f"{label}/{name}", name, reason))
         return
-    last = name.rsplit("/", 1)[-1]
-    if last.startswith((".", "__")):
-        return  # left by a file system, or webdataset's own metadata: no record
-    matched = _KEY.fullmatch(name)
-    if not matched:
-        problems.append(Problem(f"{path.name}/{name}", name, "no extension: of no record"))
-        return
-    key, extension = matched[1], matched[2].lower()
-    if extension in groups.setdefault(key, {}):
-        reason = f"duplicate .{extension} for one key"
-        problems.append(Problem(f"{path.name}/{name}", name, reason))
-        return
-    groups[key][extension] = Member(name, member.offset_data, member.size)
+    if not name.rsplit("/", 1)[-1].startswith((".", "__")):
+        # Others are left by a file system, or are webdataset's own metadata: no record.
+        members[name] = Member(name, member.offset_data, member.size)
+
+
+def _groups(found: Found, label: str, members: Mapping[str, Member]) -> Groups:
+    """Returns the members by key and extension.
+
+    webdataset's key is everything before the first dot of the last part. But where an image and a
+    text have the same name up to the last dot, as 22.05.jpg and 22.05.txt, that is their key.
+    """
+    by_stem: dict[str, set[str]] = {}
+    for name in members:
+        stem, extension = _at_last_dot(name)
+        by_stem.setdefault(stem, set()).add(extension)
+    groups: Groups = {}
+    for name, member in members.items():
+        key, extension = _at_first_dot(name)
+        if not extension:
+            reason = "no extension: of no record"
+            found.problems.append(Problem(f"{label}/{name}", name, reason))
+            continue
+        stem, last = _at_last_dot(name)
+        if last in (*kinds.EXTENSIONS, *_TEXTS) and _is_pair(by_stem[stem]):
+            key, extension = stem, last
+        if extension in groups.setdefault(key, {}):
+            reason = f"duplicate .{extension} for one key"
+            found.problems.append(Problem(f"{label}/{name}", name, reason))
+        else:
+            groups[key][extension] = member
+    return groups
+
+
+def _is_pair(extensions: set[str]) -> bool:
+    return not extensions.isdisjoint(_TEXTS) and not extensions.isdisjoint(kinds.EXTENSIONS)
+
+
+def _at_last_dot(name: str) -> tuple[str, str]:
+    folder, slash, last = name.rpartition("/")
+    stem, dot, extension = last.rpartition(".")
+    return (f"{folder}{slash}{stem}", extension.lower()) if dot else (name, "")
+
+
+def _at_first_dot(name: str) -> tuple[str, str]:
+    folder, slash, last = name.rpartition("/")
+    stem, _, extension = last.partition(".")
+    return f"{folder}{slash}{stem}", extension.lower()
 
 
 def _add_group(
-    rows: list[Row],
-    problems: list[Problem],
+    found: Found,
+    label: str,
     path: Path,
     file: BinaryIO,
     key: str,
     parts: dict[str, Member],
 ) -> None:
-    record = f"{path.name}/{key}"
-    images = [extension for extension in _IMAGE_EXTENSIONS if extension in parts]
+    record = f"{label}/{key}"
+    images = [extension for extension in kinds.EXTENSIONS if extension in parts]
     try:
-        if len(images) != 1:
-            raise BadImage("more than one image for a key" if images else "no image for a key")
-        fields = _fields(file, parts)
+        if not images:
+            _add_dotted(found, label, key, parts)
+            return
+        if len(images) > 1:
+            raise BadImage("more than one image for a key")
+        there, captions, split = _fields(file, parts)
     except BadImage as error:
-        problems.append(Problem(record, key, str(error)))
+        found.problems.append(Problem(record, key, str(error)))
         return
+    found.unused.update(dict.fromkeys(there))
     image = parts[images[0]]
-    fields["file_name"] = f"{path.name}/{image.name}"
-    location = Location(str(path), image.offset, image.length)
-    add_row(rows, problems, record=record, fields=fields, location=location)
+    rows.add_row(
+        found,
+        record=record,
+        file_name=f"{label}/{image.name}",
+        captions=captions,
+        split=split,
+        location=Location(str(path), image.offset, image.length),
+    )
 
 
-def _fields(file: BinaryIO, parts: dict[str, Member]) -> dict[str, Any]:
-    """Returns captions and split of a record, from its .json or, without captions, its .txt."""
+def _add_dotted(found: Found, label: str, key: str, parts: dict[str, Member]) -> None:
+    """Adds the problem of a key without image: its images with a dot in their names, each alone."""
+    dotted = [part for extension, part in parts.items() if _at_last_dot(extension)[1] in _IMAGES]
+    for part in dotted:
+        reason = (
+            "no caption of the same name (webdataset takes what stands before the first dot for "
+            f"the name: {key})"
+        )
+        found.problems.append(Problem(f"{label}/{part.name}", part.name, reason))
+    if not dotted:
+        named = ", ".join(part.name for part in parts.values())
+        found.problems.append(Problem(f"{label}/{key}", key, f"no image for a key (only {named})"))
+
+
+def _fields(file: BinaryIO, parts: dict[str, Member]) -> tuple[tuple[str, ...], Any, Any]:
+    """Returns (keys of no use, captions, split), of the .json or, without captions, of the .txt."""
     fields: dict[str, Any] = {}
     if "json" in parts:
+        text = _text(file, parts["json"])
         try:
-            fields = json.loads(_text(file, parts["json"]))
-            if not isinstance(fields, dict):
-                raise ValueError
+            fields = json.loads(text)
         except (ValueError, RecursionError):
-            raise BadImage("its .json is not a JSON object") from None
-    captioned = any(fields.get(key) is not None for key in CAPTION_KEYS)
-    if not captioned and "txt" in parts:
-        fields["captions"] = [_text(file, parts["txt"])]
-    return fields
+            fields = {}
+        if not isinstance(fields, dict) or not fields and text.strip() != "{}":
+            raise BadImage("its .json is not a JSON object")
+    there, captions = rows.caption_fields(fields)
+    if captions is None and "txt" in parts:
+        captions = _text(file, parts["txt"]).strip()
+    return there.unused, captions, fields.get(there.split)
 
 
 def _text(file: BinaryIO, part: Member) -> str:
     if part.length > MAX_TEXT_BYTES:
         raise BadImage(f"its text is larger than {MAX_TEXT_BYTES // 2**20} MiB")
     file.seek(part.offset)
+    content = file.read(part.length)
     try:
-        return file.read(part.length).decode("utf-8-sig").strip()
+        return content.decode(text_files.encoding(content))
     except UnicodeDecodeError:
         raise BadImage("not valid Unicode text") from None

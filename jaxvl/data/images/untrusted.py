@@ -28,6 +28,10 @@ JPEG_QUALITY = 95
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 
 
+class MissingFile(BadImage):
+    """There is no such file."""
+
+
 class Location(NamedTuple):
     """Where an image's bytes are: a file (length -1: all of it), or a part of a tar file."""
 
@@ -44,7 +48,7 @@ def inside(root: str | os.PathLike[str], file_name: str) -> str:
         raise BadImage("the path leaves the folder")
     path = os.path.join(root, file_name)
     if not os.path.lexists(path):
-        raise BadImage("missing file")
+        raise MissingFile("missing file")
     real_root, real_path = os.path.realpath(root), os.path.realpath(path)
     if os.path.commonpath([real_root, real_path]) != real_root:
         raise BadImage("a link out of the folder")

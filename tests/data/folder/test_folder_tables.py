@@ -70,7 +70,7 @@ def test_one_file_in_two_splits_of_a_csv(tmp_path):
 @pytest.mark.parametrize(
     "text, message",
     [
-        ("image,comment\na.jpg,x\n", "columns are image, comment; needed: file_name"),
+        ("image,comment\na.jpg,x\n", "columns are 'image', 'comment', .*; needed: file_name"),
         ("", "columns are missing"),
         ('file_name,text\na.jpg,"never closed\nb.jpg,x\n', "not CSV"),
     ],
@@ -136,7 +136,7 @@ def test_tars_alone_together_and_by_pattern(tmp_path):
         ([("x.jpg", b""), ("x.txt", b"x")], "empty file"),
         ([("x.jpg", encoded(noise(5))), ("x.png", b"1"), ("x.txt", b"x")], "more than one image"),
         ([("x.jpg", encoded(noise(5))), ("x.txt", b" \n")], "empty caption"),
-        ([("x.jpg", encoded(noise(5))), ("x.txt", b"\xff\xfe")], "not valid Unicode"),
+        ([("x.jpg", encoded(noise(5))), ("x.txt", b"\xff\xfd")], "not valid Unicode"),
         ([("x.jpg", encoded(noise(5))), ("x.json", b"[1]")], "its .json is not a JSON object"),
         (
             [("x.jpg", encoded(noise(5))), ("x.txt", b"x" * (2**20 + 1))],
