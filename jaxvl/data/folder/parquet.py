@@ -59,8 +59,8 @@ def _read_one(
     if not image and not images:
         raise UserError(f"--captions {path}: has no column of encoded images: --images is needed")
     key = next((name for name in _NAMES if name in names), "")
-    wanted = [name for name in (there.file, image, key, there.split, "status") if name in names]
-    found.unused.update(dict.fromkeys(set(there.unused) - set(wanted)))
+    wanted = {there.file, image, key, there.split, "status"} & set(names)
+    found.unused.update(dict.fromkeys(name for name in there.unused if name not in wanted))
     number = 0
     with create(label) as content:
         for batch in table.iter_batches(_ROWS_AT_ONCE, columns=[*wanted, *there.captions]):
@@ -90,35 +90,21 @@ def _add(
     content: BinaryIO,
 ) -> None:
     """Adds one row; its image goes to the file `content`."""
-    there, captions = rows.caption_fields(fields)
-    split = fields.get(there.split)
+    used = (image, "status", *_NAMES)
+    row = rows.record_of(found, {name: fields[name] for name in fields if name not in used})
     if not image:
-        file_name = fields.get(there.file) or ""
-        rows.add_row(
-            found,
-            record=record,
-            file_name=str(file_name),
-            captions=captions,
-            split=split,
-            images=images,
-        )
+        row = row._replace(file_name=str(row.file_name or ""))
+        rows.add_row(found, record=record, row=row, images=images)
         return
     value = fields[image]
     path = None
     if isinstance(value, dict):
         path, value = value.get("path"), value.get("bytes")
-    file_name = f"{record}/{path or key}" if path or key else record
+    name = f"{record}/{path or key}" if path or key else record
     if not value:
         reason = f"no image in this row (status: {fields.get('status')})"
-        found.problems.append(Problem(record, file_name, reason))
+        found.problems.append(Problem(record, name, reason))
         return
     location = Location(content.name, content.tell(), len(value))
     content.write(value)
-    rows.add_row(
-        found,
-        record=record,
-        file_name=file_name,
-        captions=captions,
-        split=split,
-        location=location,
-    )
+    rows.add_row(found, record=record, row=row._replace(file_name=name), location=location)

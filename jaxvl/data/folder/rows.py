@@ -43,6 +43,14 @@ class Problem(NamedTuple):
     left_out: bool = True
 
 
+class Record(NamedTuple):
+    """The values of a record as its table has them; None for those that it does not have."""
+
+    file_name: Any
+    captions: Any
+    split: Any
+
+
 class Found(NamedTuple):
     """What was read so far.
 
@@ -66,17 +74,16 @@ def add_row(
     found: Found,
     *,
     record: str,
-    file_name: str,
-    captions: Any,
-    split: Any,
+    row: Record,
     images: str = "",
     location: Location | None = None,
 ) -> None:
     """Checks one record and appends a Row, Problems, or both.
 
-    captions: a text or a list of texts. images: the folder that the file must be in. location:
-    where its bytes are, where that is known.
+    record: its line or tar member. row: file_name is a string; captions, a text or a list of texts.
+    images: the folder that the file must be in. location: where its bytes are, where that is known.
     """
+    file_name, captions, split = row
     name = posixpath.normpath(file_name) if file_name else ""
     kept, dropped = [], 0
     try:
@@ -201,13 +208,15 @@ def without_repeats(found: Found) -> None:
     found.rows[:] = first.values()
 
 
-def caption_fields(fields: dict[str, Any]) -> tuple[columns.Columns, Any]:
-    """Returns (Columns, captions) of a record as {column: value}; None for no captions at all."""
+def record_of(found: Found, fields: dict[str, Any]) -> Record:
+    """Returns the Record of named values, and notes in `found` which of them are not read."""
     there = columns.choose(tuple(n for n, value in fields.items() if value is not None))
+    found.unused.update(dict.fromkeys(there.unused))
     values = [fields[name] for name in there.captions]
-    if len(values) < 2:
-        return there, values[0] if values else None
-    flat: list[Any] = []
-    for value in values:  # of numbered columns, those at the end are empty for some rows
-        flat += value if isinstance(value, list) else [value] if value != "" else []
-    return there, flat
+    captions = values[0] if values else None
+    if len(values) > 1:
+        captions = []
+        for value in values:  # of numbered columns, those at the end are empty for some rows
+            captions += value if isinstance(value, list) else [value] if value != "" else []
+    file_name = fields[there.file] if there.file else None
+    return Record(file_name, captions, fields[there.split] if there.split else None)

@@ -10,13 +10,12 @@ from typing import Any, TextIO
 
 from jaxvl.data import text_files
 from jaxvl.data.folder import columns, rows
-from jaxvl.data.folder.rows import Found, Problem
+from jaxvl.data.folder.rows import Found, Problem, Record
 from jaxvl.errors import UserError
 
 _SEPARATORS = (",", "\t", ";", "|")
 _MAX_CELL = 2**24
 _NO_OBJECT = "not a JSON object with a file_name"
-Fields = dict[str, Any]
 
 
 def read_jsonl(path: Path, images: str) -> Found:
@@ -81,18 +80,14 @@ def _add_object(
     if not isinstance(fields, dict):
         found.problems.append(Problem(record, "", _NO_OBJECT))
         return
-    there, captions = rows.caption_fields(fields)
-    file_name = fields.get(there.file)
-    if not isinstance(file_name, str):
+    row = rows.record_of(found, fields)
+    if not isinstance(row.file_name, str):
         reason = f"{_NO_OBJECT} (its keys: {columns.quoted(fields)})"
         found.problems.append(Problem(record, "", reason))
-        return
-    found.unused.update(dict.fromkeys(there.unused))
-    row = dict(file_name=file_name, captions=captions, split=fields.get(there.split))
-    if add:
+    elif add:
         add(found, record, row)
     else:
-        rows.add_row(found, record=record, images=images, **row)
+        rows.add_row(found, record=record, row=row, images=images)
 
 
 def read_csv(path: Path, images: str) -> Found:
@@ -168,43 +163,39 @@ def _add_cells(
 ) -> None:
     """Adds the cells of one line to those of the same file_name."""
     fields = dict(zip(header, map(str.strip, cells) if padded else cells))
-    there, captions = rows.caption_fields({name: "" for name in header} | fields)
-    file_name = fields.get(there.file, "")
+    row = rows.record_of(found, {name: "" for name in header} | fields)
     if len(cells) != len(header):
         reason = (
             f"more or fewer cells than the header ({len(cells)}, not {len(header)}; a caption "
             "with a separator in it needs quotes)"
         )
-        found.problems.append(Problem(record, file_name, reason))
-        return
-    found.unused.update(dict.fromkeys(there.unused))
-    row = dict(file_name=file_name, captions=captions, split=fields.get(there.split, ""))
-    merged.add(found, record, row)
+        found.problems.append(Problem(record, row.file_name, reason))
+    else:
+        merged.add(found, record, row)
 
 
 class _Merged:
     """Records of which several may be of one file: their captions become those of one row."""
 
     def __init__(self) -> None:
-        self._rows: dict[str, tuple[str, Fields]] = {}
+        self._rows: dict[str, tuple[str, Record]] = {}
 
-    def add(self, found: Found, record: str, row: Fields) -> None:
+    def add(self, found: Found, record: str, row: Record) -> None:
         """Adds a record, or the problem that it is in another split than the ones before."""
-        name = posixpath.normpath(row["file_name"]) if row["file_name"] else ""
-        captions = row["captions"] if isinstance(row["captions"], list) else [row["captions"]]
-        _, first = self._rows.setdefault(name, (record, {**row, "captions": []}))
-        if first["split"] != row["split"]:
-            reason = f"file_name appears in split {first['split']!r} already"
+        name = posixpath.normpath(row.file_name) if row.file_name else ""
+        captions = row.captions if isinstance(row.captions, list) else [row.captions]
+        _, first = self._rows.setdefault(name, (record, row._replace(captions=[])))
+        if first.split != row.split:
+            reason = f"file_name appears in split {first.split!r} already"
             found.problems.append(Problem(record, name, reason))
         else:
-            first["captions"] += captions
+            first.captions.extend(captions)
 
     def finish(self, found: Found, images: str) -> None:
         """Adds the rows."""
         for record, row in self._rows.values():
-            if row["captions"] == [None]:
-                row["captions"] = None
-            rows.add_row(found, record=record, images=images, **row)
+            row = row._replace(captions=None) if row.captions == [None] else row
+            rows.add_row(found, record=record, row=row, images=images)
 
 
 def _opened(path: Path) -> TextIO:

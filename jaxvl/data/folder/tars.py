@@ -12,10 +12,11 @@ from typing import Any, BinaryIO, NamedTuple
 
 from jaxvl.data import text_files
 from jaxvl.data.folder import rows, unpack
-from jaxvl.data.folder.rows import Found, Problem
+from jaxvl.data.folder.rows import Found, Problem, Record
 from jaxvl.data.images import kinds
 from jaxvl.data.images.untrusted import BadImage, Location
 from jaxvl.errors import UserError
+from jaxvl.files import is_disk_full
 
 MAX_TEXT_BYTES = 2**20
 _TEXTS = ("txt", "json")
@@ -42,10 +43,13 @@ def read(files: Mapping[str, Path], create: Callable[[str], BinaryIO]) -> Found:
     """
     found = rows.nothing()
     for label, path in files.items():
+        reason = ""
         try:
             content, reason = unpack.unpacked(path, label, create)
             _read_tar(found, label, content)
         except (OSError, tarfile.TarError) as error:
+            if is_disk_full(error):
+                raise
             reason = reason if path.stat().st_size else "an empty file, as of a broken download"
             reason = f"not a readable tar file ({reason or error})"
             if len(files) == 1:
@@ -158,20 +162,14 @@ def _add_group(
             return
         if len(images) > 1:
             raise BadImage("more than one image for a key")
-        there, captions, split = _fields(file, parts)
+        row = _record(found, file, parts)
     except BadImage as error:
         found.problems.append(Problem(record, key, str(error)))
         return
-    found.unused.update(dict.fromkeys(there))
     image = parts[images[0]]
-    rows.add_row(
-        found,
-        record=record,
-        file_name=f"{label}/{image.name}",
-        captions=captions,
-        split=split,
-        location=Location(str(path), image.offset, image.length),
-    )
+    row = row._replace(file_name=f"{label}/{image.name}")
+    location = Location(str(path), image.offset, image.length)
+    rows.add_row(found, record=record, row=row, location=location)
 
 
 def _add_dotted(found: Found, label: str, key: str, parts: dict[str, Member]) -> None:
@@ -188,21 +186,21 @@ def _add_dotted(found: Found, label: str, key: str, parts: dict[str, Member]) ->
         found.problems.append(Problem(f"{label}/{key}", key, f"no image for a key (only {named})"))
 
 
-def _fields(file: BinaryIO, parts: dict[str, Member]) -> tuple[tuple[str, ...], Any, Any]:
-    """Returns (keys of no use, captions, split), of the .json or, without captions, of the .txt."""
-    fields: dict[str, Any] = {}
+def _record(found: Found, file: BinaryIO, parts: dict[str, Member]) -> Record:
+    """Returns the Record of the .json, with the captions of the .txt where that has none."""
+    fields: Any = {}
     if "json" in parts:
         text = _text(file, parts["json"])
         try:
             fields = json.loads(text)
         except (ValueError, RecursionError):
-            fields = {}
-        if not isinstance(fields, dict) or not fields and text.strip() != "{}":
+            fields = None
+        if not isinstance(fields, dict):
             raise BadImage("its .json is not a JSON object")
-    there, captions = rows.caption_fields(fields)
-    if captions is None and "txt" in parts:
-        captions = _text(file, parts["txt"]).strip()
-    return there.unused, captions, fields.get(there.split)
+    row = rows.record_of(found, fields)
+    if row.captions is None and "txt" in parts:
+        row = row._replace(captions=_text(file, parts["txt"]).strip())
+    return row
 
 
 def _text(file: BinaryIO, part: Member) -> str:

@@ -63,7 +63,7 @@ def unpacked(path: Path, label: str, create: Callable[[str], BinaryIO]) -> tuple
     with create(label) as content:
         try:
             with opener(path) as packed:
-                while chunk := packed.read(_CHUNK):
+                while chunk := packed.read1(_CHUNK):  # what there is before damage
                     if content.tell() > most:
                         return Path(content.name), "unpacks to many times its size, as a bomb does"
                     content.write(chunk)

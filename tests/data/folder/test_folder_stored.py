@@ -164,3 +164,40 @@ def test_given_splits_are_kept_and_validation_is_val(tmp_path):
     prepare(tmp_path, write_jsonl(tmp_path / "m.jsonl", lines))
     splits = store.read_meta(tmp_path / "out")["splits"]
     assert splits == {"train": 1, "val": 1, "test": 1}
+
+
+# --- what tells of people
+
+
+def with_place(quality=95, **options):
+    exif = Image.Exif()
+    exif[0x010F] = "Camera of A. Person"
+    return encoded(noise(3, (40, 30)), "JPEG", quality=quality, exif=exif, **options)
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_place_and_camera_are_not_stored_unless_asked_for(tmp_path, keep):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.jpg").write_bytes(with_place())
+    line = {"file_name": "a.jpg", "text": "image", "split": "train"}
+    prepare(tmp_path, write_jsonl(tmp_path / "m.jsonl", [line]), keep_metadata=keep)
+    image = stored(tmp_path)["a.jpg"]["image"]
+    assert (b"A. Person" in image) == keep
+    assert image == (with_place() if keep else encoded(noise(3, (40, 30)), quality=95))
+
+
+def test_captions_with_addresses_and_numbers_are_counted(tmp_path):
+    texts = [
+        "mail me@example.org",
+        "call 03-1234-5678",
+        "０９０ー１２３４ー５６７８",
+        "JAN 4901234567894",
+    ]
+    texts += ["2024-05-12 at 10:30", "1920 x 1080", "3 2 1 cups"]
+    lines = fill(tmp_path / "images", [f"{i}.jpg" for i in range(len(texts))])
+    for line, text in zip(lines, texts):
+        line["text"] = text
+    summary = prepare(tmp_path, write_jsonl(tmp_path / "m.jsonl", lines))
+    assert [problem["path"] for problem in report(tmp_path)] == ["0.jpg", "1.jpg", "2.jpg"]
+    told = "kept 3: a caption that looks like an e-mail address or a telephone number: 0.jpg, 1.jpg"
+    assert told in summary and len(stored(tmp_path)) == len(texts)
