@@ -29,7 +29,8 @@ from jaxvl.cli import COMMANDS, shipped, train
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
+READMES = [ROOT / "README.md", ROOT / "README.ja.md"]
+PAGES = [*READMES, ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
 LANGUAGES = {"sh", "python", "text", "bibtex"}
 BLOCK = re.compile(
     r"(?P<marker><!-- not run: .+? -->\n)?"
@@ -227,6 +228,9 @@ class Place:
             Image.fromarray(pixels).save(folder / "photos" / name)
             lines.append({"file_name": name, "text": captions[number % len(captions)]})
         (folder / "photos" / "metadata.jsonl").write_text("\n".join(map(json.dumps, lines)))
+        japanese = ["白い皿の上に置かれた赤いりんご", "赤いマグカップ", "馬に乗った二人の男性"]
+        lines = [{**line, "text": japanese[k % len(japanese)]} for k, line in enumerate(lines)]
+        (folder / "photos" / "ja.jsonl").write_text("\n".join(map(json.dumps, lines)))
         Image.fromarray(pixels).save(folder / "photo.jpg")
         tiny_clip(folder / "clip-vit-base-patch32")
 
