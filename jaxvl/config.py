@@ -18,8 +18,8 @@ from jaxvl.keys import Key
 TOP = {
     "seed": Key(0, "seed of the initial parameters, the data order and every random draw", low=0),
     "method": Key("softmask", "the training method: a name in jaxvl.methods.METHODS"),
-    "total_steps": Key(33_000, "training steps", low=0),
-    "batch_size": Key(512, "examples in a step, on all devices together", low=1),
+    "total_steps": Key(33_000, "training steps", low=1),
+    "batch_size": Key(512, "examples in a step, on all devices together", low=1, high=10**7),
 }
 
 DATA = {
@@ -27,19 +27,19 @@ DATA = {
     "dir": Key("", "directory of the prepared data set, or data_dir of a TFDS builder"),
     "split": Key("train", "split to train on"),
     "mixture": Key((), "((dir, weight), ...): prepared data sets to train on instead of `dir`"),
-    "image_size": Key(256, "side of the square image that the model sees, in pixels", low=1),
+    "image_size": Key(256, "side of the square image that the model sees, in pixels", 1, 8192),
     "eval_crop": Key(
         "none",
         "what evaluation sees: the whole image, or the square in its centre, as CLIP's authors do",
         choices=("none", "center"),
     ),
     "crop_scale": Key(
-        (0.2, 1.0), "share of the image's area that a random crop keeps", above=0, high=1
+        (0.2, 1.0), "share of the image's area that a random crop keeps", low=0.01, high=1
     ),
     "flip_probability": Key(
         0.5, "probability of mirroring an image; set 0 if captions say left and right", 0, 1
     ),
-    "rand_augment_operations": Key(2, "operations of RandAugment per image", low=0),
+    "rand_augment_operations": Key(2, "operations of RandAugment per image", 0, 100),
     "rand_augment_magnitude": Key(7, "strength of RandAugment", low=0, high=10),
     "rand_augment_probability": Key(0.5, "probability of each of these operations", 0, 1),
     "color_jitter": Key(
@@ -47,7 +47,9 @@ DATA = {
     ),
     "color_jitter_probability": Key(0.0, "probability of changing the colours of an image", 0, 1),
     "greyscale_probability": Key(0.0, "probability of making an image greyscale", 0, 1),
-    "blur_sigma": Key((0.1, 2.0), "range of the blur's standard deviation, in pixels", above=0),
+    "blur_sigma": Key(
+        (0.1, 2.0), "range of the blur's standard deviation, in pixels", high=100, above=0
+    ),
     "blur_probability": Key(0.0, "probability of blurring an image", 0, 1),
     "tokenizer": Key(
         "", "name, folder or tokenizer.json; empty: the tokenizer stored with the data"
@@ -64,6 +66,7 @@ DATA = {
         (),
         "CLIP: allowed text lengths in tokens, ascending; each batch uses the shortest that fits",
         low=1,
+        items=int,
     ),
     "negatives": Key(
         "", 'hard negatives: "" for none, "own" for those of the data set, or a folder of them'
@@ -72,15 +75,15 @@ DATA = {
         ("relation", "adj_swap", "adj", "noun", "verb"), "kinds of hard negatives, one column each"
     ),
     "second_view": Key(False, "add a second caption and a second crop of each image"),
-    "prefetch_batches": Key(4, "batches that are prepared in advance", low=1),
-    "loader_threads": Key(2, "threads that read records", low=1),
+    "prefetch_batches": Key(4, "batches that are prepared in advance", 1, 1000),
+    "loader_threads": Key(2, "threads that read records", 1, 1000),
 }
 
 _TOWER = {
-    "layers": Key(12, "transformer layers", low=1),
-    "width": Key(768, "width of a token", low=1),
-    "heads": Key(12, "attention heads; the width must be a multiple of them", low=1),
-    "mlp_width": Key(3072, "hidden width of the feed-forward layers", low=1),
+    "layers": Key(12, "transformer layers", 1, 1000),
+    "width": Key(768, "width of a token", 1, 2**17),
+    "heads": Key(12, "attention heads; the width must be a multiple of them", 1, 2**17),
+    "mlp_width": Key(3072, "hidden width of the feed-forward layers", 1, 2**20),
     "norm_epsilon": Key(
         0.0, "epsilon of LayerNorm; 0: the published one of the model", low=0, below=1
     ),
@@ -92,9 +95,9 @@ MODEL = {
         "", "weights to start from, PATH,PATH if they come in parts; empty: random weights"
     ),
     "allow_missing": Key(
-        (), "regular expressions of tensors that `init` may lack or may have in excess"
+        (), "regular expressions of tensors that `init` may lack or may have in excess", items=str
     ),
-    "embed_size": Key(256, "size of the embeddings of image and text", low=1),
+    "embed_size": Key(256, "size of the embeddings of image and text", 1, 2**17),
     "temperature": Key(
         0.07, "temperature of the contrastive loss at the start; it is learned", above=0
     ),
@@ -114,7 +117,7 @@ MODEL = {
     ),
     "image": {
         "patch_size": Key(
-            16, "side of a patch, in pixels; the image size must be a multiple of it", low=1
+            16, "side of a patch, in pixels; the image size must be a multiple of it", 1, 8192
         ),
         "stem": Key(
             "linear",
@@ -126,10 +129,10 @@ MODEL = {
     },
     "text": {
         **_TOWER,
-        "layers": Key(6, "transformer layers of the text encoder", low=1),
-        "vocabulary_size": Key(0, "number of token ids; 0: that of the tokenizer", low=0),
+        "layers": Key(6, "transformer layers of the text encoder", 1, 1000),
+        "vocabulary_size": Key(0, "number of token ids; 0: that of the tokenizer", 0, 10**7),
         "positions": Key(
-            512, "longest possible text, in tokens: the number of position embeddings", low=2
+            512, "longest possible text, in tokens: the number of position embeddings", 2, 10**5
         ),
     },
 }
@@ -148,12 +151,12 @@ LOSS = {
 }
 
 OPTIM = {
-    "learning_rate": Key(1e-4, "learning rate of AdamW at the end of the warm-up", low=0),
-    "warmup_learning_rate": Key(1e-5, "learning rate at step 0", low=0),
+    "learning_rate": Key(1e-4, "learning rate of AdamW at the end of the warm-up", high=1, above=0),
+    "warmup_learning_rate": Key(1e-5, "learning rate at step 0", 0, 1),
     "warmup_steps": Key(2_000, "steps of linear warm-up", low=0),
-    "final_learning_rate": Key(1e-5, "learning rate at total_steps, the end of the cosine", low=0),
+    "final_learning_rate": Key(1e-5, "learning rate at total_steps, the end of the cosine", 0, 1),
     "weight_decay": Key(
-        0.02, "weight decay of AdamW; biases, norms and the temperature have none", low=0
+        0.02, "weight decay of AdamW; biases, norms and the temperature have none", 0, 10
     ),
     "decay_temperature": Key(
         False, "weight decay acts on ALBEF's temperature too, as in its released code"
@@ -161,7 +164,10 @@ OPTIM = {
     "b1": Key(0.9, "decay of the running mean of the gradient", low=0, below=1),
     "b2": Key(0.999, "decay of the running mean of the squared gradient", low=0, below=1),
     "eps": Key(
-        1e-8, "is added to the root of the second of these means, against division by 0", above=0
+        1e-8,
+        "is added to the root of the second of these means, against division by 0",
+        high=1,
+        above=0,
     ),
     "clip_norm": Key(0.0, "largest global norm of the gradient; 0: no clipping", low=0),
     "ema_decay": Key(
@@ -188,14 +194,16 @@ RUN = {
     "log": {
         "every_steps": Key(50, "steps between log lines", low=1),
         "tensorboard": Key(True, "write event files for TensorBoard"),
-        "panel_images": Key(4, "held-out images whose word heat-maps each evaluation draws", low=0),
+        "panel_images": Key(
+            4, "held-out images whose word heat-maps each evaluation draws", 0, 1000
+        ),
     },
     "eval": {
         "every_steps": Key(
             5_000, "steps between evaluations; one more comes after the last step; 0: never", low=0
         ),
         "split": Key("val", "split to evaluate on"),
-        "batch_size": Key(64, "images at a time, on all devices together", low=1),
+        "batch_size": Key(64, "images at a time, on all devices together", 1, 10**7),
         "max_examples": Key(0, "images that are evaluated at most; 0: all", low=0),
     },
 }

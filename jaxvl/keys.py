@@ -14,11 +14,15 @@ from jaxvl.errors import UserError
 
 KeyTree = Mapping[str, Any]  # nested: {name: Key or KeyTree}
 
+# No number of the configuration means anything beyond these, whatever bounds its key has.
+LARGEST = {int: 2**31 - 1, float: 1e4}
+
 
 class Key(NamedTuple):
     """One key of the configuration.
 
-    The bounds hold for a number, and for each number of a tuple.
+    The bounds hold for a number, and for each number of a tuple. A tuple of numbers has as many as
+    the default; two are a range, lowest first.
     """
 
     default: Any  # its type is that of the key; a float key also takes an int, None takes any value
@@ -28,6 +32,7 @@ class Key(NamedTuple):
     above: float | None = None  # values must be larger than this
     below: float | None = None  # values must be smaller than this
     choices: tuple = ()  # the only allowed values, if there are any
+    items: type | None = None  # of a tuple whose default is empty: the type of its items
 
 
 def merged(trees: Iterable[KeyTree]) -> dict[str, Any]:
@@ -97,25 +102,53 @@ def check_value(name: str, value: Any, key: Key) -> None:
     if key.choices and value not in key.choices:
         allowed = ", ".join(map(str, key.choices))
         raise UserError(f"config: {name}={value!r} is not one of {allowed}")
+    if isinstance(value, tuple):
+        _check_items(name, value, key)
     for number in value if isinstance(value, tuple) else (value,):
         if isinstance(number, (int, float)) and not isinstance(number, bool):
-            _check_range(name, value, float(number), key)
+            _check_range(name, value, number, key)
 
 
-def _check_range(name: str, value: Any, number: float, key: Key) -> None:
+def _check_items(name: str, value: tuple, key: Key) -> None:
+    wanted = type(key.default[0]) if key.default else key.items
+    for item in value:
+        fits = wanted is None or type(item) is wanted or (wanted is float and type(item) is int)
+        if not fits or item == "":
+            kind = wanted.__name__ if wanted else ""
+            raise UserError(f"config: {name}={value!r}: {item!r} is not of type {kind}")
+    if not key.default or wanted is str:
+        return
+    if len(value) != len(key.default):
+        raise UserError(f"config: {name}={value!r} has not {len(key.default)} numbers")
+    if len(value) == 2 and value[0] > value[1]:
+        raise UserError(f"config: {name}={value!r} is not a pair (lowest, highest)")
+
+
+def _check_range(name: str, value: Any, number: int | float, key: Key) -> None:
     allowed = (
         math.isfinite(number)
+        and abs(number) <= LARGEST[type(number)]
         and (key.low is None or number >= key.low)
         and (key.high is None or number <= key.high)
         and (key.above is None or number > key.above)
         and (key.below is None or number < key.below)
     )
     if not allowed:
-        raise UserError(f"config: {name}={value!r} is not {range_of(key)}")
+        raise UserError(f"config: {name}={value!r} is not {_told_range(number, key)}")
+
+
+def _told_range(number: int | float, key: Key) -> str:
+    most = LARGEST[type(number)]
+    if math.isfinite(number) and number > most and key.high is None and key.below is None:
+        return f"at most {most:g}"
+    return range_of(key)
 
 
 def range_of(key: Key) -> str:
-    """Returns the allowed range in words: "at least 0 and below 1"; "finite" without bounds."""
+    """Returns the allowed range in words: "at least 0 and below 1".
+
+    Without bounds it is that of LARGEST.
+    """
     bounds = (
         ("at least", key.low),
         ("above", key.above),
@@ -123,4 +156,5 @@ def range_of(key: Key) -> str:
         ("below", key.below),
     )
     words = [f"{word} {bound:g}" for word, bound in bounds if bound is not None]
-    return " and ".join(words) or "finite"
+    kind = type(key.default[0] if isinstance(key.default, tuple) and key.default else key.default)
+    return " and ".join(words) or f"between -{LARGEST.get(kind, 0):g} and {LARGEST.get(kind, 0):g}"

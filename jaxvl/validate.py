@@ -3,6 +3,8 @@
 A component checks its own keys, and only if it is in use.
 """
 
+import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,6 +21,8 @@ def validate(config: ConfigDict, *, devices: int, processes: int) -> None:
     components = chosen(config)
     _check_batch(config, devices, processes)
     _check_sizes(config)
+    _check_loss(config)
+    _check_names(config)
     for component in components:
         component.check(config)
 
@@ -61,6 +65,61 @@ def named(components: Mapping[str, Any], key: str, name: str) -> Any:
         near = keys_lib.nearest(name, components)
         raise UserError(f"config: {key}={name!r} is not one of {', '.join(components)}{near}")
     return components[name]
+
+
+def _check_loss(config: ConfigDict) -> None:
+    """Raises UserError where the loss would be constant, so that nothing is learned."""
+    require(
+        config.batch_size > 1,
+        f"batch_size={config.batch_size} is not at least 2: an image and its caption need others "
+        "to be told from, else the loss is constant",
+    )
+    if config.model.name != "albef":
+        return
+    loss, weights = config.loss, ("itc_weight", "itm_weight", "mlm_weight")
+    require(
+        any(loss[name] > 0 for name in weights),
+        f"{', '.join(f'loss.{name}' for name in weights)} are all 0: the loss is constant",
+    )
+    require(
+        loss.mlm_weight == 0 or loss.mask_probability > 0,
+        "loss.mask_probability=0.0 hides no word, so the loss of hidden words is constant; set it "
+        "above 0, or loss.mlm_weight to 0",
+    )
+
+
+def _check_names(config: ConfigDict) -> None:
+    """Raises UserError for a name, a pattern or a mixture that means nothing."""
+    metric, evaluators = config.checkpoint.best_metric, config_lib.packages()["evals"]
+    require(
+        not metric or metric.partition("/")[0] in evaluators and metric.partition("/")[2],
+        f"checkpoint.best_metric={metric!r} is not EVALUATOR/METRIC, such as "
+        f"'retrieval/mean_recall'; evaluators are {', '.join(evaluators)}",
+    )
+    for pattern in config.model.allow_missing:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise UserError(
+                f"config: model.allow_missing: {pattern!r} is no regular expression: {error}"
+            ) from None
+    for part in config.data.mixture:
+        require(
+            _is_weighted(part), f"data.mixture: {part!r} is not (directory, weight above 0, finite)"
+        )
+    for name, keys in config.evals.items():
+        require(
+            keys is None or isinstance(keys, ConfigDict),
+            f"evals.{name}={keys!r} is not None, and evals.{name} needs dict(...) of its keys",
+        )
+
+
+def _is_weighted(part: object) -> bool:
+    if not isinstance(part, (tuple, list)) or len(part) != 2:
+        return False
+    directory, weight = part
+    is_number = type(weight) in (int, float) and math.isfinite(weight)
+    return isinstance(directory, str) and directory != "" and is_number and 0 < weight <= 1e6
 
 
 def _check_batch(config: ConfigDict, devices: int, processes: int) -> None:
@@ -113,14 +172,14 @@ def _check_sizes(config: ConfigDict) -> None:
             f"model.{tower}.width={sizes.width} is not divisible by "
             f"model.{tower}.heads={sizes.heads}",
         )
+    least = 2 + config.data.add_sep
+    require(
+        config.data.max_tokens >= least,
+        f"data.max_tokens={config.data.max_tokens} is not at least {least}: no word has room "
+        f"beside [CLS]{' and [SEP]' if config.data.add_sep else ''}",
+    )
     require(
         config.data.max_tokens <= config.model.text.positions,
         f"data.max_tokens={config.data.max_tokens} exceeds "
         f"model.text.positions={config.model.text.positions}",
     )
-    for name in ("crop_scale", "blur_sigma"):
-        pair = tuple(config.data[name])
-        require(
-            len(pair) == 2 and pair[0] <= pair[1],
-            f"data.{name}={pair} is not a pair (lowest, highest)",
-        )

@@ -140,6 +140,12 @@ def _resolve(config, words):
     config = config_lib.resolve(
         config, vocabulary_size=size, mask_token=special.mask, end_token=special.sep
     )
+    for name in ("mask_token", "end_token"):
+        if config.model.text[name] >= config.model.text.vocabulary_size:
+            raise UserError(
+                f"config: model.text.{name}={config.model.text[name]} is not one of the "
+                f"{config.model.text.vocabulary_size} ids of model.text.vocabulary_size"
+            )
     config.unlock().data.words = _words(config)
     return config.lock()
 
@@ -173,12 +179,18 @@ def open_sources(config: ConfigDict) -> list[tuple[sources.Source, float]]:
 def open_batches(basis: Basis) -> "Batches":
     """Returns the training batches of this process.
 
-    Raises UserError where data.negatives names hard negatives, and no caption has one.
+    Raises UserError where data.negatives names hard negatives, and no caption has one, and where
+    there is one image only.
     """
     from jaxvl.data import batches
     from jaxvl.data.negatives.valid import check_some
 
     weighted = open_sources(basis.config)
+    if sum(source.num_examples for source, _ in weighted) < 2:
+        raise UserError(
+            f"{weighted[0][0].name} holds one image: it has no other to be told from, so the loss "
+            "is constant"
+        )
     for source, _ in weighted:
         check_some(source, basis.tokenizer, basis.config.data)
     return batches.make_batches(

@@ -19,6 +19,7 @@ from jaxvl.data import scenes, store
 from jaxvl.data.text import tokenizer
 from jaxvl.errors import UserError
 from jaxvl.training import experiment, finished, loop
+from jaxvl.validate import validate
 
 pytestmark = pytest.mark.slow
 
@@ -286,3 +287,18 @@ def test_a_real_disk_that_fills_up_while_a_checkpoint_is_written(toy_config, tmp
         assert str(parameters(tmp_path / "run", toy_config)[0]) in names
     finally:
         subprocess.run(["umount", small], check=True)
+
+
+def test_a_loss_that_cannot_change_is_refused(toy_config, tmp_path):
+    one = tmp_path / "one"
+    splits = {"train": scenes.generate(split="train", count=1, size=32, seed=0, workers=1)}
+    store.write(
+        one, kind="scenes", splits=splits, counts={"train": 1}, meta={}, vocabulary_size=100
+    )
+    toy_config.data.dir = str(one)
+    with pytest.raises(UserError, match="one:train holds one image"):
+        loop.train(toy_config, tmp_path / "run")
+    toy_config.batch_size = 1
+    with pytest.raises(UserError, match="batch_size=1 is not at least 2"):
+        validate(toy_config, devices=1, processes=1)
+    assert not (tmp_path / "run").exists()
