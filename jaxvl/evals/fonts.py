@@ -57,7 +57,9 @@ def _paths(bold: bool) -> Iterator[str]:
         yield get_font_ttf_path()
     from matplotlib import font_manager
 
-    yield from sorted(entry.fname for entry in font_manager.fontManager.ttflist)
+    for path in sorted(entry.fname for entry in font_manager.fontManager.ttflist):
+        if "LastResort" not in path:  # it has a box for every letter
+            yield path
 
 
 @functools.lru_cache(maxsize=1024)
