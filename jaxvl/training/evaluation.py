@@ -40,6 +40,8 @@ class Evaluation:
         source: the split to evaluate on; None where only published benchmarks are evaluated.
         """
         self.basis, self._source = basis, source
+        if source is not None:
+            experiment.say_notes(basis, source)
         self._evaluators = evals.make_evaluators(
             basis.config,
             model=basis.model,

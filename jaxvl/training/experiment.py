@@ -1,5 +1,6 @@
 """From a configuration to everything a run needs: data, model, method, step, state."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -12,10 +13,10 @@ from tokenizers import Tokenizer
 from jaxvl import checkpoint, files, sharding, state, types, workdir
 from jaxvl import config as config_lib
 from jaxvl.checkpoint import Checkpoints
-from jaxvl.data import sources, store
+from jaxvl.data import sources, store, texts
 from jaxvl.data.text import tokenizer
 from jaxvl.data.text.scripts import check_installed
-from jaxvl.errors import UserError
+from jaxvl.errors import UserError, printable
 from jaxvl.interop import load
 from jaxvl.keys import nearest
 from jaxvl.training import optim, step
@@ -193,6 +194,7 @@ def open_batches(basis: Basis) -> "Batches":
         )
     for source, _ in weighted:
         check_some(source, basis.tokenizer, basis.config.data)
+        say_notes(basis, source)
     return batches.make_batches(
         weighted,
         basis.tokenizer,
@@ -202,6 +204,13 @@ def open_batches(basis: Basis) -> "Batches":
         process_index=jax.process_index(),
         process_count=jax.process_count(),
     )
+
+
+def say_notes(basis: Basis, source: sources.Source) -> None:
+    """Prints on stderr, in one process, how many captions are cut, unread or read alike."""
+    if jax.process_index() == 0:
+        for line in texts.notes(source, basis.tokenizer, basis.config.data):
+            print(printable(line), file=sys.stderr)
 
 
 def open_held_out(basis: Basis) -> sources.Source:

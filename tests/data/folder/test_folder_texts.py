@@ -5,7 +5,7 @@ import json
 import pytest
 from photo_folder import fill, prepare, write_jsonl
 
-from jaxvl.data import store
+from jaxvl.data import sources, store, texts
 from jaxvl.data.text import tokenizer
 from jaxvl.errors import UserError
 from jaxvl.training import experiment
@@ -66,3 +66,19 @@ def test_captions_that_read_alike_stop_it_as_bad_images_do(tmp_path):
     assert not (tmp_path / "out").exists()
     summary = prepare_texts(tmp_path, captions, max_bad=1.0, **options)
     assert "captions cannot be read, or not be told from others" in summary
+
+
+def test_a_run_says_what_its_limits_and_vocabulary_do_to_captions(tmp_path, tiny_config):
+    data = tiny_config.data
+    prepare_texts(tmp_path, ["a dog in the snow", "a cat"], vocabulary_size=80)
+    source = sources.open_prepared(tmp_path / "out", split="train")
+    trained = tokenizer.load(tmp_path / "out")
+    data.max_tokens, data.max_words = 40, 30
+    assert texts.notes(source, trained, data) == []
+    data.max_words = 3
+    (cut,) = texts.notes(source, trained, data)
+    assert cut.endswith("50% of the captions are cut (data.max_tokens=40, data.max_words=3)")
+    other = tokenizer.train(["パン"], vocabulary_size=20)
+    _, unknown, lost = texts.notes(source, other, data)
+    assert "100% of the tokens are not in the vocabulary" in unknown
+    assert "2 of 2 captions are not told from others" in lost
