@@ -50,7 +50,7 @@ def _apply(config: ConfigDict, sources: Sequence[Weights], changes: Mapping[str,
         for key, advice in source.unknown.items():
             if key not in changes:
                 raise UserError(f"{source.path} does not tell {key}; add --set {advice}")
-        for key, value in (source.start | source.settings).items():
+        for key, value in (source.guesses | source.start | source.settings).items():
             _set(config, key, value)
     # The last fusion layer cannot be explained, so a short fusion encoder needs an earlier one.
     config.softmask.layer = min(config.softmask.layer, config.model.text.fusion_layers - 2)
@@ -87,7 +87,7 @@ def convert(
     out = Path(out)
     with files.written_whole(out) as folder:
         _check_room(folder, model)
-        params, report = load.load(config, model=model, mesh=mesh)
+        params, report = load.load(config, model=model, mesh=mesh, tokenizer=tokenizer)
         print(load.table(report), flush=True)
         files.write_json(folder / "init.json", report._asdict())
         stored = config.copy_and_resolve_references().unlock()

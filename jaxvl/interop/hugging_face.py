@@ -4,6 +4,8 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from jaxvl.errors import UserError
 from jaxvl.interop import tensor_files
 from jaxvl.interop.weights import Opened, Settings
@@ -11,6 +13,7 @@ from jaxvl.preprocessing import PIXEL_MEAN, PIXEL_STD
 
 PREPROCESSOR = "preprocessor_config.json"
 PROCESSOR = "processor_config.json"  # contains the former since transformers 5
+BICUBIC = 3  # Pillow's number, which their files have
 
 
 def open_folder(path: Path | str, model_types: Collection[str]) -> Opened:
@@ -25,13 +28,21 @@ def open_folder(path: Path | str, model_types: Collection[str]) -> Opened:
     return Opened(str(path), tensor_files.open_tensors(path), config)
 
 
+def filled(config: Any, defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a part of config.json with the keys that the other library leaves out.
+
+    It writes only what differs from its defaults, in some of its versions.
+    """
+    return {**defaults, **(config or {})}
+
+
 def tower_settings(name: str, config: Mapping[str, Any], *, epsilon: float) -> Settings:
     """Returns the sizes of the tower `name` ("image" or "text").
 
     epsilon: of LayerNorm where config.json does not have it.
     """
     return {
-        f"model.{name}.layers": config.get("num_hidden_layers", 12),
+        f"model.{name}.layers": config["num_hidden_layers"],
         f"model.{name}.width": config["hidden_size"],
         f"model.{name}.heads": config["num_attention_heads"],
         f"model.{name}.mlp_width": config["intermediate_size"],
@@ -67,6 +78,20 @@ def mean_and_std(processor: Mapping[str, Any]) -> tuple[list[float], list[float]
     return mean or list(PIXEL_MEAN), std or list(PIXEL_STD)
 
 
-def is_normalised_as_here(processor: Mapping[str, Any]) -> bool:
-    """Returns whether images are normalised with the mean and deviation that jaxvl uses."""
-    return mean_and_std(processor) == (list(PIXEL_MEAN), list(PIXEL_STD))
+def other_pixels(processor: Mapping[str, Any]) -> list[str]:
+    """Returns the settings of an image processor that give other pixels than jaxvl's, in words.
+
+    Which part of an image is seen is another matter: data.eval_crop follows it.
+    """
+    told = []
+    if not np.allclose(mean_and_std(processor), (PIXEL_MEAN, PIXEL_STD), atol=1e-6):
+        mean, std = mean_and_std(processor)
+        told.append(f"image_mean={mean} and image_std={std} (jaxvl knows CLIP's only)")
+    if processor.get("resample", BICUBIC) != BICUBIC:
+        told.append(f"resample={processor['resample']} (jaxvl resizes bicubic, {BICUBIC})")
+    if not np.isclose(processor.get("rescale_factor", 1 / 255), 1 / 255, rtol=1e-4):
+        told.append(f"rescale_factor={processor['rescale_factor']} (here 1 / 255)")
+    for name in ("do_resize", "do_rescale", "do_normalize"):
+        if processor.get(name) is False:
+            told.append(f"{name}=False (here it is done)")
+    return told

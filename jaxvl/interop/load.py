@@ -15,11 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from ml_collections import ConfigDict
+from tokenizers import Tokenizer
 from tqdm import tqdm
 
 from jaxvl import checkpoint, sharding, workdir
 from jaxvl.errors import UserError
-from jaxvl.interop import names
+from jaxvl.interop import fitting, names
 from jaxvl.interop.kinds import epsilons_of, open_weights, tokenizer_of
 from jaxvl.interop.weights import Settings, Weights
 from jaxvl.models import MODELS, vit
@@ -69,9 +70,12 @@ def tokenizer_of_init(init: str) -> str:
     return ""
 
 
-def load(config: ConfigDict, *, model: Model, mesh: Mesh) -> tuple[Params, Report]:
+def load(
+    config: ConfigDict, *, model: Model, mesh: Mesh, tokenizer: Tokenizer | None = None
+) -> tuple[Params, Report]:
     """Returns the parameters that config.model.init names, for the model of this configuration.
 
+    tokenizer: that of the run, which must be the one that the weights have learned.
     Raises UserError for what cannot be read, for sizes other than the run's, and for tensors that
     are missing or left over and not named in model.allow_missing.
     """
@@ -87,8 +91,14 @@ def load(config: ConfigDict, *, model: Model, mesh: Mesh) -> tuple[Params, Repor
             raise UserError(
                 f"config: model.init={config.model.init!r}: a jaxvl run cannot be one of several"
             )
+        if tokenizer:
+            fitting.check_own(paths[0], tokenizer)
         return _load_own(config, paths[0], model=model, mesh=mesh)
-    return load_weights(config, [open_weights(path) for path in paths], model=model, mesh=mesh)
+    sources = [open_weights(path) for path in paths]
+    if tokenizer:
+        for source in sources:
+            fitting.check(source, tokenizer)
+    return load_weights(config, sources, model=model, mesh=mesh)
 
 
 def _load_own(config: ConfigDict, path: str, *, model: Model, mesh: Mesh) -> tuple[Params, Report]:
@@ -195,13 +205,17 @@ def _assign(
 
 
 def _notes(config: ConfigDict, source: Weights) -> Iterable[str]:
+    yield from source.notes
+    here = workdir.flat(config)
+    for key, guess in source.guesses.items():
+        whose = "a guess from its width" if here[key] == guess else f"not {guess}, the usual number"
+        yield (
+            f"the file does not tell {key}; {here[key]} is {whose}. Another number gives another "
+            f"model: --set {key}=N"
+        )
     crop = source.start.get("data.eval_crop", config.data.eval_crop)
-    if crop == config.data.eval_crop:
-        return source.notes
-    return (
-        *source.notes,
-        f"it was made for data.eval_crop={crop!r}; this run has {config.data.eval_crop!r}",
-    )
+    if crop != config.data.eval_crop:
+        yield f"it was made for data.eval_crop={crop!r}; this run has {config.data.eval_crop!r}"
 
 
 def _check_allowed(
@@ -255,9 +269,12 @@ def _read(rule: names.Rule, source: Weights, shape: jax.ShapeDtypeStruct) -> np.
     if rule.ours == POSITIONS:  # of whatever grid
         wanted = (1, *np.asarray(source.tensors[rule.theirs[0]]).shape[-2:])
     try:
-        return names.read(rule, source.tensors, shape=wanted)
+        array = names.read(rule, source.tensors, shape=wanted)
     except UserError as error:
         raise UserError(f"{source.path}: {error}") from None
+    if not np.isfinite(array).all():
+        raise UserError(f"{source.path}: {rule.theirs[0]} holds values that are not finite")
+    return array
 
 
 def _interpolated(array: np.ndarray, wanted: Sequence[int]) -> np.ndarray:

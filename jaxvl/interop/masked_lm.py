@@ -47,7 +47,7 @@ def load_masked_lm(
 
 def sizes_of(opened: Opened) -> masked_lm.Sizes:
     """Returns the sizes that a config.json tells. Raises KeyError for a key that is absent."""
-    settings, config = bert.text_settings(opened), opened.config
+    settings, config = bert.text_settings(opened), bert.with_defaults(opened)
     is_roberta = config["model_type"] == "roberta"
     return masked_lm.Sizes(
         **{key.removeprefix("model.text."): value for key, value in settings.items()},

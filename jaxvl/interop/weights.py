@@ -10,7 +10,10 @@ from ml_collections import ConfigDict
 from jaxvl.interop.names import Layout
 from jaxvl.interop.tensor_files import Tensors
 
-HEAD_WIDTH = 64  # of all published CLIP and ALBEF models, whose state dicts do not tell it
+# State dicts do not tell the heads. Those of published CLIP and ALBEF models are 64 wide, but for
+# the image towers of three models of open_clip, ViT-H, g and bigG, each with 16 heads.
+HEAD_WIDTH = 64
+HEADS_OF_WIDTH = {"image": {1280: 16, 1408: 16, 1664: 16}, "text": {}}
 
 Settings = dict[str, Any]  # {dotted key of the configuration: value}
 
@@ -35,6 +38,7 @@ class Weights(NamedTuple):
     layout: (config.model) -> the names of the tensors.
     settings: keys of config.model that the weights fix; a run on these weights must have them.
     start: keys that `jaxvl convert` sets too, but in which a run may differ.
+    guesses: the same, of keys of config.model that the weights do not tell.
     unknown: {key: advice} of keys that the weights do not tell and that `convert` must be given.
     check: (config) -> None; raises UserError where a run's configuration cannot use the weights.
     skipped: {regular expression: (what it matches, why it is not read)} of tensors that are the
@@ -49,6 +53,7 @@ class Weights(NamedTuple):
     layout: Callable[[ConfigDict], Layout]
     settings: Settings
     start: Settings = {}
+    guesses: Settings = {}
     unknown: Mapping[str, str] = {}
     check: Callable[[ConfigDict], None] = lambda config: None
     skipped: Mapping[str, tuple[str, str]] = {}
@@ -75,14 +80,17 @@ class Kind(NamedTuple):
     epsilons: Mapping[str, float] = {}
 
 
-def head_settings(tower: str, width: int, heads: int | None) -> Settings:
-    """Returns the number of heads of a tower ("image" or "text"), {} where it is not known.
+def heads_of(tower: str, width: int) -> tuple[Settings, dict[str, str]]:
+    """Returns (a guess of the heads of a tower, advice where there is none).
 
-    heads: None where the weights do not tell it; heads are then HEAD_WIDTH wide.
+    tower: "image" or "text". As `guesses` and `unknown` of Weights.
     """
-    if heads is None and width % HEAD_WIDTH:
-        return {}
-    return {f"model.{tower}.heads": heads or width // HEAD_WIDTH}
+    key = f"model.{tower}.heads"
+    if width in HEADS_OF_WIDTH[tower]:
+        return {key: HEADS_OF_WIDTH[tower][width]}, {}
+    if width % HEAD_WIDTH:
+        return {}, {key: f"{key}=N, which divides its width of {width}"}
+    return {key: width // HEAD_WIDTH}, {}
 
 
 def layer_count(names: Iterable[str], pattern: str) -> int:

@@ -266,7 +266,9 @@ def load_init(basis: Basis, *, directory: Path | str | None) -> types.Params:
     directory: where the report is also written, as init.json; None for nowhere.
     Raises UserError where the weights cannot be read or do not fit.
     """
-    params, report = load.load(basis.config, model=basis.model, mesh=basis.mesh)
+    params, report = load.load(
+        basis.config, model=basis.model, mesh=basis.mesh, tokenizer=basis.tokenizer
+    )
     if jax.process_index() == 0:
         print(load.table(report), flush=True)
         if directory is not None:

@@ -244,7 +244,7 @@ def test_images_are_cropped_as_the_file_says(clip_folder, tmp_path):
     (folder / "processor_config.json").write_text('{"image_processor": {"do_center_crop": true}}')
     assert open_weights(folder).start["data.eval_crop"] == "center"
     (folder / "preprocessor_config.json").write_text('{"image_mean": [0.5, 0.5, 0.5]}')
-    with pytest.raises(UserError, match="preprocessor_config.json normalises images with mean"):
+    with pytest.raises(UserError, match="gives other pixels than jaxvl can: image_mean=.0.5"):
         open_weights(folder)
 
 
@@ -369,8 +369,9 @@ SPOILT = {
     "other shapes": (spoil_by_shapes, "has the names of a known model, but not its shapes"),
     "renamed": (spoil_tensors(renamed), "k_proj.bias is absent); left over: k_projection"),
     "architecture": (spoil_config(model_type="flava"), "model_type 'flava' is not known, only"),
-    "no sizes": (spoil_config(text_config={}), "config.json lacks the key"),
-    "null sizes": (spoil_config(text_config=None), "config.json has a value of the wrong type"),
+    "no sizes": (spoil_config(text_config={}), "has 49408 words, the tokenizer has 50"),
+    "null sizes": (spoil_config(text_config=None), "has 49408 words, the tokenizer has 50"),
+    "a number": (spoil_config(text_config=5), "config.json has a value of the wrong type"),
     "zero size": (
         spoil_config(vision_config=hf.IMAGE | {"num_attention_heads": 0}),
         "model.image.heads cannot be 0",
@@ -470,3 +471,37 @@ def test_other_activation_than_the_file_says_is_an_error(clip_folder, tmp_path, 
             convert.main([*arguments, "--set", change])
         assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_guess_of_the_heads_yields_to_the_user_and_says_that_it_is_one(
+    tmp_path, capsys, clip_folder
+):
+    """A state dict 64 wide: a head of its own is a guess, two are the user's knowledge."""
+    from test_state_dicts import drawn
+
+    config = small_config()
+    config.model.name, config.model.activation = "clip", "gelu"
+    for tower in ("image", "text"):
+        config.model[tower].update(width=64, heads=1, mlp_width=128)
+    config.model.text.update(vocabulary_size=hf.WORDS)
+    path = tmp_path / "clip.pt"
+    torch.save(drawn(config), path)
+    arguments = ["--from", str(path), "--set", "model.activation=gelu"]
+    arguments += ["--set", f"data.tokenizer={clip_folder / 'tokenizer.json'}"]
+    convert.main([*arguments, "--out", str(tmp_path / "guess")])
+    assert "does not tell model.image.heads; 1 is a guess" in capsys.readouterr().out
+    known = [part for tower in ("image", "text") for part in ("--set", f"model.{tower}.heads=2")]
+    convert.main([*arguments, *known, "--out", str(tmp_path / "known")])
+    assert "model.image.heads; 2 is not 1, the usual number" in capsys.readouterr().out
+    assert workdir.load_config(tmp_path / "known").model.image.heads == 2
+
+
+def test_weights_that_are_not_finite_are_refused(clip_folder, tmp_path):
+    folder = tmp_path / "in"
+    shutil.copytree(clip_folder, folder)
+    tensors = load_file(folder / "model.safetensors")
+    tensors["visual_projection.weight"] = np.full_like(tensors["visual_projection.weight"], np.nan)
+    save_file(tensors, folder / "model.safetensors")
+    config = convert_lib.configuration([str(folder)], {})
+    with pytest.raises(UserError, match="visual_projection.weight holds values that are not finit"):
+        loaded(config)

@@ -267,7 +267,11 @@ def test_open_clip_says_its_activation_only_beside_its_config(tmp_path):
     changes = {"data.tokenizer": "bpe.gz"}
     with pytest.raises(UserError, match="does not tell model.activation; add --set"):
         convert.configuration([bare.path], changes)
-    config = convert.configuration([bare.path], changes | {"model.activation": "quick_gelu"})
+    changes |= {"model.activation": "quick_gelu"}
+    with pytest.raises(UserError, match="model.image.heads; add --set .*divides its width of 16"):
+        convert.configuration([bare.path], changes)
+    changes |= {"model.image.heads": 2, "model.text.heads": 2}
+    config = convert.configuration([bare.path], changes)
     assert config.model.activation == "quick_gelu" and config.data.eval_crop == "center"
     told = '{"model_cfg": {"quick_gelu": true, "text_cfg": {"heads": 2}}}'
     (tmp_path / "open_clip_config.json").write_text(told)

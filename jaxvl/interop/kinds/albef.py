@@ -19,7 +19,7 @@ from jaxvl.interop.names import (
     Table,
     rules,
 )
-from jaxvl.interop.weights import Kind, Opened, Settings, Weights, head_settings, layer_count
+from jaxvl.interop.weights import Kind, Opened, Settings, Weights, heads_of, layer_count
 from jaxvl.models import bert as bert_model
 from jaxvl.models import vit as vit_model
 
@@ -124,6 +124,8 @@ def open_checkpoint(opened: Opened) -> Weights:
     patch = _patch_size(tensors)
     settings = _image_sizes(tensors) | _text_sizes(tensors, f"text_encoder.{bert_prefix}")
     settings["model.image.patch_size"] = patch
+    image_heads, image_unknown = heads_of("image", settings["model.image.width"])
+    text_heads, text_unknown = heads_of("text", settings["model.text.width"])
     if "text_proj.weight" in tensors:
         settings["model.embed_size"] = tensors["text_proj.weight"].shape[0]
     return Weights(
@@ -133,6 +135,8 @@ def open_checkpoint(opened: Opened) -> Weights:
         layout=lambda sizes: layout(sizes, bert_prefix=bert_prefix),
         settings={"model.name": "albef", **settings},
         start={"method": "albef", "data.image_size": grid * patch},
+        guesses=image_heads | text_heads,
+        unknown=image_unknown | text_unknown,
         skipped=SKIPPED,
     )
 
@@ -150,7 +154,6 @@ def _image_sizes(tensors) -> Settings:
         "model.image.layers": layer_count(tensors, r"visual_encoder\.blocks\.(\d+)\."),
         "model.image.width": width,
         "model.image.mlp_width": tensors["visual_encoder.blocks.0.mlp.fc1.bias"].shape[0],
-        **head_settings("image", width, None),
     }
 
 
@@ -166,7 +169,6 @@ def _text_sizes(tensors, text: str) -> Settings:
         "model.text.mlp_width": tensors[f"{text}encoder.layer.0.intermediate.dense.bias"].shape[0],
         "model.text.vocabulary_size": words,
         "model.text.positions": tensors[f"{text}embeddings.position_embeddings.weight"].shape[0],
-        **head_settings("text", width, None),
     }
 
 

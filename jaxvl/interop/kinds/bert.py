@@ -4,6 +4,8 @@ A BERT becomes the text and fusion encoder of an ALBEF. Both also fill in masked
 `jaxvl.interop.masked_lm`.
 """
 
+from typing import Any
+
 from ml_collections import ConfigDict
 
 from jaxvl.errors import UserError
@@ -40,6 +42,18 @@ ROBERTA_WORD_HEAD = (
     ("norm", "layer_norm", NORM),
     ("bias", "bias", SAME),
 )
+_DEFAULTS = {
+    "hidden_size": 768,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "intermediate_size": 3072,
+    "max_position_embeddings": 512,
+    "type_vocab_size": 2,
+}
+DEFAULTS = {
+    "bert": {**_DEFAULTS, "vocab_size": 30_522, "pad_token_id": 0},
+    "roberta": {**_DEFAULTS, "vocab_size": 50_265, "pad_token_id": 1},
+}
 POSITION_IDS = r"embeddings\.position_ids$"  # a constant, in files of older versions
 
 
@@ -96,11 +110,17 @@ def masked_lm_layout(model_type: str, *, prefix: str) -> Layout:
 def text_settings(opened: Opened) -> Settings:
     """Returns the sizes of a BERT or RoBERTa. Raises UserError for another activation than gelu."""
     hugging_face.check_gelu(opened)
+    config = with_defaults(opened)
     return {
-        **hugging_face.tower_settings("text", opened.config, epsilon=bert.EPSILON),
-        "model.text.vocabulary_size": opened.config["vocab_size"],
-        "model.text.positions": opened.config["max_position_embeddings"],
+        **hugging_face.tower_settings("text", config, epsilon=bert.EPSILON),
+        "model.text.vocabulary_size": config["vocab_size"],
+        "model.text.positions": config["max_position_embeddings"],
     }
+
+
+def with_defaults(opened: Opened) -> dict[str, Any]:
+    """Returns config.json with what it leaves out."""
+    return hugging_face.filled(opened.config, DEFAULTS[opened.config["model_type"]])
 
 
 def open_bert(opened: Opened) -> Weights:

@@ -26,6 +26,25 @@ from jaxvl.models import clip
 TOKEN_LENGTHS = (16, 24, 32, 48)  # most captions are far shorter than CLIP's 77 tokens
 LARGEST_ID = 2  # eos_token_id of configs older than the key: the text ends at its largest id
 
+_TOWER = {"num_hidden_layers": 12, "hidden_act": "quick_gelu"}
+TEXT_DEFAULTS = {
+    **_TOWER,
+    "hidden_size": 512,
+    "num_attention_heads": 8,
+    "intermediate_size": 2048,
+    "vocab_size": 49_408,
+    "max_position_embeddings": 77,
+}
+IMAGE_DEFAULTS = {
+    **_TOWER,
+    "hidden_size": 768,
+    "num_attention_heads": 12,
+    "intermediate_size": 3072,
+    "image_size": 224,
+    "patch_size": 32,
+}
+EMBED_SIZE = 512
+
 BLOCK = (
     ("attention/qkv", tuple(f"self_attn.{n}_proj" for n in "qkv"), JOINED_DENSE),
     ("attention/out", "self_attn.out_proj", DENSE),
@@ -82,11 +101,12 @@ def start(positions: int) -> Settings:
 
 def open_clip_model(opened: Opened) -> Weights:
     """Returns the Weights of a folder with a CLIPModel."""
-    image, text = opened.config["vision_config"], opened.config["text_config"]
+    image = _tower(opened.config, "vision_config", IMAGE_DEFAULTS)
+    text = _tower(opened.config, "text_config", TEXT_DEFAULTS)
     settings = {
         "model.name": "clip",
-        "model.activation": _activation(opened),
-        "model.embed_size": opened.config["projection_dim"],
+        "model.activation": _activation(opened.path, image, text),
+        "model.embed_size": opened.config.get("projection_dim", EMBED_SIZE),
         "model.image.patch_size": image["patch_size"],
         **hugging_face.tower_settings("image", image, epsilon=clip.EPSILON),
         **hugging_face.tower_settings("text", text, epsilon=clip.EPSILON),
@@ -112,22 +132,28 @@ def open_clip_model(opened: Opened) -> Weights:
     )
 
 
-def _activation(opened):
-    towers = (opened.config["vision_config"], opened.config["text_config"])
-    activations = {tower.get("hidden_act", "quick_gelu") for tower in towers}
+def _tower(config, name, defaults):
+    """Returns the part of config.json about a tower. NAME_dict, of older files, goes first."""
+    told = {**(config.get(name) or {}), **(config.get(f"{name}_dict") or {})}
+    return hugging_face.filled(told, defaults)
+
+
+def _activation(path, *towers):
+    activations = {tower["hidden_act"] for tower in towers}
     if len(activations) > 1 or not activations <= {"gelu", "quick_gelu"}:
         raise UserError(
-            f"{opened.path}: hidden_act {', '.join(sorted(activations))} is not known, only gelu "
+            f"{path}: hidden_act {', '.join(sorted(activations))} is not known, only gelu "
             "or quick_gelu in both towers"
         )
     return activations.pop()
 
 
 def _crop(path: str, processor: Mapping[str, Any]) -> Settings:
-    if not hugging_face.is_normalised_as_here(processor):
+    other = hugging_face.other_pixels(processor)
+    if other:
         raise UserError(
-            f"{path}/{hugging_face.PREPROCESSOR} normalises images with mean and deviation "
-            f"{hugging_face.mean_and_std(processor)}; jaxvl knows CLIP's only"
+            f"{path}: its image processor ({hugging_face.PREPROCESSOR}) gives other pixels than "
+            f"jaxvl can: {'; '.join(other)}"
         )
     if "do_center_crop" not in processor:
         return {}

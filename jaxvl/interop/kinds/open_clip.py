@@ -4,6 +4,8 @@ from collections.abc import Collection
 
 from ml_collections import ConfigDict
 
+from jaxvl.errors import UserError
+from jaxvl.interop import hugging_face
 from jaxvl.interop.kinds.clip import start
 from jaxvl.interop.names import (
     DENSE,
@@ -19,7 +21,7 @@ from jaxvl.interop.names import (
     rules,
 )
 from jaxvl.interop.tensor_files import Tensors
-from jaxvl.interop.weights import Kind, Opened, Settings, Weights, head_settings, layer_count
+from jaxvl.interop.weights import Kind, Opened, Settings, Weights, heads_of, layer_count
 
 BLOCK = (
     ("attention/qkv/kernel", "attn.in_proj_weight", TRANSPOSED),
@@ -83,7 +85,9 @@ def open_state_dict(opened: Opened) -> Weights:
     if "text.token_embedding.weight" in tensors:  # a model with a text tower of its own
         tensors = tensors.renamed(lambda name: name.removeprefix("text."))
     is_openai = "input_resolution" in tensors
-    settings = _sizes(tensors, model)
+    settings = _sizes(tensors)
+    heads, guesses, unknown = _heads(settings, model)
+    settings |= heads
     activation_is_known = is_openai or bool(model)
     if activation_is_known:
         quick = is_openai or model.get("quick_gelu", False)
@@ -94,16 +98,51 @@ def open_state_dict(opened: Opened) -> Weights:
         tensors=tensors,
         layout=layout,
         settings=settings,
-        start=_start(tensors, settings, opened.config.get("preprocess_cfg", {})),
-        unknown={} if activation_is_known else {"model.activation": ACTIVATION_ADVICE},
+        start=_start(tensors, settings, _preprocessing(opened)),
+        guesses=guesses,
+        unknown=({} if activation_is_known else {"model.activation": ACTIVATION_ADVICE}) | unknown,
     )
 
 
-def _sizes(tensors: Tensors, model: dict) -> Settings:
+def _heads(settings: Settings, model: dict) -> tuple[Settings, Settings, dict[str, str]]:
+    """Returns (heads that the model's configuration tells, guesses, advice)."""
+    known, guesses, unknown = {}, {}, {}
+    image_head = model.get("vision_cfg", {}).get("head_width")
+    told = {
+        "image": image_head and settings["model.image.width"] // image_head,
+        "text": model.get("text_cfg", {}).get("heads"),
+    }
+    for tower, heads in told.items():
+        if heads:
+            known[f"model.{tower}.heads"] = heads
+        else:
+            guess, advice = heads_of(tower, settings[f"model.{tower}.width"])
+            guesses |= guess
+            unknown |= advice
+    return known, guesses, unknown
+
+
+def _preprocessing(opened: Opened) -> dict:
+    """Returns preprocess_cfg. Raises UserError where it gives other pixels than jaxvl can."""
+    told = opened.config.get("preprocess_cfg", {})
+    processor = {"image_mean": told.get("mean"), "image_std": told.get("std")}
+    other = hugging_face.other_pixels(processor)
+    if told.get("interpolation", "bicubic") not in ("bicubic", "random"):
+        other.append(f"interpolation={told['interpolation']!r} (jaxvl resizes bicubic)")
+    if told.get("resize_mode", "shortest") not in ("shortest", "squash"):
+        other.append(f"resize_mode={told['resize_mode']!r} (jaxvl knows shortest and squash)")
+    if other:
+        raise UserError(
+            f"{opened.path}: its preprocess_cfg gives other pixels than jaxvl can: "
+            f"{'; '.join(other)}"
+        )
+    return told
+
+
+def _sizes(tensors: Tensors) -> Settings:
     image, text = "visual.transformer.resblocks.0.", "transformer.resblocks.0."
     image_width = tensors["visual.class_embedding"].shape[0]
     positions, text_width = tensors["positional_embedding"].shape
-    image_head = model.get("vision_cfg", {}).get("head_width")
     return {
         "model.name": "clip",
         "model.embed_size": tensors["text_projection"].shape[1],
@@ -116,8 +155,6 @@ def _sizes(tensors: Tensors, model: dict) -> Settings:
         "model.text.mlp_width": tensors[f"{text}mlp.c_fc.bias"].shape[0],
         "model.text.vocabulary_size": tensors["token_embedding.weight"].shape[0],
         "model.text.positions": positions,
-        **head_settings("image", image_width, image_head and image_width // image_head),
-        **head_settings("text", text_width, model.get("text_cfg", {}).get("heads")),
     }
 
 

@@ -25,6 +25,14 @@ BLOCK = (
     ("mlp_norm", "layernorm_after", NORM),
 )
 EPSILON = 1e-12  # of LayerNorm where config.json does not have it
+DEFAULTS = {
+    "hidden_size": 768,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "intermediate_size": 3072,
+    "image_size": 224,
+    "patch_size": 16,
+}
 DISTILLATION_TOKEN = 1  # its place in DeiT's positions, after the class token
 
 
@@ -43,14 +51,16 @@ def layout(prefix: str) -> Layout:
 def open_vit(opened: Opened) -> Weights:
     """Returns the Weights of a ViT or DeiT. Raises UserError for another activation than gelu."""
     hugging_face.check_gelu(opened)
-    config, tensors, model_type = opened.config, opened.tensors, opened.config["model_type"]
+    config = hugging_face.filled(opened.config, DEFAULTS)
+    tensors, model_type = opened.tensors, opened.config["model_type"]
     prefix = hugging_face.prefix_of(tensors, model_type)
     if model_type == "deit":
         tensors = _without_distillation(tensors, f"{prefix}embeddings.position_embeddings")
     notes = ()
-    if not hugging_face.is_normalised_as_here(hugging_face.image_processor(opened.path)):
+    other = hugging_face.other_pixels(hugging_face.image_processor(opened.path))
+    if other:
         notes = (
-            "its images were normalised with another mean and deviation than those of this run; "
+            f"its images were prepared with {', '.join(other)}; a run learns the difference, and "
             "the same holds for the ViT that ALBEF's authors started from",
         )
     return Weights(
