@@ -74,7 +74,7 @@ source = Source("images", 99, "0", lambda index: [b""] * len(index), lambda seri
 cfg = SimpleNamespace(
     image_size=16, crop_scale=(0.2, 1), flip_probability=0, rand_augment_operations=0,
     color_jitter_probability=0, greyscale_probability=0, blur_probability=0,
-    max_tokens=4, max_words=4, add_sep=False, negatives="", second_view=False)
+    max_tokens=4, max_words=4, add_sep=False, words="", negatives="", second_view=False)
 words = tokenizer.train(["an image"], vocabulary_size=30)
 made = make_batches([(source, 1.0)], words, cfg, seed=0, batch_size=32,
                     process_index=0, process_count=1)

@@ -23,7 +23,7 @@ class Language(NamedTuple):
     adjectives: (slot, seen) -> (lemma, word as it is written) of listed adjectives that contradict
       this one, in its form.
     articles: words that change with the word behind them.
-    fillers: names in FILLERS that know the language.
+    no_fillers: names in FILLERS that do not know the language.
     least_count: occurrences of a word in a form, for it to be put in; fewer may be mistakes.
     """
 
@@ -37,5 +37,5 @@ class Language(NamedTuple):
     is_noun: Callable[[Slot, Seen], bool]
     adjectives: Callable[[Slot, Seen], list[tuple[str, str]]]
     articles: Collection[str] = frozenset()
-    fillers: Collection[str] = frozenset(("corpus",))
+    no_fillers: Collection[str] = frozenset()
     least_count: int = 3

@@ -29,7 +29,7 @@ def language_of(data: CaptionSet, filler: str) -> str:
     Raises UserError where that language has no rules, or the filler does not know it.
     """
     name = named_language(_some(data), of=f"--data {data.directory}")
-    if filler not in LANGUAGES[name].fillers:
+    if filler in LANGUAGES[name].no_fillers:
         raise UserError(f"--filler {filler} does not know {name.title()}; leave --filler out")
     return name
 

@@ -39,5 +39,4 @@ ENGLISH = Language(
         (word, word) for word in LEXICON.mates(slot.lemma) if word in seen
     ],
     articles=ARTICLES,
-    fillers=frozenset(("corpus", "mlm")),
 )

@@ -60,5 +60,6 @@ JAPANESE = Language(
     adjective_at=_adjective_at,
     is_noun=_is_noun,
     adjectives=_adjectives,
+    no_fillers=frozenset(("mlm",)),
     least_count=2,
 )
