@@ -1,4 +1,4 @@
-"""Speed of making hard negatives: captions a second and core, spaCy included.
+"""Speed of making hard negatives: captions a second and core, the tagger included.
 
     python benchmarks/negatives.py --captions metadata.jsonl
 
@@ -15,6 +15,7 @@ import time
 
 from jaxvl.data.negatives import choose_filler, chunks
 from jaxvl.data.negatives import vocabulary as vocabularies
+from jaxvl.data.negatives.languages import named_language
 
 
 def main():
@@ -22,9 +23,10 @@ def main():
     captions = read_captions(flags)
     size = chunks.CHUNK
     parts = [captions[k : k + size] for k in range(0, len(captions), size)]
-    _, loading = timed(lambda: chunks.tokens_of([["A dog runs on the beach."]]))
-    tokens, analysing = timed(lambda: [chunks.tokens_of(texts) for texts in parts])
-    vocabulary, counting = timed(lambda: conclude(tokens))
+    language = named_language(text for texts in captions for text in texts)
+    _, loading = timed(lambda: chunks.tokens_of(captions[:1], language))
+    tokens, analysing = timed(lambda: [chunks.tokens_of(texts, language) for texts in parts])
+    vocabulary, counting = timed(lambda: conclude(tokens, language))
     lines, editing = timed(lambda: edit(tokens, vocabulary))
     count = sum(map(len, captions))
     steps = {"analysing": analysing, "counting": counting, "editing": editing}
@@ -32,6 +34,7 @@ def main():
         json.dumps(
             {
                 "captions": count,
+                "language": language,
                 "captions_per_second_per_core": round(count / sum(steps.values())),
                 "seconds": {name: round(value, 2) for name, value in steps.items()},
                 "seconds_loading": round(loading, 2),
@@ -60,11 +63,11 @@ def timed(function):
     return function(), time.process_time() - start
 
 
-def conclude(tokens):
+def conclude(tokens, language):
     counts = vocabularies.no_counts()
     for some in tokens:
-        chunks.count_chunk(counts, some)
-    return vocabularies.conclude(counts)
+        chunks.count_chunk(counts, some, language)
+    return vocabularies.conclude(counts, language)
 
 
 def edit(tokens, vocabulary):
