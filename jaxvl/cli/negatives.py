@@ -3,6 +3,7 @@
   jaxvl negatives --data data/mine --out data/mine_negatives
   jaxvl negatives --data data/mine --out data/mine_negatives --explain "A brown dog."
 
+Captions are English or Japanese; others are refused.
 Training reads them with --config.data.negatives=data/mine_negatives. If the command was stopped,
 give it again to continue.
 """

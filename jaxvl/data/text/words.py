@@ -6,6 +6,7 @@ folders, so it imports nothing of jaxvl.
 """
 
 import functools
+import os
 import re
 import threading
 import unicodedata
@@ -46,7 +47,7 @@ def words_of(text: str, words: str) -> list[str]:
     return [text[start:end] for start, end in spans_of(text, words)]
 
 
-@functools.lru_cache(maxsize=1 << 16)
+@functools.lru_cache(maxsize=1 << 14)
 def _segmented(text: str, words: str) -> tuple[Span, ...]:
     pieces = WORDS[words].pieces
     spans: list[Span] = []
@@ -111,6 +112,7 @@ def _chinese(text: str) -> list[str]:
 
 
 def _thai(text: str) -> list[str]:
+    os.environ.setdefault("PYTHAINLP_READ_ONLY", "1")  # else it makes a folder in the home
     from pythainlp.tokenize import word_tokenize
 
     return word_tokenize(text, engine="newmm")
