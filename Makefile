@@ -5,10 +5,11 @@ RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip install --quiet --disable-pip-version-check
 SHELL_SCRIPTS := .ci/run $(wildcard launch/*.sh launch/*.sbatch)
 
-.PHONY: help demo test quick lint docs
+.PHONY: help demo coco test quick lint docs
 
 help:
 	@echo 'make demo   render images, train on them, draw what each word refers to (five minutes)'
+	@echo 'make coco   download COCO and weights, train the published SoftMask on them (21 GB, GPUs)'
 	@echo 'make quick  the tests without the slow ones (two minutes)'
 	@echo 'make test   lint and all tests (a quarter of an hour): a change is accepted when this passes'
 	@echo 'make lint   format, style, types, shell scripts'
@@ -18,6 +19,13 @@ help:
 demo: $(VENV)/installed
 	$(RUN) -m jaxvl prepare scenes --out data/scenes --level 1 --train 10000 --size 64 --seed 0
 	$(RUN) -m jaxvl train --config=coco_softmask_ahnpl:demo --workdir=runs/demo
+
+# The published experiment from nothing: downloads COCO and two sets of weights (21 GB), then trains.
+coco: $(VENV)/installed
+	test -d data/coco || $(RUN) -m jaxvl fetch coco --out data/coco
+	test -d data/deit-base-patch16-224 || $(RUN) -m jaxvl fetch weights deit-base-patch16-224
+	test -d data/bert-base-uncased || $(RUN) -m jaxvl fetch weights bert-base-uncased
+	$(RUN) -m jaxvl train --config=coco_softmask --workdir=runs/coco
 
 test: lint
 	$(RUN) -m pytest

@@ -1,6 +1,6 @@
 """AHNPL on COCO captions as published, its baselines, and small models for Scenes.
 
-    --config=coco_ahnpl              AHNPL: CLIP ViT-B/32, TFDS coco_captions
+    --config=coco_ahnpl              AHNPL: CLIP ViT-B/32, COCO
     --config=coco_ahnpl:clip         CLIP on the same data
     --config=coco_ahnpl:negclip      NegCLIP: hard negatives in the contrastive loss alone
     --config=coco_ahnpl:ceclip       CE-CLIP by its released code, with its own recipe
@@ -9,7 +9,7 @@
     --config=coco_ahnpl:demo,clip    a baseline there; the others in the same way
 
 The published ones start from OpenAI's weights and need negatives of the captions:
-    jaxvl negatives --data data/tfds --name coco_captions --out data/coco_negatives
+    jaxvl negatives --data data/coco --out data/coco_negatives
 """
 
 from ml_collections import ConfigDict
@@ -58,8 +58,7 @@ def coco() -> ConfigDict:
     config.model.embed_size = 512
     config.model.image.update(patch_size=32)
     config.model.text.update(layers=12, width=512, heads=8, mlp_width=2048, positions=77)
-    config.data.dir = "data/tfds"
-    config.data.update(source="tfds", name="coco_captions")
+    config.data.dir = "data/coco"
     config.data.negatives = "data/coco_negatives"
     config.data.update(image_size=224, crop_scale=(0.9, 1.0), flip_probability=0.0)
     config.data.rand_augment_operations = 0

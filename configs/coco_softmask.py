@@ -1,6 +1,6 @@
 """SoftMask on COCO captions at published size, and a small model for the Scenes data set.
 
---config=coco_softmask          ViT-B/16 and BERT-base, 256 px, TFDS coco_captions
+--config=coco_softmask          ViT-B/16 and BERT-base, 256 px, COCO (make coco)
 --config=coco_softmask:demo     minutes on two CPU cores, Scenes (make demo)
 """
 
@@ -28,8 +28,7 @@ def coco() -> ConfigDict:
     what they have in excess is left out.
     """
     config = published(captions=CAPTIONS)
-    config.data.dir = "data/tfds"
-    config.data.update(source="tfds", name="coco_captions")
+    config.data.dir = "data/coco"
     config.data.tokenizer = "data/bert-base-uncased"
     config.model.init = "data/deit-base-patch16-224,data/bert-base-uncased"
     config.model.image.norm_epsilon = 1e-12  # of DeiT

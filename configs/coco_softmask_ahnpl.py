@@ -1,11 +1,11 @@
 """SoftMask with hard negatives. No published system has both, so there are no published values.
 
-    --config=coco_softmask_ahnpl          ViT-B/16 and BERT-base, 256 px, TFDS coco_captions
+    --config=coco_softmask_ahnpl          ViT-B/16 and BERT-base, 256 px, COCO
     --config=coco_softmask_ahnpl:demo     minutes on two CPU cores, Scenes (make demo)
 
 Hard negatives take part in SoftMask's contrast and matching, and AHNPL's terms act on its
 embeddings. In the demo the soft masks are off. The large one needs negatives of the captions:
-    jaxvl negatives --data data/tfds --name coco_captions --out data/coco_negatives
+    jaxvl negatives --data data/coco --out data/coco_negatives
 """
 
 from ml_collections import ConfigDict

@@ -169,6 +169,11 @@ class Checkpoints:
         return files.storage_named(self.directory, then)
 
 
+def checkpoint_steps(workdir: Path | str) -> list[int]:
+    """Returns the steps of the complete checkpoints of a run, ascending."""
+    return _steps(_directory(workdir))
+
+
 def restore_params(
     workdir: Path | str,
     *,

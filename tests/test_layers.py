@@ -22,7 +22,7 @@ ORDER = (
     "evals methods",
     "config validate workdir",  # these ask every component for its keys and checks
     "state checkpoint",
-    "interop",
+    "interop fetch",
     "export",
     "training",
     "api",

@@ -102,14 +102,19 @@ def open_basis(config: ConfigDict) -> Basis:
     """
     from jaxvl.models import MODELS
 
-    workdir.check_keys(config)
-    validate(config, devices=jax.device_count(), processes=jax.process_count())
+    check(config)
     config = _with_tokenizer_of_init(config)
     words = _open_tokenizer(config)
     config = _resolve(config, words)
     check_installed(config.data.words)
     mesh = sharding.make_mesh(config.mesh)
     return Basis(config, mesh, words, MODELS[config.model.name].make(config))
+
+
+def check(config: ConfigDict) -> None:
+    """Raises UserError naming the first key whose value cannot work on these devices."""
+    workdir.check_keys(config)
+    validate(config, devices=jax.device_count(), processes=jax.process_count())
 
 
 def _with_tokenizer_of_init(config):

@@ -10,9 +10,9 @@ import jax
 from ml_collections import ConfigDict
 
 from jaxvl import files, sharding, workdir
-from jaxvl.checkpoint import Checkpoints
+from jaxvl.checkpoint import Checkpoints, checkpoint_steps
 from jaxvl.data.prefetch import Prefetch
-from jaxvl.training import evaluation, experiment, peers, record
+from jaxvl.training import evaluation, experiment, needed, peers, record
 from jaxvl.training.evaluation import Evaluation
 from jaxvl.training.experiment import Basis, Training
 from jaxvl.training.log import Log, say
@@ -45,10 +45,13 @@ def train(config: ConfigDict, directory: Path | str) -> int:
 
 
 def _open_and_train(config, directory):
-    basis = experiment.open_basis(workdir.use_own_tokenizer(config, directory))
+    given, config = config, workdir.use_own_tokenizer(config, directory)
+    experiment.check(config)
+    needed.check(config, started=bool(checkpoint_steps(directory)))
+    basis = experiment.open_basis(config)
     stored = basis.config.copy_and_resolve_references().unlock()
     if (directory / workdir.TOKENIZER).is_file():
-        stored.data.tokenizer = config.data.tokenizer
+        stored.data.tokenizer = given.data.tokenizer
     workdir.check_continues(stored, directory)
     training = experiment.make_training(basis, experiment.open_batches(basis))
     evaluator = None

@@ -1,0 +1,1 @@
+"""What the published experiments need, from the network. Only `jaxvl fetch` uses it."""
