@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 import pytest
-from toy_runs import TOY, lines, parameters, wait_for_checkpoint, write_config
+from toy_runs import TOY, lines, only_error, parameters, wait_for_checkpoint, write_config
 
 from jaxvl import workdir
 from jaxvl.training import loop
@@ -74,7 +74,7 @@ def test_when_one_dies_the_other_ends_with_one_line_that_names_it(toy_config, tm
     processes[dead].kill()
     _, errors = processes[left].communicate(timeout=60)
     assert processes[left].returncode == 1
-    (line,) = errors.splitlines()
+    line = only_error(errors)
     assert f"process {dead} on {os.uname().nodename} has ended, so this one ends too" in line
     processes[dead].communicate()
 
@@ -85,6 +85,6 @@ def test_when_one_cannot_go_on_the_other_does_not_wait_for_it(toy_config, tmp_pa
         processes = start_two(write_config(toy_config, tmp_path / "experiment.py"), run)
         errors = [process.communicate(timeout=120)[1] for process in processes]
     assert [process.returncode for process in processes] == [2, 1]
-    (own,), (other,) = (each.splitlines() for each in errors)
+    own, other = map(only_error, errors)
     assert "another training run is writing there" in own
     assert "process 0 on" in other and "has ended" in other

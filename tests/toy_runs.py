@@ -52,3 +52,9 @@ def wait_for_checkpoint(process, directory, after):
     while not any(int(p.name) > after for p in directory.glob("checkpoints/*") if p.name.isdigit()):
         assert process.poll() is None, process.communicate()
         time.sleep(0.01)
+
+
+def only_error(errors):
+    """Returns the one line on stderr behind the report of the texts."""
+    (line,) = [line for line in errors.splitlines() if not line.startswith("texts of ")]
+    return line

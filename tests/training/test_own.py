@@ -12,7 +12,7 @@ import subprocess
 import jax
 import numpy as np
 import pytest
-from toy_runs import TOY, lines, parameters, start, write_config
+from toy_runs import TOY, lines, only_error, parameters, start, write_config
 
 from jaxvl import files, workdir
 from jaxvl.data import scenes, store
@@ -134,7 +134,7 @@ def test_a_second_run_in_the_same_working_directory_is_refused(toy_config, tmp_p
         process = start(config_file, run)
         _, errors = process.communicate()
         assert process.returncode == 2
-        (line,) = errors.splitlines()
+        line = only_error(errors)
         assert "another training run is writing there" in line
         assert f"process {os.getpid()} on" in line
     assert not (run / "config.json").exists()
@@ -280,7 +280,7 @@ def test_a_real_disk_that_fills_up_while_a_checkpoint_is_written(toy_config, tmp
         process = start(write_config(toy_config, tmp_path / "experiment.py"), small / "run")
         _, errors = process.communicate()
         assert process.returncode == 2
-        (line,) = errors.splitlines()
+        line = only_error(errors)
         assert "the disk is full; step " in line and "is saved; make room" in line
         names = {p.name for p in (small / "run" / "checkpoints").iterdir() if p.name.isdigit()}
         shutil.copytree(small / "run", tmp_path / "run")
