@@ -1,6 +1,5 @@
 """From a configuration to everything a run needs: data, model, method, step, state."""
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -212,10 +211,10 @@ def open_batches(basis: Basis) -> "Batches":
 
 
 def say_notes(basis: Basis, source: sources.Source) -> None:
-    """Prints on stderr, in one process, how many captions are cut, unread or read alike."""
+    """Prints, in one process, how many captions are cut, unread or read alike."""
     if jax.process_index() == 0:
         for line in texts.notes(source, basis.tokenizer, basis.config.data):
-            print(printable(line), file=sys.stderr)
+            print(printable(line), flush=True)
 
 
 def open_held_out(basis: Basis) -> sources.Source:
