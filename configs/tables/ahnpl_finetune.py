@@ -4,7 +4,7 @@ First the CLIP that all rows start from, on Scenes:
 
     jaxvl prepare scenes --out data/hard_scenes --train 10000 --size 64 --seed 0
     jaxvl train --config=coco_ahnpl:demo,clip --config.data.dir=data/hard_scenes \
-        --config.total_steps=2500 --workdir=runs/clip
+        --config.total_steps=2500 --config.loss.same_caption=negative --workdir=runs/clip
     jaxvl sweep --table ahnpl_finetune --jobs 2 -- --config.data.dir=data/hard_scenes
 
 Another run to start from: behind `--`, as in `jaxvl sweep --table ahnpl_finetune --
@@ -14,12 +14,17 @@ Another run to start from: behind `--`, as in `jaxvl sweep --table ahnpl_finetun
 from jaxvl.configs.tables import ahnpl
 from jaxvl.training.sweep import Table
 
+PAPERS = (  # a caption of two images is right for one of them only
+    "--config.loss.same_caption=negative",
+    "--config.evals.retrieval.same_caption=negative",
+)
 FINE_TUNING = (
     "--config.model.init=runs/clip",
     "--config.ahnpl.start_step=0",
     "--config.optim.learning_rate=3e-4",
     "--config.optim.warmup_steps=20",
     "--config.total_steps=400",
+    *PAPERS,
 )
 
 

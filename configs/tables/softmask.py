@@ -28,6 +28,7 @@ JITTER = (
     "--config.data.blur_probability=0.5",
     "--config.data.blur_sigma=(0.1,1.0)",
 )
+OWN_MASK = ("--config.softmask.wrong_mask=own",)
 COVERED = "--config.evals.occlusion={}"
 
 
@@ -48,6 +49,7 @@ def get_table() -> Table:
             "hard masks": row("softmask.weight", flags=("--config.softmask.mask=hard",)),
             "soft masks": row("softmask.weight"),
             "soft masks, wrong text": row(*MASKS),
+            "soft masks, wrong text, its own mask": row(*MASKS, flags=OWN_MASK),
             "+ focal": row(*MASKS, "softmask.focal_gamma"),
             "+ augmentation": row(*MASKS, "softmask.text_augmentation", flags=JITTER),
             "+ adaptive hardness": row(*MASKS, "loss.itm_auto_hardness"),

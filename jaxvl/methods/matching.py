@@ -36,6 +36,7 @@ class Negatives(NamedTuple):
 
     pairs: list[Pairs]  # the first has the wrong text of each image
     weight_R: jax.Array  # of all their rows: 1, or 0 where there was nothing to draw
+    text_G: jax.Array  # the row of the batch that the wrong text of each image comes from
 
 
 def fuse_together(
@@ -108,7 +109,7 @@ def draw_negatives(
         wrong_keys = context.model.image_keys(context.params, take(online.v_GxNxD, image_G))
     wrong_image = Pairs(wrong_keys, online.t_GxLxD, mask)
     weight_R = jnp.concatenate([text_found_G, image_found_G]).astype(jnp.float32)
-    return Negatives([wrong_text, wrong_image], weight_R)
+    return Negatives([wrong_text, wrong_image], weight_R, text_G)
 
 
 def matching_loss(

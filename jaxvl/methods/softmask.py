@@ -33,7 +33,7 @@ from jaxvl.methods.matching import (
 from jaxvl.methods.words import words_loss
 from jaxvl.models.fusion import ImageKeys
 from jaxvl.ops.arrays import masked_mean
-from jaxvl.ops.gradcam import match_and_explain
+from jaxvl.ops.gradcam import match_and_explain, word_relevance
 from jaxvl.ops.rng import stream
 from jaxvl.ops.soft_mask import choose_words, keep_factors, normalise_relevance
 from jaxvl.types import MATCH, Batch, Component, Method, Metrics, Model, Params, Slots
@@ -155,11 +155,15 @@ def fuse(
     if not augmented:
         pairs.append(Pairs(positive.image_keys, online.words_GxLxD, mask))
     soft = None
-    if options.weight > 0:
-        soft = soft_mask(context, encoded, positive, slots["strength"])
+    if positive.relevance_GxLxP is not None:
+        own = soft_words(context, encoded, "word")
+        soft = soft_mask(context, encoded, own, positive.relevance_GxLxP, slots["strength"])
         pairs.append(Pairs(positive.image_keys, online.t_GxLxD, mask, soft.keep_GxN))
         if options.wrong_text:
-            pairs.append(negatives.pairs[0]._replace(keep_GxN=soft.keep_GxN))
+            wrong = soft
+            if options.wrong_mask == "own":
+                wrong = mask_of_wrong_texts(context, encoded, negatives, slots["strength"])
+            pairs.append(negatives.pairs[0]._replace(keep_GxN=wrong.keep_GxN))
     states = fuse_together(
         model, params, pairs, stream(context.key, "negative"), first_only=augmented
     )
@@ -193,15 +197,49 @@ class SoftMask(NamedTuple):
     mass: jax.Array  # share of the patches' energy that the masks take, a mean
 
 
-def soft_mask(
-    context: Context, encoded: EncodedBatch, positive: Positive, strength: jax.Array
+def soft_words(
+    context: Context, encoded: EncodedBatch, name: str, text_G: jax.Array | None = None
+) -> tuple[jax.Array, jax.Array]:
+    """Returns what `choose_words` returns, of each caption.
+
+    name: of the stream of draws. text_G: the row of the text beside each image; None for its own.
+    """
+    words_GxL, ids_GxL = context.batch["word_ids"], encoded.ids_GxL
+    if text_G is not None:
+        words_GxL, ids_GxL = words_GxL[text_G], ids_GxL[text_G]
+    eligible_GxL = (words_GxL >= 0) & (ids_GxL != context.config.model.text.mask_token)
+    return choose_words(stream(context.key, name), words_GxL, eligible_GxL)
+
+
+def mask_of_wrong_texts(
+    context: Context, encoded: EncodedBatch, negatives: Negatives, strength: jax.Array
 ) -> SoftMask:
-    """Returns the SoftMask of the true pairs, made from their own relevance."""
-    config, batch, key = context.config, context.batch, context.key
-    options, mask_token = config.softmask, config.model.text.mask_token
-    eligible_GxL = (batch["word_ids"] >= 0) & (encoded.ids_GxL != mask_token)
-    share_GxL, found_G = choose_words(stream(key, "word"), batch["word_ids"], eligible_GxL)
-    relevance_GxP = jnp.einsum("GL,GLP->GP", share_GxL, positive.relevance_GxLxP)
+    """Returns the SoftMask of images with wrong texts, each from the wrong text's own relevance."""
+    options, wrong = context.config.softmask, negatives.pairs[0]
+    relevance_GxLxP, _ = word_relevance(
+        context.model,
+        context.params,
+        wrong.image_keys,
+        wrong.t_GxLxD,
+        wrong.mask_GxL,
+        layer=options.layer,
+        score=options.score,
+    )
+    words = soft_words(context, encoded, "wrong_word", negatives.text_G)
+    return soft_mask(context, encoded, words, relevance_GxLxP, strength)
+
+
+def soft_mask(
+    context: Context,
+    encoded: EncodedBatch,
+    words: tuple[jax.Array, jax.Array],
+    relevance_GxLxP: jax.Array,
+    strength: jax.Array,
+) -> SoftMask:
+    """Returns the SoftMask of pairs. words: of `soft_words`. relevance: of these pairs."""
+    options, key = context.config.softmask, context.key
+    share_GxL, found_G = words
+    relevance_GxP = jnp.einsum("GL,GLP->GP", share_GxL, relevance_GxLxP)
     mask_GxP = shaped(normalise_relevance(relevance_GxP), options.mask)
     drawn_G = jax.random.bernoulli(stream(key, "soft"), options.probability, found_G.shape)
     applied_G = (found_G & drawn_G & (context.step >= options.start_step)).astype(jnp.float32)
@@ -283,6 +321,12 @@ KEYS = {
             False,
             "match each masked image with a wrong text too, so that the mask does not tell that "
             "image and text belong together",
+        ),
+        "wrong_mask": Key(
+            "same",
+            "mask of the image beside that wrong text: same, the one beside the true text; own, "
+            "made from the match score of the wrong text",
+            choices=("same", "own"),
         ),
         "strength": Key(1.0, "share by which the most relevant patch is attenuated", 0, 1),
         "probability": Key(1.0, "share of the pairs that are masked", 0, 1),

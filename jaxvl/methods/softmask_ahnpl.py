@@ -179,7 +179,7 @@ def with_own(
     one = Pairs(image_keys, take(texts.t_GxKxLxD), take(texts.mask_GxKxL))
     found_G = texts.valid_GxK.any(-1).astype(negatives.weight_R.dtype)
     weight_R = jnp.concatenate([negatives.weight_R, found_G])
-    return Negatives([*negatives.pairs, one], weight_R)
+    return Negatives([*negatives.pairs, one], weight_R, negatives.text_G)
 
 
 def _check(config: ConfigDict) -> None:

@@ -142,11 +142,12 @@ def test_negative_pairs_are_the_most_similar_ones_of_the_rows_own_block(reuse, t
     model = SimpleNamespace(image_keys=lambda params, v: {"keys": v[None], "from": "tokens"})
     context = Context(config, model, {}, batch, 0, jax.random.key(0))
     online = encoders.Encoded(v, t, t, None, None)
-    (wrong_text, wrong_image), weight_R = matching.draw_negatives(
+    (wrong_text, wrong_image), weight_R, text_G = matching.draw_negatives(
         context, online, {"keys": v[None]}, certain, hardness=1.0
     )
     np.testing.assert_array_equal(wrong_text.image_keys["keys"].ravel(), row)
     np.testing.assert_array_equal(wrong_text.t_GxLxD.ravel(), 100 + text_of)
+    np.testing.assert_array_equal(text_G, text_of)
     np.testing.assert_array_equal(wrong_image.image_keys["keys"].ravel(), image_of)
     np.testing.assert_array_equal(wrong_image.t_GxLxD.ravel(), 100 + row)
     assert wrong_image.image_keys.get("from", "keys") == taken
@@ -166,10 +167,10 @@ def test_a_caption_that_reads_like_ones_own_is_not_drawn_as_a_wrong_one(same_cap
     found = set()
     for seed in range(20):
         context = Context(config, model, {}, batch, 0, jax.random.key(seed))
-        (wrong_text, _), _ = matching.draw_negatives(
+        _, _, text_G = matching.draw_negatives(
             context, online, {"keys": v[None]}, [likely, likely], hardness=1.0
         )
-        found.add(int(wrong_text.t_GxLxD[0, 0, 0]))
+        found.add(int(text_G[0]))
     assert found == drawn
 
 
@@ -277,6 +278,10 @@ def test_the_wrong_text_beside_a_masked_image_changes_that_loss_alone(full):
     for name in ("loss/itc", "loss/itm", "loss/mlm", "softmask/mass"):
         np.testing.assert_allclose(metrics[name], full[1][name], rtol=1e-4)
     assert abs(metrics["loss/soft"] - full[1]["loss/soft"]) > 1e-3
+    own = run(configured("softmask", wrong_text=True, wrong_mask="own"), step=5)[1]
+    for name in ("loss/itc", "loss/itm", "loss/mlm", "softmask/mass"):
+        np.testing.assert_allclose(own[name], full[1][name], rtol=1e-4)
+    assert abs(own["loss/soft"] - metrics["loss/soft"]) > 1e-4
 
 
 def test_a_hard_mask_removes_patches_or_leaves_them(full):
