@@ -5,6 +5,7 @@ and so can its data. jaxvl.training.record knows the data set again.
 """
 
 import contextlib
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -38,6 +39,7 @@ FREE_KEYS = (
 # Paths of what is compared by its content.
 PATH_KEYS = ("data.dir", "data.tokenizer", "data.mixture", "data.negatives")
 TOKENIZER, LOCK = "tokenizer.json", ".lock"
+RECORD = "run.json"  # of jaxvl.training.record
 
 
 @contextlib.contextmanager
@@ -86,14 +88,26 @@ def check_continues(config: ConfigDict, workdir: Path | str) -> None:
 def use_own_tokenizer(config: ConfigDict, workdir: Path | str) -> ConfigDict:
     """Returns the configuration with the tokenizer in the working directory, where it has one.
 
-    Runs of older versions have none: theirs is where the configuration says.
+    Runs of older versions have none: theirs is where the configuration says. Raises UserError where
+    it is not the one that the run was started with.
     """
-    own = Path(workdir) / TOKENIZER
+    own, record = Path(workdir) / TOKENIZER, Path(workdir) / RECORD
+    recorded = files.read_json(record).get(TOKENIZER) if record.exists() else None
+    if recorded and (not own.is_file() or digest_of_tokenizer(workdir) != recorded):
+        raise UserError(
+            f"{own} is missing or damaged: the run was started with another one; restore it from a "
+            "copy"
+        )
     if not own.is_file():
         return config
     config = config.copy_and_resolve_references().unlock()
     config.data.tokenizer = str(own)
     return config.lock()
+
+
+def digest_of_tokenizer(workdir: Path | str) -> str:
+    """Returns the SHA-256 of the tokenizer in a working directory."""
+    return hashlib.sha256((Path(workdir) / TOKENIZER).read_bytes()).hexdigest()
 
 
 def save_config(config: ConfigDict, workdir: Path | str) -> None:

@@ -56,5 +56,6 @@ def wait_for_checkpoint(process, directory, after):
 
 def only_error(errors):
     """Returns the one line on stderr behind the report of the texts."""
-    (line,) = [line for line in errors.splitlines() if not line.startswith("texts of ")]
-    return line
+    found = [line for line in errors.splitlines() if not line.startswith("texts of ")]
+    assert len(found) == 1, errors
+    return found[0]

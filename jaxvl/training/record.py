@@ -19,12 +19,11 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from jaxvl import files
+from jaxvl import files, workdir
 from jaxvl.data.negatives import storage
 from jaxvl.data.sources import Source
 from jaxvl.errors import UserError
 
-FILE = "run.json"
 LIBRARIES = (
     "jax",
     "jaxlib",
@@ -91,7 +90,14 @@ def add_start(directory: Path | str, data: dict[str, Any], *, step: int) -> None
         "libraries": _libraries(),
         "hardware": _hardware(),
     }
-    files.write_json(Path(directory) / FILE, {"data": data, "starts": [*before, start]})
+    files.write_json(
+        Path(directory) / workdir.RECORD,
+        {
+            "data": data,
+            workdir.TOKENIZER: workdir.digest_of_tokenizer(directory),
+            "starts": [*before, start],
+        },
+    )
 
 
 def read(directory: Path | str) -> dict[str, Any]:
@@ -99,7 +105,7 @@ def read(directory: Path | str) -> dict[str, Any]:
 
     Raises UserError where it is damaged.
     """
-    path = Path(directory) / FILE
+    path = Path(directory) / workdir.RECORD
     if not path.exists():
         return {}
     found = files.read_json(path)

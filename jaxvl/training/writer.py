@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from jaxvl import files
+from jaxvl.errors import UserError
 
 
 class Writer:
@@ -50,7 +51,11 @@ def _keep_lines_until(path, step, *, again):
     if not path.exists():
         return
     kept = []
-    for line in path.read_text().splitlines():
+    try:
+        text = path.read_text(errors="replace")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); remove it") from None
+    for line in text.splitlines():
         try:
             values = json.loads(line)
             dropped = again and values["step"] == step and "loss" not in values

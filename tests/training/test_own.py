@@ -171,6 +171,25 @@ def test_a_damaged_configuration_is_one_line(toy_config, tmp_path, damage):
         experiment.load_run(tmp_path)
 
 
+def test_damaged_words_are_refused_and_damaged_lines_are_dropped(toy_config, tmp_path):
+    assert loop.train(toy_config, tmp_path) == 0
+    with (tmp_path / "metrics.jsonl").open("ab") as file:
+        file.write(b"\xff\xfe\x00")
+    toy_config.total_steps = 5
+    assert loop.train(toy_config, tmp_path) == 0
+    assert [line["step"] for line in lines(tmp_path)] == [1, 2, 3, 4, 5]
+
+    own = tmp_path / "tokenizer.json"
+    words = own.read_text()
+    for damaged in (words.replace('"red"', '"rec"'), words[:100], ""):
+        own.write_text(damaged)
+        with pytest.raises(UserError, match="tokenizer.json is missing or damaged"):
+            experiment.load_run(tmp_path)
+    own.unlink()
+    with pytest.raises(UserError, match="tokenizer.json is missing or damaged"):
+        loop.train(toy_config, tmp_path)
+
+
 def test_a_damaged_newest_checkpoint_is_moved_away_and_the_run_is_the_same(
     toy_config, tmp_path, capsys
 ):
