@@ -8,6 +8,7 @@ the scores of the evaluation after this step, where there was one.
 """
 
 import json
+import logging as python_logging
 import shlex
 import shutil
 import sys
@@ -270,6 +271,11 @@ def _drop_late_errors():
 
     if before.__module__ != __name__:
         sys.unraisablehook = hook
+        python_logging.getLogger("asyncio").addFilter(
+            lambda record: (
+                "async_serialize" not in record.getMessage() and "OCDBT" not in record.getMessage()
+            )
+        )
 
 
 def _is_chief():
