@@ -75,8 +75,7 @@ def _values(key) -> str:
         return ", ".join(f"`{choice!r}`" for choice in key.choices)
     if isinstance(key.default, bool):
         return "`True`, `False`"
-    words = keys.range_of(key)
-    return "" if words == "finite" else words
+    return keys.range_of(key)
 
 
 def _users() -> dict[str, str]:

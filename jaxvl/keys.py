@@ -147,7 +147,7 @@ def _told_range(number: int | float, key: Key) -> str:
 def range_of(key: Key) -> str:
     """Returns the allowed range in words: "at least 0 and below 1".
 
-    Without bounds it is that of LARGEST.
+    Of a number without bounds it is that of LARGEST; "" of what is no number.
     """
     bounds = (
         ("at least", key.low),
@@ -157,4 +157,5 @@ def range_of(key: Key) -> str:
     )
     words = [f"{word} {bound:g}" for word, bound in bounds if bound is not None]
     kind = type(key.default[0] if isinstance(key.default, tuple) and key.default else key.default)
-    return " and ".join(words) or f"between -{LARGEST.get(kind, 0):g} and {LARGEST.get(kind, 0):g}"
+    most = LARGEST.get(kind)
+    return " and ".join(words) or (f"from {-most:g} to {most:g}" if most else "")
