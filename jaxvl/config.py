@@ -18,7 +18,7 @@ from jaxvl.keys import Key
 TOP = {
     "seed": Key(0, "seed of the initial parameters, the data order and every random draw", low=0),
     "method": Key("softmask", "the training method: a name in jaxvl.methods.METHODS"),
-    "total_steps": Key(33_000, "training steps", low=1),
+    "total_steps": Key(33_000, "training steps", low=0),
     "batch_size": Key(512, "examples in a step, on all devices together", low=1, high=10**7),
 }
 

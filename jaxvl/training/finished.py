@@ -55,7 +55,9 @@ def open_evaluation(basis: experiment.Basis, *, directory: Path | None = None) -
             record.check_held_out(directory, source)
     except UserError as error:
         if all(basis.config.evals[name] is None for name in evals.benchmarks()):
-            raise
+            if directory is None or "--config.data.dir" in str(error):
+                raise
+            raise UserError(f"{error}; where it was moved: --config.data.dir=DIR") from None
         if evaluation.is_chief():
             print(f"only the benchmark is evaluated: {error}", file=sys.stderr)
         source = None

@@ -32,7 +32,7 @@ def _data(config):
     data = config.data
     if data.source != "prepared":
         try:
-            sources.split_sizes(data)
+            sources.open_source(data, split=data.split)
         except UserError as error:
             return {f"data.dir={data.dir!r}": str(error)}
         return {}
