@@ -22,8 +22,8 @@ def make(config: ConfigDict, *, scorer, examples: Examples) -> Evaluator:
     The evals.retrieval.rerank best candidates of a query are ranked again by the match logit alone;
     the others follow in the order of their similarity. An image's rank is that of the best of its
     captions. A caption that several images share is right for each of them, unless
-    evals.retrieval.same_caption is "negative". Chance is that of one caption's image among k of all
-    images, which is close to the chance of an image's captions.
+    evals.retrieval.same_caption is "negative". Chance is what equal scores give a caption, which is
+    close to the chance of an image.
     """
     captions = [caption for record in examples.records for caption in record["captions"]]
     image_C = np.repeat(
@@ -52,7 +52,9 @@ def make(config: ConfigDict, *, scorer, examples: Examples) -> Evaluator:
             **text_recalls(to_text_IxT, image_C, text_C, shared=shared),
             **image_recalls(to_image_TxI, image_C, text_C, shared=shared),
         }
-        chance = {f"r{k}_chance": min(1.0, k / count) for k in CUTS}
+        nothing = np.broadcast_to(0.0, to_image_TxI.shape)
+        constant = image_recalls(nothing, image_C, text_C, shared=shared)
+        chance = {f"r{k}_chance": constant[f"t2i_r{k}"] for k in CUTS}
         return {**recalls, "mean_recall": float(np.mean(list(recalls.values()))), **chance}
 
     return Evaluator(run)

@@ -46,6 +46,7 @@ def table_config(*, batch_size=8, rerank=0, seed=0, **options):
     """The table model sees the upper left pixel alone, one of four patches."""
     config = table_model.make_config(rerank=rerank, batch_size=batch_size)
     config.seed, config.evals.occlusion = seed, ConfigDict({"shares": SHARES, **options})
+    config.evals.retrieval.same_caption = "negative"  # records share captions; chance is then k / n
     config.data.image_size = 2
     config.model = ConfigDict({"image": {"patch_size": 1}})
     return config
@@ -315,7 +316,7 @@ def test_a_real_model_uncovered_equals_the_evaluators_and_all_ways_are_measured(
     assert found["occlusion/uncovered/matching"] == found["occlusion/patches_0/matching"]
     assert found["occlusion/uncovered/images"] == 12
     for k in (1, 5, 10):
-        at_chance = pytest.approx(k / 12, abs=0.05)
+        at_chance = pytest.approx(found[f"retrieval/r{k}_chance"], abs=0.05)
         assert found[f"occlusion/patches_100/t2i_r{k}"] == at_chance
     assert found["occlusion/patches_100/matching"] == 0.5
     for group in ("object", "heatmap", "elsewhere"):
