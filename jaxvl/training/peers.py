@@ -113,8 +113,10 @@ def _watch(connection, number, host, connections):
     told = _line(connection)
     if told == GOODBYE:
         return
+    stderr = os.dup(2)  # JAX notices it too, at about the same time, with a stack trace
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     dead = told or f"process {number} on {host}"
     _tell({other: one for other, one in connections.items() if other != number}, dead)
     line = f"jaxvl: {printable(dead)} has ended, so this one ends too; start all of them again"
-    os.write(2, f"{line}\n".encode())  # at once, whatever the other threads are doing
+    os.write(stderr, f"{line}\n".encode())  # at once, whatever the other threads are doing
     os._exit(EXIT_CODE)

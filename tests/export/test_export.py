@@ -383,7 +383,7 @@ def test_a_truncated_checkpoint_is_named(softmask_run, tmp_path, capsys):
     run = shutil.copytree(softmask_run, tmp_path / "run")
     for file in (run / "checkpoints" / "3" / "params").rglob("d/*"):
         file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-    assert "checkpoints/3 cannot be read" in refused(capsys, run, tmp_path / "out")
+    assert "checkpoints/3 is damaged" in refused(capsys, run, tmp_path / "out")
 
 
 def test_a_place_that_cannot_be_written_is_named(softmask_run, tmp_path, quick, capsys):
