@@ -26,7 +26,8 @@ from jaxvl.training import experiment
 
 MAY_BE_ZERO = (
     "seed total_steps data.rand_augment_operations data.rand_augment_magnitude "
-    "model.image.norm_epsilon model.text.norm_epsilon model.text.vocabulary_size model.text.mask_token model.text.dropout "
+    "model.image.norm_epsilon model.text.norm_epsilon model.text.vocabulary_size "
+    "model.text.mask_token model.text.dropout "
     "model.text.end_token loss.itc_chunk loss.sigmoid_bias loss.itc_weight loss.itm_weight "
     "loss.mlm_weight loss.itm_hardness loss.itm_auto_rate optim.warmup_learning_rate "
     "optim.warmup_steps optim.final_learning_rate optim.weight_decay optim.b1 optim.b2 "
