@@ -185,7 +185,7 @@ def open_batches(basis: Basis) -> "Batches":
     """Returns the training batches of this process.
 
     Raises UserError where data.negatives names hard negatives, and no caption has one, and where
-    there is one image only.
+    there is one image only, or one caption for all.
     """
     from jaxvl.data import batches
     from jaxvl.data.negatives.valid import check_some
@@ -196,6 +196,8 @@ def open_batches(basis: Basis) -> "Batches":
             f"{weighted[0][0].name} holds one image: it has no other to be told from, so the loss "
             "is constant"
         )
+    if len(weighted) == 1:
+        texts.check_differ(weighted[0][0], basis.tokenizer, basis.config.data)
     for source, _ in weighted:
         check_some(source, basis.tokenizer, basis.config.data)
         say_notes(basis, source)

@@ -155,7 +155,7 @@ def test_each_image_is_matched_with_a_valid_negative_of_its_own():
     )
     for draw in range(5):
         context = context_of(configured(), params={"temperature": 10.0}, seed=draw)
-        (_, taken), weight_R = softmask_ahnpl.with_own(
+        (_, taken), weight_R, _ = softmask_ahnpl.with_own(
             context, encoded_batch(online), wrong, texts, image_keys, hardness=1.0
         )
         np.testing.assert_array_equal(weight_R, [1] * 8 + [1, 1, 0, 1] * 2)

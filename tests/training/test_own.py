@@ -311,12 +311,26 @@ def test_a_real_disk_that_fills_up_while_a_checkpoint_is_written(toy_config, tmp
         subprocess.run(["umount", small], check=True)
 
 
-def test_a_loss_that_cannot_change_is_refused(toy_config, tmp_path):
-    one = tmp_path / "one"
-    splits = {"train": scenes.generate(split="train", count=1, size=32, seed=0, workers=1)}
+def write_scenes(directory, count, **changes):
+    """Writes a data set of so many images with these fields instead of their own."""
+    records = scenes.generate(split="train", count=count, size=32, seed=0, workers=1)
+    splits = {"train": [{**record, **changes} for record in records]}
+    counts = {"train": count}
     store.write(
-        one, kind="scenes", splits=splits, counts={"train": 1}, meta={}, vocabulary_size=100
+        directory, kind="scenes", splits=splits, counts=counts, meta={}, vocabulary_size=100
     )
+    return directory
+
+
+def test_a_loss_that_cannot_change_is_refused(toy_config, tmp_path):
+    one = write_scenes(tmp_path / "one", 1)
+    nothing = {"boxes": (), "mentions": (), "negatives": (), "negative_kinds": ()}
+    alike = write_scenes(
+        tmp_path / "alike", 4, captions=["A cup.", "a cup"], negative_captions=(), **nothing
+    )
+    toy_config.data.dir = str(alike)
+    with pytest.raises(UserError, match="alike:train: the captions of all examples read alike"):
+        loop.train(toy_config, tmp_path / "run_of_alike")
     toy_config.data.dir = str(one)
     with pytest.raises(UserError, match="one:train holds one image"):
         loop.train(toy_config, tmp_path / "run")
