@@ -36,6 +36,8 @@ FREE_KEYS = (
     "model.remat",
     "loss.itm_reuse_keys",
 )
+# What a step did before these keys existed, where that is not what their defaults do.
+BEFORE = {"loss": {"same_caption": "negative"}}
 # Paths of what is compared by its content.
 PATH_KEYS = ("data.dir", "data.tokenizer", "data.mixture", "data.negatives")
 TOKENIZER, LOCK = "tokenizer.json", ".lock"
@@ -119,8 +121,8 @@ def save_config(config: ConfigDict, workdir: Path | str) -> None:
 def load_config(workdir: Path | str) -> ConfigDict:
     """Returns the ConfigDict of a run. Raises UserError where there is none that can be read.
 
-    Keys that are newer than the run have their defaults, with which a step computes what it did
-    before they existed.
+    Keys that are newer than the run have their defaults, or their value in BEFORE, with which a
+    step computes what it did before they existed.
     """
     path = Path(workdir) / "config.json"
     if not path.exists():
@@ -128,6 +130,7 @@ def load_config(workdir: Path | str) -> ConfigDict:
     stored = files.read_json(path)
     config = config_lib.base()
     try:
+        stored = {**stored, **{name: {**keys, **stored[name]} for name, keys in BEFORE.items()}}
         _check_known(flat(stored), flat(config))
         # An evaluator is a group of keys, or None, and `update` would not replace one by the other.
         evals = config.evals.to_dict()
@@ -136,7 +139,13 @@ def load_config(workdir: Path | str) -> ConfigDict:
             evals[name] = {**before, **keys} if before and keys is not None else keys
         config.evals = ConfigDict(evals)
         config.update(stored)
-    except (UserError, TypeError, ValueError, AttributeError) as error:  # or of another type
+    except (
+        UserError,
+        TypeError,
+        ValueError,
+        KeyError,
+        AttributeError,
+    ) as error:  # or of another type
         raise UserError(f"{path} is damaged, or of a later version: {error}") from None
     return config.lock()
 

@@ -113,10 +113,11 @@ def test_a_run_that_is_older_than_a_key_has_the_default_of_the_key(tiny_config, 
     workdir.begin(tiny_config, tmp_path)
     stored = json.loads((tmp_path / "config.json").read_text())
     del stored["loss"]["itm_hardness"], stored["evals"]["occlusion"]
-    del stored["evals"]["retrieval"]["rerank"]
+    del stored["evals"]["retrieval"]["rerank"], stored["loss"]["same_caption"]
     (tmp_path / "config.json").write_text(json.dumps(stored))
     base, config = config_lib.base(), workdir.load_config(tmp_path)
     assert config.loss.itm_hardness == base.loss.itm_hardness
+    assert config.loss.same_caption == "negative"  # as before the key, other than its default
     assert config.evals.occlusion is None
     assert config.evals.retrieval.rerank == base.evals.retrieval.rerank
     workdir.begin(config, tmp_path)

@@ -53,7 +53,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _parser() -> common.Parser:
     parser = common.parser("prepare", __doc__)
     commands = parser.add_subparsers(required=True, metavar="scenes | folder")
+    _add_scenes(commands)
+    _add_folder(commands)
+    return parser
 
+
+def _add_scenes(commands: Any) -> None:
     scenes = commands.add_parser(
         "scenes", help="render Scenes, the embedded data set", epilog=_SCENES_EPILOG
     )
@@ -82,6 +87,8 @@ def _parser() -> common.Parser:
     )
     common.add_workers(scenes)
 
+
+def _add_folder(commands: Any) -> None:
     folder = commands.add_parser(
         "folder", help="validate and store your own images and captions", epilog=_FOLDER_EPILOG
     )
@@ -137,7 +144,6 @@ def _parser() -> common.Parser:
         "captions' script)",
     )
     common.add_workers(folder)
-    return parser
 
 
 def _size(text: str) -> int:

@@ -74,7 +74,7 @@ def make_batches(
         place = order(step * batch_size + rows)
         example_id_g = (first_id_S[place.source] + place.index).astype(np.int32)
         found = _read_places(readers, place, example_id_g.astype(np.int64))
-        tokens = _tokenize(tokenizer, _decoded(found["caption"]), data)
+        tokens = tokenizers.encode_for(tokenizer, _decoded(found["caption"]), data)
         made = {
             "image": found["image"],
             "token_ids": tokens.ids,
@@ -141,8 +141,8 @@ def _training_reader(source: Source, data: ConfigDict, *, seed: int) -> Callable
     """Returns `(indices, epochs, example ids) -> dict` of one source, n rows.
 
     image: uint8. image_id: int32, equal for equal files. caption: bytes. turn: which of the image's
-    captions it is. With data.negatives:
-    negatives, str [n, K], of that caption; with data.second_view: second_image, second_caption.
+    captions it is. With data.negatives: negatives, str [n, K], of that caption; with
+    data.second_view: second_image, second_caption.
     """
     negatives = open_for(source, data)
     count = augment.num_draws(data)
@@ -194,17 +194,6 @@ def caption_ids(ids: np.ndarray) -> np.ndarray:
     return found.reshape(ids.shape[:-1])
 
 
-def _tokenize(tokenizer: Tokenizer, captions: Sequence[str], data: ConfigDict) -> Tokens:
-    return tokenizers.encode(
-        tokenizer,
-        captions,
-        max_tokens=data.max_tokens,
-        max_words=data.max_words,
-        add_sep=data.add_sep,
-        words=data.words,
-    )
-
-
 def _negative_entries(
     tokenizer: Tokenizer, negatives_gxK: np.ndarray, captions: Tokens, data: ConfigDict
 ) -> Arrays:
@@ -214,7 +203,7 @@ def _negative_entries(
     like its caption once both are truncated is left out.
     """
     valid_gxK = negatives_gxK != ""
-    tokens = _tokenize(tokenizer, negatives_gxK[valid_gxK].tolist(), data)
+    tokens = tokenizers.encode_for(tokenizer, negatives_gxK[valid_gxK].tolist(), data)
     differs_n = (tokens.ids != captions.ids[np.nonzero(valid_gxK)[0]]).any(-1)
     valid_gxK[valid_gxK] = differs_n
     shape = (*valid_gxK.shape, data.max_tokens)
@@ -233,7 +222,7 @@ def _second_entries(
     tokenizer: Tokenizer, found: Arrays, captions: Tokens, data: ConfigDict
 ) -> Arrays:
     """Returns the batch's entries of the second view. captions: of the first."""
-    tokens = _tokenize(tokenizer, _decoded(found["second_caption"]), data)
+    tokens = tokenizers.encode_for(tokenizer, _decoded(found["second_caption"]), data)
     return {
         "second_image": found["second_image"],
         "second_ids": tokens.ids,

@@ -7,7 +7,7 @@ from tokenizers import Tokenizer
 from jaxvl.data.sources.source import Source, annotations
 from jaxvl.data.text.report import report_on
 from jaxvl.data.text.scripts import ENGLISH
-from jaxvl.data.text.tokenizer import Tokens, encode
+from jaxvl.data.text.tokenizer import encode_for
 from jaxvl.errors import UserError
 
 _LOOKED_AT = 1_000  # examples
@@ -20,7 +20,7 @@ def check_differ(source: Source, tokenizer: Tokenizer, data: ConfigDict) -> None
     Then nothing can be told from anything, and every contrast is constant.
     """
     captions = _first_captions(source)
-    if captions and len(np.unique(_read(captions, tokenizer, data).ids, axis=0)) == 1:
+    if captions and len(np.unique(encode_for(tokenizer, captions, data).ids, axis=0)) == 1:
         raise UserError(
             f"{source.name}: the captions of all examples read alike (the first: {captions[0]!r}), "
             "so there is nothing to learn from them"
@@ -32,17 +32,6 @@ def _first_captions(source: Source) -> list[str]:
     return [caption for record in annotations(some) for caption in record["captions"]]
 
 
-def _read(captions: list[str], tokenizer: Tokenizer, data: ConfigDict) -> Tokens:
-    return encode(
-        tokenizer,
-        captions,
-        max_tokens=data.max_tokens,
-        max_words=data.max_words,
-        add_sep=data.add_sep,
-        words=data.words,
-    )
-
-
 def notes(source: Source, tokenizer: Tokenizer, data: ConfigDict) -> list[str]:
     """Returns lines on the captions of the first examples that are cut, unread or read alike.
 
@@ -52,7 +41,7 @@ def notes(source: Source, tokenizer: Tokenizer, data: ConfigDict) -> list[str]:
     if not captions:
         return []
     found = report_on(tokenizer, captions, ENGLISH)
-    kept = _read(captions, tokenizer, data).mask.sum(axis=1)
+    kept = encode_for(tokenizer, captions, data).mask.sum(axis=1)
     cut = float((kept - 1 - int(data.add_sep) < found.tokens).mean())
     limits = f"data.max_tokens={data.max_tokens}, data.max_words={data.max_words}"
     lines = []

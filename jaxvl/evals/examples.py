@@ -102,17 +102,7 @@ def make_tokenize(config: ConfigDict, tokenizer: "Tokenizer") -> Callable[[Seque
     """Returns (texts) -> Tokens, with the lengths that config.data gives."""
     from jaxvl.data.text import tokenizer as tokenizers
 
-    def tokenize(texts):
-        return tokenizers.encode(
-            tokenizer,
-            texts,
-            max_tokens=config.data.max_tokens,
-            max_words=config.data.max_words,
-            add_sep=config.data.add_sep,
-            words=config.data.words,
-        )
-
-    return tokenize
+    return lambda texts: tokenizers.encode_for(tokenizer, texts, config.data)
 
 
 def distinct(tokens: Tokens) -> tuple[Tokens, np.ndarray]:

@@ -86,6 +86,7 @@ def read(folder: Path, run: Run) -> dict[str, np.ndarray]:
     import torch
     from tokenizers import Tokenizer
 
+    from jaxvl.data.images.upright import upright_rgb
     from jaxvl.data.text.words import spans_of
     from jaxvl.export import modeling_jaxvl
 
@@ -98,7 +99,8 @@ def read(folder: Path, run: Run) -> dict[str, np.ndarray]:
         raise KeyError(f"{FILE}: missing {missing}, left over {unknown}")
     numbers = json.loads((folder / preprocessing.FILE).read_text())
     words = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    return answers(model.eval(), modeling_jaxvl.Prepare(config["tokens"], numbers, words, spans_of))
+    prepare = modeling_jaxvl.Prepare(config["tokens"], numbers, words, upright_rgb, spans_of)
+    return answers(model.eval(), prepare)
 
 
 ALBEF = Format(

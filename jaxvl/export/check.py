@@ -59,14 +59,7 @@ def in_jax(run: Run, params: Params) -> dict[str, np.ndarray]:
             for image in examples.images()
         ]
     )
-    tokens = tokenizer.encode(
-        run.tokenizer,
-        list(examples.CAPTIONS),
-        max_tokens=data.max_tokens,
-        max_words=data.max_words,
-        add_sep=data.add_sep,
-        words=data.words,
-    )
+    tokens = tokenizer.encode_for(run.tokenizer, list(examples.CAPTIONS), data)
     compute = _fused(config, model) if model.fuse else _dual(model)
     with jax.default_matmul_precision("highest"):
         found = jax.jit(compute)(params, images, tokens)

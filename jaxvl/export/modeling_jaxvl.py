@@ -1,7 +1,7 @@
 """ALBEF (Li et al. 2021) in plain PyTorch, for weights that jaxvl trained.
 
 Needs torch, safetensors, tokenizers, numpy and Pillow, and for heat-maps of words in Japanese,
-Chinese or Thai what jaxvl_words.py imports.
+Chinese or Thai what jaxvl_words.py imports. Images are read as in training by jaxvl_images.py.
 
     model, prepare = load("FOLDER")
     image = model.encode_image(prepare.images([Image.open("photo.jpg")]))
@@ -16,22 +16,20 @@ comments: G batch, L text tokens, N image tokens (class token first), P = N - 1 
 h heads, E embedding, V vocabulary, S image size.
 """
 
-import functools
 import importlib.util
-import io
 import json
 import re
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
 import safetensors.torch
 import tokenizers
 import torch
-from PIL import Image, ImageCms
+from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -79,18 +77,22 @@ def load(folder: Path | str) -> tuple["Model", "Prepare"]:
     model.load_state_dict(safetensors.torch.load_file(folder / "model.safetensors"))
     preprocessing = json.loads((folder / "preprocessing.json").read_text())
     tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
-    prepare = Prepare(config["tokens"], preprocessing, tokenizer, segmenter_in(folder))
+    images, words = module_in(folder, "jaxvl_images"), module_in(folder, "jaxvl_words")
+    assert images, f"{folder} has no jaxvl_images.py"
+    segment = words.spans_of if words else None
+    prepare = Prepare(config["tokens"], preprocessing, tokenizer, images.upright_rgb, segment)
     return model.eval().requires_grad_(False), prepare
 
 
-def segmenter_in(folder: Path) -> Callable[[str, str], list[Span]] | None:
-    """Returns (text, language) -> places of its words, where the folder has jaxvl_words.py."""
-    spec = importlib.util.spec_from_file_location("jaxvl_words", folder / "jaxvl_words.py")
-    if not (folder / "jaxvl_words.py").is_file() or spec is None or spec.loader is None:
+def module_in(folder: Path, name: str) -> ModuleType | None:
+    """Returns the module that lies beside the weights; None where there is none of this name."""
+    path = folder / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if not path.is_file() or spec is None or spec.loader is None:
         return None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.spans_of
+    return module
 
 
 # Preprocessing
@@ -104,11 +106,16 @@ class Prepare:
         tokens: dict[str, Any],
         preprocessing: dict[str, Any],
         tokenizer: tokenizers.Tokenizer,
+        upright_rgb: Callable[[Image.Image], Image.Image],
         segment: Callable[[str, str], list[Span]] | None = None,
     ):
-        """tokens: of config.json. preprocessing: that of preprocessing.json. segment: if needed."""
+        """tokens: of config.json. preprocessing: that of preprocessing.json.
+
+        upright_rgb: of jaxvl_images. segment: of jaxvl_words, (text, language) -> places of its
+        words; None where blanks separate them.
+        """
         self.tokens, self.preprocessing, self.tokenizer = tokens, preprocessing, tokenizer
-        self.segment = segment
+        self.upright_rgb, self.segment = upright_rgb, segment
 
     def images(self, images: Sequence[Image.Image]) -> Tensor:
         """Returns float32 [G, 3, S, S]: normalised pixels of images of any size and mode."""
@@ -120,7 +127,7 @@ class Prepare:
 
     def resized(self, image: Image.Image) -> np.ndarray:
         """Returns uint8 [S, S, 3]: upright, on white where it is transparent, resized."""
-        image = upright_rgb(image)
+        image = self.upright_rgb(image)
         size = width = height = self.preprocessing["size"]
         if self.preprocessing["crop"] == "center":  # the shorter side becomes `size`
             width, height = (size * side // min(image.size) for side in image.size)
@@ -177,129 +184,6 @@ class Prepare:
         if self.segment and self.tokens.get("words"):
             return self.segment(text, self.tokens["words"])
         return [match.span() for match in re.finditer(r"\S+", text)]
-
-
-# What an image shows: the same code as jaxvl/data/images/upright.py
-
-MAX_PIXELS = 100_000_000
-MAX_ASPECT = 200  # resizing one that is longer and narrower would take gigabytes
-ORIENTATION = 0x0112
-TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-SAME_COLOURS = 3  # of 255: a profile that changes colours by less is taken for sRGB
-
-
-class BadImage(Exception):
-    """The reason why an image cannot be used, in the words of the report."""
-
-
-def check_size(width: int, height: int) -> None:
-    """Raises BadImage for an image that would take too much memory."""
-    if width * height > MAX_PIXELS:
-        raise BadImage(f"decompression bomb: more than {MAX_PIXELS // 10**6} megapixels")
-    if max(width, height) > MAX_ASPECT * min(width, height):
-        raise BadImage(
-            f"too narrow: one side is more than {MAX_ASPECT} times the other ({width} x {height})"
-        )
-
-
-def upright_rgb(image: Image.Image) -> Image.Image:
-    """Returns an image as RGB: upright, on white where it is transparent, in the colours of sRGB.
-
-    Raises BadImage for one that is too large or whose range of values is unknown, and Pillow's
-    errors for one that cannot be decoded.
-    """
-    check_size(*image.size)
-    sixteen_bits = ";16" in str(getattr(image, "tile", ""))
-    image.load()
-    rgb = _rgb(image)
-    if sixteen_bits and image.mode[0] not in "IF":  # Pillow has kept the higher 8 bits
-        _scale(0, int(np.asarray(rgb).max()) * 256, "16-bit")
-    turn = TURNS.get(orientation(image))
-    return rgb if turn is None else rgb.transpose(turn)
-
-
-def orientation(image: Image.Image) -> int:
-    """Returns how the image is to be turned: a key of TURNS, or another number for not at all."""
-    try:
-        found = image.getexif().get(ORIENTATION, 1)
-    except Exception:  # Pillow raises many kinds for damaged EXIF, which viewers ignore
-        return 1
-    return found if isinstance(found, int) else 1
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode[0] in "IF":
-        return _eight_bits(np.asarray(image)).convert("RGB")
-    transparent = image.has_transparency_data
-    if transparent or image.mode not in ("L", "RGB", "CMYK"):
-        image = image.convert("RGBA" if transparent else "RGB")
-    to_srgb = srgb_transform(image.info.get("icc_profile"), image.mode)
-    if not transparent:
-        return to_srgb.apply(image) if to_srgb else image.convert("RGB")
-    alpha, image = image.getchannel("A"), image.convert("RGB")
-    image = to_srgb.apply(image) if to_srgb else image
-    image.putalpha(alpha)
-    white = Image.new("RGBA", image.size, "white")
-    return Image.alpha_composite(white, image).convert("RGB")
-
-
-def _eight_bits(values: np.ndarray) -> Image.Image:
-    """Returns the image of 16 or 32 bits, or of floating point, as one of 8 bits."""
-    bits = "floating-point" if values.dtype.kind == "f" else f"{8 * values.itemsize}-bit"
-    scale = _scale(values.min(), values.max(), bits)
-    if scale == 1 / 257:  # of 16 bits the higher 8 count
-        return Image.fromarray((values.astype(np.uint16) >> 8).astype(np.uint8))
-    return Image.fromarray(np.rint(values * scale).astype(np.uint8))
-
-
-def _scale(lowest: Any, highest: Any, bits: str) -> float:
-    """Returns what takes values to 0..255. They are of 0..1, 0..255 or 0..65535.
-
-    Raises BadImage where these do not hold them, or hold them in their darkest quarter only: such
-    values are of another range.
-    """
-    for top in (1, 255, 65535):
-        if 0 <= lowest and top / 4 < highest <= top:
-            return 255 / top
-    raise BadImage(
-        f"{bits} pixels: their range is unknown ({lowest:g} to {highest:g}); convert it to 8 bits"
-    )
-
-
-def srgb_transform(profile: bytes | None, mode: str) -> Any:
-    """Returns the ImageCms transform that takes an image of a colour profile to sRGB.
-
-    None where there is no profile, one that cannot be used, or one that leaves colours as they are.
-    """
-    if not profile or len(profile) > 2**22:
-        return None
-    return _transform(profile, "RGB" if mode == "RGBA" else mode)
-
-
-@functools.lru_cache(maxsize=8)
-def _transform(profile: bytes, mode: str) -> Any:
-    try:
-        opened = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        found = ImageCms.buildTransform(opened, ImageCms.createProfile("sRGB"), mode, "RGB")
-    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
-        return None  # as viewers do with a profile that is damaged or of other colours
-    if mode not in ("L", "RGB"):
-        return found
-    steps = np.arange(0, 256, 51, dtype=np.uint8)
-    colours = np.stack(np.meshgrid(*[steps] * 3), axis=-1).reshape(1, -1, 3)
-    if mode == "L":
-        colours = np.repeat(steps[None, :, None], 3, axis=2)
-    given = colours if mode == "RGB" else colours[..., 0]
-    changed = np.asarray(found.apply(Image.fromarray(given.copy())), int)
-    return None if np.abs(changed - colours).max() <= SAME_COLOURS else found
 
 
 # The model

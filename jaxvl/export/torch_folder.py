@@ -15,6 +15,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jaxvl import preprocessing
+from jaxvl.data.images import upright
 from jaxvl.data.text import words
 from jaxvl.export import examples
 from jaxvl.export.types import Card, Format, Option, Run
@@ -50,6 +51,7 @@ def write(folder: Path, run: Run, tensors: Path) -> None:
     write_json(folder / preprocessing.FILE, run.preprocessing)
     run.tokenizer.save(str(folder / "tokenizer.json"))
     shutil.copyfile(MODELING, folder / MODELING.name)
+    shutil.copyfile(upright.__file__, folder / "jaxvl_images.py")
     if run.config.data.words:
         shutil.copyfile(words.__file__, folder / "jaxvl_words.py")
 

@@ -19,6 +19,7 @@ from PIL import Image
 
 from jaxvl import preprocessing
 from jaxvl.cli import export as command
+from jaxvl.data.images.upright import upright_rgb
 from jaxvl.data.text import tokenizer
 from jaxvl.export import (
     FORMATS,
@@ -147,6 +148,7 @@ def test_a_folder_for_plain_pytorch(softmask_run, tmp_path, capsys):
         "preprocessing.json",
         "tokenizer.json",
         "modeling_jaxvl.py",
+        "jaxvl_images.py",
         "README.md",
         "export_report.json",
     }
@@ -281,7 +283,7 @@ def test_clip_that_sees_the_middle_of_images(clip_run, tmp_path, form):
 
 @pytest.mark.parametrize("crop", ["none", "center"])
 def test_what_serves_resizes_images_as_evaluation_does(crop):
-    prepare = modeling_jaxvl.Prepare({}, {"size": 33, "crop": crop}, None)
+    prepare = modeling_jaxvl.Prepare({}, {"size": 33, "crop": crop}, None, upright_rgb)
     for image in examples.images():
         assert (prepare.resized(image) == preprocessing.resized(image, 33, crop=crop)).all()
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
+from jaxvl.data.images import upright
 from jaxvl.data.text import scripts, tokenizer, words
 from jaxvl.errors import UserError
 from jaxvl.export import modeling_jaxvl, serving_tokenizer
@@ -24,7 +25,11 @@ def trained():
 def test_plain_pytorch_reads_the_same_tokens_and_words(trained):
     special = tokenizer.special_ids(trained)._asdict()
     prepare = modeling_jaxvl.Prepare(
-        {**DATA, "cleans": tokenizer.cleans(trained), **special}, {}, trained, words.spans_of
+        {**DATA, "cleans": tokenizer.cleans(trained), **special},
+        {},
+        trained,
+        upright.upright_rgb,
+        words.spans_of,
     )
     found, expected = prepare.texts(CAPTIONS), tokenizer.encode(trained, CAPTIONS, **DATA)
     for name in ("ids", "mask", "words"):
@@ -44,14 +49,15 @@ def test_transformers_reads_the_same_tokens_or_is_refused(trained):
         assert found == ids[mask].tolist(), caption
 
 
-def test_the_segmenters_travel_alone():
-    tree = ast.parse(open(words.__file__, encoding="utf-8").read())
+@pytest.mark.parametrize(
+    "module, needed",
+    [(words, {"sudachipy", "rjieba", "pythainlp"}), (upright, {"numpy", "PIL"})],
+)
+def test_the_files_that_travel_with_an_export_need_nothing_of_jaxvl(module, needed):
+    tree = ast.parse(open(module.__file__, encoding="utf-8").read())
     imported = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     imported |= {
         n.name for node in ast.walk(tree) if isinstance(node, ast.Import) for n in node.names
     }
-    assert {name.partition(".")[0] for name in imported} - set(sys.stdlib_module_names) == {
-        "sudachipy",
-        "rjieba",
-        "pythainlp",
-    }
+    packages = {name.partition(".")[0] for name in imported}
+    assert packages - set(sys.stdlib_module_names) == needed

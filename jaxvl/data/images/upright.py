@@ -1,7 +1,7 @@
 """What an image shows, whatever it holds: upright RGB of 8 bits in the sRGB colours.
 
-Every image that a model sees comes through `upright_rgb`. It needs Pillow and NumPy only, since
-jaxvl/export/modeling_jaxvl.py, which stands alone, has the same code; a test holds the two equal.
+Every image that a model sees comes through `upright_rgb`. Exported folders have this file as
+jaxvl_images.py, so it needs Pillow and NumPy only.
 """
 
 import functools

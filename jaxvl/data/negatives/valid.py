@@ -47,17 +47,7 @@ def check_some(source: Source, tokenizer: Tokenizer, data: ConfigDict) -> None:
             f"{captions:,} captions, so nothing would be learnt from them; make others with "
             '`jaxvl negatives`, or train without (data.negatives="")'
         )
-    one, other = (
-        tokenizers.encode(
-            tokenizer,
-            texts,
-            max_tokens=data.max_tokens,
-            max_words=data.max_words,
-            add_sep=data.add_sep,
-            words=data.words,
-        ).ids
-        for texts in zip(*pairs)
-    )
+    one, other = (tokenizers.encode_for(tokenizer, texts, data).ids for texts in zip(*pairs))
     if not (one != other).any():
         raise UserError(
             f"data.negatives={data.negatives!r}: all {len(pairs):,} negatives are read as their "

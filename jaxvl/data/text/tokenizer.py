@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 import tokenizers
+from ml_collections import ConfigDict
 from tokenizers import Tokenizer, models
 
 from jaxvl.data.text import clip_bpe
@@ -122,6 +123,18 @@ def _first_id(tokenizer: Tokenizer, names: Iterable[str]) -> int:
         if token_id is not None:
             return token_id
     return -1
+
+
+def encode_for(tokenizer: Tokenizer, captions: Sequence[str], data: ConfigDict) -> Tokens:
+    """Returns the Tokens of captions as a run reads them. data: config.data. Raises as `encode`."""
+    return encode(
+        tokenizer,
+        captions,
+        max_tokens=data.max_tokens,
+        max_words=data.max_words,
+        add_sep=data.add_sep,
+        words=data.words,
+    )
 
 
 def encode(

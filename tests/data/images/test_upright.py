@@ -1,6 +1,5 @@
 """One way in: whatever an image holds, every reader of images shows a model the same pixels."""
 
-import ast
 import io
 import json
 import os
@@ -183,25 +182,6 @@ def test_every_reader_sees_the_same(tmp_path, name):
     for reader, pixels in found_by.items():
         for found, wanted in zip(shown(pixels, height > width), colours):
             np.testing.assert_allclose(found, wanted, atol=4, err_msg=reader)
-
-
-def test_the_exported_code_is_the_same_code():
-    """modeling_jaxvl.py imports nothing of jaxvl, so it has a copy."""
-
-    def definitions(path):
-        found = {}
-        for node in ast.parse((ROOT / path).read_text()).body:
-            names = [getattr(node, "name", "")]
-            if isinstance(node, ast.Assign):
-                names = [ast.unparse(target) for target in node.targets]
-            found |= {name: ast.dump(node) for name in names}
-        return found
-
-    own = definitions("jaxvl/data/images/upright.py")
-    exported = definitions("jaxvl/export/modeling_jaxvl.py")
-    del own[""]
-    assert "upright_rgb" in own
-    assert {name: exported.get(name) for name in own} == own
 
 
 @pytest.mark.parametrize(
