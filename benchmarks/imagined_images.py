@@ -2,7 +2,7 @@ r"""Does AHNPL imagine the right image? Its moved embedding beside the true imag
 
   jaxvl prepare scenes --out data/hard_scenes --train 10000 --size 64 --seed 0
   jaxvl train --config=coco_ahnpl:demo,clip --config.data.dir=data/hard_scenes \
-    --config.total_steps=2500 --workdir=runs/clip
+    --config.total_steps=2500 --config.loss.same_caption=negative --workdir=runs/clip
   python benchmarks/imagined_images.py --workdir runs/clip
 
 AHNPL moves the embedding I of an image by the difference N - T of a false and the true caption. In

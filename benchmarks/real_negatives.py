@@ -2,7 +2,7 @@ r"""What would real images of false captions teach? Rendered ones beside AHNPL's
 
   jaxvl prepare scenes --out data/hard_scenes --train 10000 --size 64 --seed 0
   jaxvl train --config=coco_ahnpl:demo,clip --config.data.dir=data/hard_scenes \
-    --config.total_steps=2500 --workdir=runs/clip
+    --config.total_steps=2500 --config.loss.same_caption=negative --workdir=runs/clip
   python benchmarks/real_negatives.py --workdir runs/clip --data data/hard_scenes
 
 AHNPL has no image of a false caption and moves the embedding of the true image instead. In Scenes
