@@ -72,11 +72,16 @@ class Model(NamedTuple):
     """
 
     init: Callable[[jax.Array], Params]  # (key) -> params
-    encode_image: Callable[..., jax.Array]  # (params, image_GxHxWx3 uint8) -> v_GxNxD
+    # (params, image_GxHxWx3 uint8) -> v_GxNxD, what project_image and image_keys read
+    encode_image: Callable[..., jax.Array]
     encode_text: Callable[..., jax.Array]  # (params, ids_GxL, mask_GxL, *, key) -> t_GxLxD
     project_image: Callable[..., jax.Array]  # (params, v_GxNxD) -> zi_GxE, unit length
     project_text: Callable[..., jax.Array]  # (params, t_GxLxD, ids_GxL) -> zt_GxE, unit length
     partition_rules: Rules
+    # (params, v_GxNxD, probe_GxhxN or None) -> (zi_GxE, attention_GxhxN): the embedding, and the
+    # attention in the last block of the token that it is read from, to which the probe is added;
+    # None in a model whose words are explained by its fusion encoder
+    look: FusionFunction = None
     # (params, v_GxNxD) -> the cross-attention keys and values of all layers
     image_keys: FusionFunction = None
     # (params, image_keys, t_GxLxD, mask_GxL, *, key, keep_GxN, probe, layer, first_only)

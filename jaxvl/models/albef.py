@@ -39,7 +39,7 @@ def make(config: ConfigDict) -> Model:
     sizes = config.model
     numerics = Numerics(sizes.product_dtype, sizes.activation_dtype)
     run = {"numerics": numerics, "scan": sizes.scan_layers, "remat": sizes.remat}
-    init_image, encode_image = make_vit(
+    image_encoder = make_vit(
         sizes.image,
         image_size=config.data.image_size,
         keep_unmixed=sizes.fusion_tokens == "local",
@@ -57,7 +57,7 @@ def make(config: ConfigDict) -> Model:
     def init(key: jax.Array) -> Params:
         v, t = jnp.zeros((1, sizes.image.width)), jnp.zeros((1, sizes.text.width))
         return {
-            "image": init_image(stream(key, "image")),
+            "image": image_encoder.init(stream(key, "image")),
             **bert.init(stream(key, "bert")),
             "image_projection": init_params(projection, stream(key, "image_projection"), v),
             "text_projection": init_params(projection, stream(key, "text_projection"), t),
@@ -75,7 +75,7 @@ def make(config: ConfigDict) -> Model:
 
     return Model(
         init=init,
-        encode_image=lambda params, image: encode_image(params["image"], image),
+        encode_image=lambda params, image: image_encoder.encode(params["image"], image),
         encode_text=bert.encode,
         project_image=lambda params, v: project(params["image_projection"], v),
         project_text=lambda params, t, ids: project(params["text_projection"], t),

@@ -68,7 +68,7 @@ class Layer(nn.Module):
         key: jax.Array | None,
         queries: int | None = None,
     ) -> jax.Array:
-        change = self.attention(t_GxLxD, mask_GxL, key, queries)
+        change, _ = self.attention(t_GxLxD, mask_GxL, key, queries)
         change = dropout(change, self.rate, key, "attention_out")
         return self.attention_norm(t_GxLxD[:, :queries] + change)
 

@@ -1,6 +1,6 @@
 """CLIP (Radford et al. 2021): an image encoder and a causal text encoder, without fusion.
 
-Letters: G batch, N image tokens, L text tokens, D width, E embedding.
+Letters: G batch, N image tokens, L text tokens, D width, E embedding, h heads.
 """
 
 from collections.abc import Callable
@@ -59,7 +59,7 @@ def make(config: ConfigDict) -> Model:
     sizes = config.model
     numerics = Numerics(sizes.product_dtype, sizes.activation_dtype)
     run = {"numerics": numerics, "scan": sizes.scan_layers, "remat": sizes.remat}
-    init_image, encode_image = make_vit(
+    image_encoder = make_vit(
         sizes.image,
         image_size=config.data.image_size,
         epsilon=EPSILON,
@@ -74,7 +74,7 @@ def make(config: ConfigDict) -> Model:
     def init(key: jax.Array) -> Params:
         v, t = jnp.zeros((1, sizes.image.width)), jnp.zeros((1, sizes.text.width))
         return {
-            "image": init_image(stream(key, "image")),
+            "image": image_encoder.init(stream(key, "image")),
             "text": init_text(stream(key, "text")),
             "image_projection": init_params(projection, stream(key, "image_projection"), v),
             "text_projection": init_params(projection, stream(key, "text_projection"), t),
@@ -90,13 +90,18 @@ def make(config: ConfigDict) -> Model:
         t_GxD = jnp.take_along_axis(t_GxLxD, end_G[:, None, None], axis=1)[:, 0]
         return project(params["text_projection"], t_GxD)
 
+    def look(params, v_GxNxD, probe_GxhxN):
+        v_GxD, attention_GxhxN = image_encoder.finish(params["image"], v_GxNxD, probe_GxhxN)
+        return project(params["image_projection"], v_GxD), attention_GxhxN
+
     return Model(
         init=init,
-        encode_image=lambda params, image: encode_image(params["image"], image),
+        encode_image=lambda params, image: image_encoder.begin(params["image"], image),
         encode_text=lambda params, ids, mask, *, key: encode_text(params["text"], ids),
-        project_image=lambda params, v: project(params["image_projection"], v[:, 0]),
+        project_image=lambda params, v: look(params, v, None)[0],
         project_text=project_text,
         partition_rules=PARTITION_RULES,
+        look=look,
     )
 
 
@@ -113,7 +118,7 @@ def _make_text(
 ) -> tuple[Callable[[jax.Array], Params], Callable[[Params, jax.Array], jax.Array]]:
     """Returns (init, encode): (key) -> params, and (params, ids_GxL) -> t_GxLxD."""
     embedding = Embeddings(sizes.vocabulary_size, sizes.positions, sizes.width, numerics)
-    init_blocks, run_blocks = make_blocks(
+    blocks = make_blocks(
         sizes,
         epsilon=sizes.norm_epsilon or EPSILON,
         activation=activation,
@@ -127,12 +132,12 @@ def _make_text(
         ids = jnp.zeros((1, 2), jnp.int32)
         return {
             "embedding": init_params(embedding, stream(key, "embedding"), ids),
-            **init_blocks(key),
+            **blocks.init(key),
         }
 
     def encode(params, ids_GxL):
         t = apply(embedding, params["embedding"], ids_GxL)
-        return run_blocks(params, t)
+        return blocks.run(params, t)
 
     return init, encode
 

@@ -153,11 +153,13 @@ class SelfAttention(nn.Module):
         mask_GxL: jax.Array | None,
         key: jax.Array | None,
         queries: int | None = None,
-    ) -> jax.Array:
-        """Returns [G, queries, D].
+        probe: jax.Array | None = None,
+    ) -> tuple[jax.Array, jax.Array]:
+        """Returns ([G, queries, D], the attention [G, h, queries, L]).
 
         mask_GxL: True at tokens that exist; None for all. key: for dropout, or None. queries: the
-        number of tokens, from the first, that attend to all tokens; None for all of them.
+        number of tokens, from the first, that attend to all tokens; None for all of them. probe:
+        added to the attention, to differentiate by it; or None.
         """
         joined = Dense(3 * x_GxLxD.shape[-1], self.numerics, name="qkv")(x_GxLxD)
         parts = jnp.split(joined, 3, axis=-1)
@@ -174,8 +176,10 @@ class SelfAttention(nn.Module):
         weights = jnp.exp(scores - lax.stop_gradient(scores.max(-1, keepdims=True)))
         total = weights.sum(-1, keepdims=True)
         mixed = mix(dropout(weights, self.dropout, key, "attention"), value, self.numerics) / total
+        if probe is not None:
+            mixed = mixed + mix(probe, value, self.numerics)
         out = Dense(x_GxLxD.shape[-1], self.numerics, kernel_init=self.out_init, name="out")
-        return out(join_heads(mixed.astype(self.numerics.activation)))
+        return out(join_heads(mixed.astype(self.numerics.activation))), weights / total
 
 
 def dropout(x: jax.Array, rate: float, key: jax.Array | None, name: str) -> jax.Array:

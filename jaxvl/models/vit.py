@@ -1,10 +1,11 @@
 """Vision transformer (Dosovitskiy et al. 2021): pre-norm blocks, class token, learned positions.
 
-Letters: G batch, H W pixels, N tokens (class token first), L tokens of any kind, D width.
+Letters: G batch, H W pixels, N tokens (class token first), L tokens of any kind, D width, h heads.
 """
 
 import functools
 from collections.abc import Callable
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -13,6 +14,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from jaxvl.models.layers import (
+    KEPT,
     Mlp,
     Numerics,
     SelfAttention,
@@ -21,6 +23,7 @@ from jaxvl.models.layers import (
     init_stack,
     layer_norm,
     run_stack,
+    split_stack,
 )
 from jaxvl.models.patches import PatchEmbedding
 from jaxvl.ops.rng import stream
@@ -41,12 +44,31 @@ class Block(nn.Module):
     causal: bool
 
     @nn.compact
-    def __call__(self, x_GxLxD: jax.Array) -> jax.Array:
+    def __call__(
+        self, x_GxLxD: jax.Array, queries: int | None = None, probe: jax.Array | None = None
+    ) -> tuple[jax.Array, jax.Array]:
+        """Returns (x of the first `queries` tokens, their attention); see SelfAttention."""
         norm = functools.partial(layer_norm, self.epsilon, self.numerics)
-        attention = SelfAttention(self.heads, self.numerics, 0.0, self.causal, name="attention")
-        x = x_GxLxD + attention(norm(name="attention_norm")(x_GxLxD), None, None)
+        attend = SelfAttention(self.heads, self.numerics, 0.0, self.causal, name="attention")
+        change, attention = attend(norm(name="attention_norm")(x_GxLxD), None, None, queries, probe)
+        x = x_GxLxD[:, :queries] + change
         mlp = Mlp(self.mlp_width, self.numerics, self.activation, name="mlp")
-        return x + mlp(norm(name="mlp_norm")(x))
+        return x + mlp(norm(name="mlp_norm")(x)), attention
+
+
+class Blocks(NamedTuple):
+    """A stack of blocks and the norm after them.
+
+    The parameters given may have other entries too. `run_last` after `run_before_last` gives the
+    first token of `run`, without the work on the others in the last block.
+    """
+
+    init: Callable[[jax.Array], Params]  # (key) -> {"layers": ..., "norm": ...}
+    run: Callable[[Params, jax.Array], jax.Array]  # (params, x_GxLxD) -> x_GxLxD, normalised
+    run_before_last: Callable[[Params, jax.Array], jax.Array]  # (params, x_GxLxD) -> x_GxLxD
+    # (params, x_GxLxD, probe_GxhxL or None) -> (the first token, normalised, [G, D]; its
+    # attention_GxhxL, to which the probe is added)
+    run_last: Callable[..., tuple[jax.Array, jax.Array]]
 
 
 def make_blocks(
@@ -58,12 +80,8 @@ def make_blocks(
     numerics: Numerics,
     scan: bool,
     remat: bool,
-) -> tuple[Callable[[jax.Array], Params], Callable[[Params, jax.Array], jax.Array]]:
-    """Returns (init, run) of a stack of blocks and the norm after them.
-
-    init: (key) -> {"layers": ..., "norm": ...}. run: (params, x_GxLxD) -> x_GxLxD; its params may
-    have other entries too. sizes: config.model.image or .text. scan, remat: as in `run_stack`.
-    """
+) -> Blocks:
+    """Returns the Blocks of config.model.image or .text. scan, remat: as in `run_stack`."""
     block = Block(sizes.heads, sizes.mlp_width, numerics, epsilon, activation, causal)
     norm = layer_norm(epsilon, numerics, name=None)
     x_1x2xD = jnp.zeros((1, 2, sizes.width))
@@ -76,18 +94,44 @@ def make_blocks(
             "norm": init_params(norm, stream(key, "norm"), x_1x2xD),
         }
 
-    def run(params, x):
-        x = run_stack(
-            lambda p, x, _key, _extra: apply(block, p, x),
-            params["layers"],
-            x,
-            key=None,
-            scan=scan,
-            remat=remat,
-        )
-        return apply(norm, params["norm"], x)
+    def run_layers(layers, x):
+        def one(p, x, _key, _extra):
+            return apply(block, p, x)[0]
 
-    return init, run
+        return run_stack(one, layers, x, key=None, scan=scan, remat=remat)
+
+    def run(params, x):
+        return apply(norm, params["norm"], run_layers(params["layers"], x))
+
+    def run_before_last(params, x):
+        return run_layers(split_stack(params["layers"], sizes.layers - 1)[0], x)
+
+    def run_last(params, x, probe):
+        def first(p, x, probe_Gxhx1xL):
+            return apply(block, p, x, queries=1, probe=probe_Gxhx1xL)
+
+        if remat:
+            policy = jax.checkpoint_policies.save_only_these_names(KEPT)
+            first = jax.checkpoint(first, policy=policy)
+        last = split_stack(params["layers"], sizes.layers - 1)[1]
+        x, attention = first(last, x, None if probe is None else probe[:, :, None])
+        return apply(norm, params["norm"], x)[:, 0], attention[:, :, 0]
+
+    return Blocks(init, run, run_before_last, run_last)
+
+
+class ImageEncoder(NamedTuple):
+    """An image encoder.
+
+    `begin` and then `finish` give the class token of `encode`, without the work on the patches in
+    the last block.
+    """
+
+    init: Callable[[jax.Array], Params]  # (key) -> params
+    encode: Callable[[Params, jax.Array], jax.Array]  # (params, image_GxHxWx3 uint8) -> v_GxNxD
+    begin: Callable[[Params, jax.Array], jax.Array]  # the same, before the last block
+    # (params, v_GxNxD of `begin`, probe_GxhxN or None) -> (class token [G, D], attention_GxhxN)
+    finish: Callable[..., tuple[jax.Array, jax.Array]]
 
 
 def make_vit(
@@ -101,14 +145,13 @@ def make_vit(
     activation: str = "gelu",
     pre_norm: bool = False,
     keep_unmixed: bool = False,
-) -> tuple[Callable[[jax.Array], Params], Callable[[Params, jax.Array], jax.Array]]:
-    """Returns (init, encode) of an image encoder.
+) -> ImageEncoder:
+    """Returns the ImageEncoder of config.model.image.
 
-    init: (key) -> params. encode: (params, image_GxHxWx3 uint8) -> v_GxNxD. sizes:
-    config.model.image. image_size: side in pixels, a multiple of the patch size. epsilon: of
-    LayerNorm, if sizes.norm_epsilon is 0. pre_norm: as CLIP does, normalise the embedded patches,
-    which then have no bias. keep_unmixed: after the class token, return the embedded patches,
-    normalised, and not what the blocks made of them. scan, remat: as in `layers.run_stack`.
+    image_size: side in pixels, a multiple of the patch size. epsilon: of LayerNorm, if
+    sizes.norm_epsilon is 0. pre_norm: as CLIP does, normalise the embedded patches, which then have
+    no bias. keep_unmixed: after the class token, `encode` returns the embedded patches, normalised,
+    and not what the blocks made of them. scan, remat: as in `layers.run_stack`.
     """
     tokens = (image_size // sizes.patch_size) ** 2 + 1
     epsilon = sizes.norm_epsilon or epsilon
@@ -116,7 +159,7 @@ def make_vit(
         sizes.patch_size, sizes.width, tokens, numerics, not pre_norm, sizes.stem, epsilon
     )
     norm = layer_norm(epsilon, numerics, name=None)
-    init_blocks, run_blocks = make_blocks(
+    blocks = make_blocks(
         sizes,
         epsilon=epsilon,
         activation=activation,
@@ -133,21 +176,26 @@ def make_vit(
         return {
             **{name: init_params(norm, stream(key, name), v_1x1xD) for name in norms},
             "embedding": init_params(embedding, stream(key, "embedding"), image),
-            **init_blocks(key),
+            **blocks.init(key),
         }
 
-    def encode(params, image_GxHxWx3):
+    def embed(params, image_GxHxWx3):
         x = normalise_pixels(image_GxHxWx3)
         v = apply(embedding, params["embedding"], x)
-        if pre_norm:
-            v = apply(norm, params["pre_norm"], v)
-        mixed = run_blocks(params, v)
+        return apply(norm, params["pre_norm"], v) if pre_norm else v
+
+    def encode(params, image_GxHxWx3):
+        v = embed(params, image_GxHxWx3)
+        mixed = blocks.run(params, v)
         if not keep_unmixed:
             return mixed
         unmixed = apply(norm, params["unmixed_norm"], v[:, 1:])
         return jnp.concatenate([mixed[:, :1], unmixed], axis=1)
 
-    return init, encode
+    def begin(params, image_GxHxWx3):
+        return blocks.run_before_last(params, embed(params, image_GxHxWx3))
+
+    return ImageEncoder(init, encode, begin, blocks.run_last)
 
 
 def normalise_pixels(image_GxHxWx3: jax.Array) -> jax.Array:

@@ -91,17 +91,20 @@ def test_vit(tmp_path):
     weights = open_weights(folder)
     ours = config_of(weights)
     numerics = MODELS["clip"].make.__globals__["Numerics"]("float32", "float32")
-    init, encode = vit.make_vit(
+    encoder = vit.make_vit(
         ours.model.image, image_size=16, numerics=numerics, scan=True, remat=False
     )
-    shapes = jax.eval_shape(lambda key: {"image": init(key)}, jax.random.key(0))
+    shapes = jax.eval_shape(lambda key: {"image": encoder.init(key)}, jax.random.key(0))
     layout = weights.layout(ours.model)
     params, missing, left_over = names.from_torch(weights.tensors, layout, shapes)
     assert (missing, left_over) == ([], [])
     assert_same_tensors(params, layout, weights.tensors)
     pixels = hf.images(16)
     with torch.no_grad():
-        close(jax.jit(encode)(params["image"], pixels), theirs(as_torch(pixels)).last_hidden_state)
+        close(
+            jax.jit(encoder.encode)(params["image"], pixels),
+            theirs(as_torch(pixels)).last_hidden_state,
+        )
 
 
 @pytest.mark.parametrize("kind", ["bert", "roberta"])

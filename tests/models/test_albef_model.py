@@ -174,6 +174,9 @@ def test_attention_is_the_mean_under_a_softmax_for_small_and_large_scores(size):
         scores = query[:, head] @ key[:, head].T / 2
         weights = np.exp(scores - scores.max(-1, keepdims=True))
         mixed[:, head] = weights @ value[:, head] / weights.sum(-1, keepdims=True)
-    out = attention.apply({"params": params}, x, None, None)[0]
+    out, weights_1xhxLxL = attention.apply({"params": params}, x, None, None)
     expected = mixed @ np.asarray(params["out"]["kernel"], np.float64)
-    np.testing.assert_allclose(out, expected, atol=1e-4)
+    np.testing.assert_allclose(out[0], expected, atol=1e-4)
+    np.testing.assert_allclose(
+        weights_1xhxLxL[0, 1], weights / weights.sum(-1, keepdims=True), atol=1e-5
+    )

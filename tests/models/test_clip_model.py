@@ -11,7 +11,8 @@ from small_clip import END, LENGTH, small_clip_batch, small_clip_config
 from jaxvl.config import base
 from jaxvl.models import MODELS
 from jaxvl.models.clip import end_of_text
-from jaxvl.models.layers import ACTIVATIONS
+from jaxvl.models.layers import ACTIVATIONS, Numerics
+from jaxvl.models.vit import make_vit
 from jaxvl.sharding import path_name
 
 pytestmark = pytest.mark.slow
@@ -141,6 +142,56 @@ def test_bfloat16_stays_close_to_float32(small):
     states = encode(narrow, params, ids)
     assert states.dtype == jnp.bfloat16
     np.testing.assert_allclose(states.astype(np.float32), encode(model, params, ids), atol=0.2)
+
+
+@pytest.mark.parametrize("remat", [False, True])
+def test_the_image_embedding_is_that_of_the_class_token_after_all_blocks(small, remat):
+    config, model, params, batch = small
+    config = config.copy_and_resolve_references()
+    config.model.remat = remat
+    model = MODELS["clip"].make(config)
+    whole = make_vit(
+        config.model.image,
+        image_size=config.data.image_size,
+        numerics=Numerics("float32", "float32"),
+        scan=True,
+        remat=False,
+        epsilon=1e-5,
+        activation=config.model.activation,
+        pre_norm=True,
+    )
+
+    def embedded(params):
+        return model.project_image(params, model.encode_image(params, batch["image"]))
+
+    def embedded_by_all(params):
+        v = whole.encode(params["image"], batch["image"])[:, 0]
+        z = v @ params["image_projection"]["kernel"]
+        return z / jnp.linalg.norm(z, axis=-1, keepdims=True)
+
+    def with_gradient(function):
+        weights = jnp.arange(config.model.embed_size, dtype=jnp.float32)[None]
+        return jax.jit(jax.value_and_grad(lambda p: (function(p) * weights).sum()))(params)
+
+    (found, gradient), (expected, of_all) = map(with_gradient, (embedded, embedded_by_all))
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-4), gradient, of_all)
+
+
+def test_the_probe_is_added_to_the_attention_that_the_embedding_is_made_of(small):
+    _, model, params, batch = small
+    v = model.encode_image(params, batch["image"])
+    z, attention = model.look(params, v, None)
+    np.testing.assert_allclose(attention.sum(-1), 1, atol=1e-5)
+    same, _ = model.look(params, v, jnp.zeros(attention.shape))
+    np.testing.assert_allclose(same, z, atol=1e-6)
+    # Without any attention to them, the patches of another image change nothing.
+    other = v.at[:, 1:].set(v[::-1, 1:])
+    none, _ = model.look(params, v, -attention)
+    _, attention_to_other = model.look(params, other, None)
+    none_of_other, _ = model.look(params, other, -attention_to_other)
+    np.testing.assert_allclose(none, none_of_other, atol=1e-5)
+    assert np.abs(none - z).max() > 1e-3
 
 
 def test_every_parameter_has_a_partition_rule_and_the_tree_is_the_published_one(small):
