@@ -80,9 +80,10 @@ def train(config: "ConfigDict", workdir: Path | str) -> None:
 
     config: `jaxvl.config.base()` with its keys set, or that of a file in configs/.
     Raises UserError naming what the user can put right, and FloatingPointError where a value that
-    is not finite stopped the run; WORKDIR/nonfinite then holds a report.
+    is not finite stopped the run; WORKDIR/nonfinite then holds a report. After SIGTERM or Ctrl-C it
+    saves and returns early; the same call continues.
     """
-    from jaxvl.training import loop
+    from jaxvl.training import exits, loop
 
-    if loop.train(config, workdir):
+    if loop.train(config, workdir) == exits.FAILED:
         raise FloatingPointError(f"a value is not finite; see {Path(workdir) / 'nonfinite'}")

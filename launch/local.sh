@@ -34,7 +34,8 @@ while ((running > 0)); do
     wait "$child" || code=$?
     if ((code != 0)); then
       status=$code
-      ((running == 0)) || stop # the others would wait for this one without end
+      # After 75 (stopped, saved) the others end by themselves.
+      ((running == 0 || code == 75)) || stop # the others would wait for this one without end
     fi
   done
 done

@@ -47,7 +47,7 @@ def test_two_processes_do_what_one_does_and_stop_together(toy_config, tmp_path):
     for process in processes:
         process.send_signal(signal.SIGTERM)
     outputs = [process.communicate() for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], outputs
+    assert [process.returncode for process in processes] == [75, 75], outputs
     assert "step" not in outputs[1][0]  # one process speaks
     step, params = parameters(both, toy_config)
     assert f"stopped after step {step}, saved" in outputs[0][0]

@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING
 
 from jaxvl.cli import common, shipped
 from jaxvl.errors import UserError
+from jaxvl.training import exits
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Command line. Exits 2 with one line on stderr for what the user can put right."""
+    """Command line. Exits with a code of jaxvl.training.exits."""
     flags, changes = common.parse(_parser(), arguments)
     with common.mistakes_in_one_line():
         config = None if flags.replay else read_config(flags.config, changes)
@@ -29,12 +30,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         from jaxvl.training import loop, nonfinite
 
         if config is None:
-            sys.exit(0 if nonfinite.replay(flags.replay) else 1)
+            sys.exit(exits.FINISHED if nonfinite.replay(flags.replay) else exits.FAILED)
         sys.exit(loop.train(config, flags.workdir or default_workdir(flags.config)))
 
 
 def _parser():
-    parser = common.parser("train", __doc__)
+    parser = common.parser("train", f"{__doc__}\n{exits.HELP}")
     there = ", ".join(shipped.names(shipped.EXPERIMENTS))
     parser.add_argument(
         "--config", metavar="NAME[:ARG]", help=f"the experiment: FILE.py, or one of {there}"

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from jaxvl import files, sharding, workdir
 from jaxvl.checkpoint import Checkpoints, checkpoint_steps
 from jaxvl.data.prefetch import Prefetch
-from jaxvl.training import evaluation, experiment, needed, peers, record
+from jaxvl.training import evaluation, exits, experiment, needed, peers, record
 from jaxvl.training.evaluation import Evaluation
 from jaxvl.training.experiment import Basis, Training
 from jaxvl.training.log import Log, say
@@ -36,8 +36,8 @@ class _Run(NamedTuple):
 def train(config: ConfigDict, directory: Path | str) -> int:
     """Trains to config.total_steps in a working directory, or continues the run that is there.
 
-    config: with the keys of jaxvl.config.base(). Returns the exit code of the command: 0, or 1
-    where a value that is not finite stopped the run.
+    config: with the keys of jaxvl.config.base(). Returns the exit code of the command, one of
+    jaxvl.training.exits.
     Raises UserError for what the user can put right.
     """
     with peers.watched():
@@ -94,16 +94,16 @@ def _train(basis, training, evaluator, checkpoints, directory, data):
     try:
         if again:
             _evaluate(run, state, first)
-        _loop(run, state, first)
+        stopped = _loop(run, state, first)
     except NonFinite as failure:
         _report(failure, run)
-        return 1
+        return exits.FAILED
     finally:
         log.close()
         checkpoints.close()
     if evaluator:
         evaluation.show(directory / evaluation.RESULTS)
-    return 0
+    return exits.STOPPED if stopped else exits.FINISHED
 
 
 def _how_to_go_on(checkpoints):
@@ -113,6 +113,7 @@ def _how_to_go_on(checkpoints):
 
 
 def _loop(run, state, first):
+    """Makes the steps. Returns whether it was stopped with something left to do."""
     config = run.basis.config
     compiled, saved = None, first
     with (
@@ -145,10 +146,11 @@ def _loop(run, state, first):
             run.checkpoints.check()
             if stopping:
                 say(f"stopped after step {done}, saved; the same command continues the run")
-                return
+                return evaluating or done < config.total_steps
             asked_at = time.monotonic()
     run.log.settle()
     assert saved == max(first, config.total_steps)
+    return False
 
 
 def _save(run, state, done, *, evaluating):

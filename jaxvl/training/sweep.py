@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from jaxvl import files
 from jaxvl.errors import UserError
-from jaxvl.training import host
+from jaxvl.training import exits, host
 
 
 class Table(NamedTuple):
@@ -140,25 +140,27 @@ def make(run: Run, splits: Sequence[str], *, quiet: bool = False) -> Run:
         # The run inherits the lock: after a sweep was killed, its run may still be alive.
         fcntl.flock(lock, fcntl.LOCK_EX)
         log = run.directory / "output.log" if quiet else None
-        _call("train", *run.flags, f"--workdir={run.directory}", lock=lock, log=log)
-        for split in splits:
+        stopped = _call("train", *run.flags, f"--workdir={run.directory}", lock=lock, log=log)
+        for split in () if stopped else splits:
             out = _result_file(run, split)
             flags = [f"--workdir={run.directory}", f"--split={split}", f"--out={out}"]
             _call("evaluate", *flags, lock=lock, log=log)
-    if not is_done(run, splits):
+    if stopped or not is_done(run, splits):
         raise UserError(f"{run.directory} stopped before its last step; the same command continues")
     return run
 
 
 def _call(name, *arguments, lock, log):
+    """Runs a command. Returns whether it stopped and can go on. Raises UserError if it failed."""
     command = [sys.executable, "-m", "jaxvl", name, *arguments]
     with log.open("a") if log else nullcontext() as output:
         code = subprocess.run(
             command, pass_fds=[lock.fileno()], stdout=output, stderr=output
         ).returncode
-    if code:
+    if code not in (exits.FINISHED, exits.STOPPED):
         where = log or "above"
         raise UserError(f"{' '.join(command)} ended with exit code {code}; see {where}")
+    return code == exits.STOPPED
 
 
 def _result_file(run, split):

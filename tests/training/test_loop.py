@@ -12,7 +12,7 @@ import pytest
 from toy_runs import lines, parameters, start, wait_for_checkpoint, write_config
 
 from jaxvl.errors import UserError
-from jaxvl.training import experiment, finished, loop, nonfinite
+from jaxvl.training import exits, experiment, finished, loop, nonfinite
 
 pytestmark = pytest.mark.slow
 
@@ -27,7 +27,7 @@ def test_stopped_by_sigterm_and_by_kill_9_and_continued_is_the_same_run(toy_conf
     wait_for_checkpoint(process, broken, after=0)
     process.send_signal(signal.SIGTERM)
     output, errors = process.communicate()
-    assert process.returncode == 0, errors
+    assert process.returncode == exits.STOPPED == 75, errors
     stopped_at, _ = parameters(broken, toy_config)
     assert f"stopped after step {stopped_at}, saved" in output
     assert [line["step"] for line in lines(broken)] == list(range(1, stopped_at + 1))

@@ -37,7 +37,7 @@ def calls(monkeypatch):
             seed = json.loads((Path(directory) / "seed.json").read_text())
             score = 0.5 + 0.02 * seed["seed"]
             write(directory, Path(out).name, step=seed["step"], **{"hard/accuracy": score})
-        return type("", (), {"returncode": 0})
+        return type("", (), {"returncode": getattr(run, "code", 0)})
 
     monkeypatch.setattr(sweep.subprocess, "run", run)
     return made, run
@@ -79,10 +79,11 @@ def test_what_is_done_is_skipped_and_what_failed_is_made(calls, tmp_path):
 
 
 def test_a_run_that_stopped_early_is_not_done(calls, tmp_path):
-    _, run = calls
-    run.step = 3
+    made, run = calls
+    run.step, run.code = 3, 75
     with pytest.raises(UserError, match="one/seed_0 stopped before its last step"):
         sweep.sweep(TABLE, tmp_path)
+    assert [command[0] for command in made] == ["train"]  # and it is not evaluated
     assert not (tmp_path / "table.md").exists()
 
 
