@@ -118,7 +118,7 @@ def test_the_numbers_are_those_of_evaluation(run):
     logits = scorer.match(params, expected, texts, pairs, progress=False)
     np.testing.assert_allclose(model.match_logits(image, text, pairs), logits, **CLOSE)
     match = model.match(image, text, pairs)
-    maps = list(scorer.word_maps(params, expected, texts, tokens.words, pairs, progress=False))
+    maps = list(scorer.word_maps(params, expected, texts, tokens, pairs, progress=False))
     explanations = model.explain(image, text, pairs)
     for (relevance, probability), explained, matched in zip(maps, explanations, match):
         assert explained.probability == pytest.approx(probability, abs=1e-6)
@@ -315,9 +315,23 @@ def test_a_model_without_fusion_compares_and_does_not_match(clip_run):
     image, text = model.encode_image(noise(2)), model.encode_text(TEXTS)
     assert model.similarity(image, text).shape == (2, 3)
     assert image.states is None and text.states is None
-    for method in (model.match, model.word_heatmaps):
-        with pytest.raises(jaxvl.UserError, match="'clip' has no fusion encoder.*'albef'"):
-            method(image, text)
+    with pytest.raises(jaxvl.UserError, match="'clip' has no fusion encoder.*'albef'"):
+        model.match(image, text)
+
+
+def test_a_model_without_fusion_explains_words_where_the_states_of_images_were_kept(clip_run):
+    model = jaxvl.load(clip_run)
+    text = model.encode_text(TEXTS[:2])
+    with pytest.raises(jaxvl.UserError, match=r"encode_image\(..., states=True\)"):
+        model.explain(model.encode_image(noise(2)), text)
+    image = model.encode_image(noise(2), states=True)
+    for pair, explained in enumerate(model.explain(image, text)):
+        assert explained.probability is None
+        cosine = model.similarity(image, text)[pair, pair]
+        assert explained.similarity == pytest.approx(cosine, abs=1e-6)
+        assert [one.word for one in explained.heatmaps] == text.texts.spelt[pair]
+        maps = np.stack([one.relevance for one in explained.heatmaps])
+        assert (maps >= 0).all() and maps.any(axis=(1, 2)).all()
 
 
 @pytest.mark.parametrize(

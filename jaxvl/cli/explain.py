@@ -21,8 +21,7 @@ SIDE = 230  # pixels of an image
 COLUMNS = 5
 LEGEND = (
     "Bright: the regions that were relevant to this word. Grey: the others. “whole sentence” is "
-    "the mean of all words. The percentage is the probability that image and sentence belong "
-    "together, by the model."
+    "the mean of all words."
 )
 
 
@@ -61,9 +60,9 @@ def explain(
     model = api.load(workdir)
     encoded = model.encode_text(text)
     truncated = encoded.texts.truncated[0]
-    (explanation,) = model.explain(model.encode_image(opened), encoded)
+    (explanation,) = model.explain(model.encode_image(opened, states=True), encoded)
     cells = draw.word_row(opened, explanation.heatmaps, side=SIDE, columns=COLUMNS, sentence=True)
-    heading = f"Do they belong together? The model says {_percent(explanation.probability)}."
+    heading = f"Do they belong together? The model's {judgement(explanation)}."
     if truncated:
         heading += f" {_note(truncated)}"
     draw.save(draw.page(f"“{' '.join(text.split())}”", [(heading, cells)], legend=LEGEND), out)
@@ -71,11 +70,11 @@ def explain(
 
 
 def summary(explanation: "Explanation", truncated: Sequence[str]) -> list[str]:
-    """Returns lines for the terminal: match probability, and the region of each word.
+    """Returns lines for the terminal: the model's judgement, and the region of each word.
 
     truncated: the words that the model did not read.
     """
-    lines = [f"match probability: {_percent(explanation.probability)}"]
+    lines = [judgement(explanation)]
     if truncated:
         lines.append(f"note: {_note(truncated)}")
     width = max(columns_of(one.word) for one in explanation.heatmaps)
@@ -86,6 +85,13 @@ def summary(explanation: "Explanation", truncated: Sequence[str]) -> list[str]:
         lines.append(f"  {word}{padding}  {where(map_gxg):<13}  {'#' * round(10 * share)}")
     lines.append("  (region of the highest relevance; bars: how high, relative to the other words)")
     return lines
+
+
+def judgement(explanation: "Explanation") -> str:
+    """Returns the probability of a match in words, or the cosine of a model that has none."""
+    if explanation.probability is None:
+        return f"cosine: {explanation.similarity:.3f}"
+    return f"match probability: {100 * explanation.probability:.1f}%"
 
 
 def columns_of(word: str) -> int:
@@ -103,10 +109,6 @@ def where(map_gxg: "np.ndarray") -> str:
     vertical = ("upper", "", "lower")[3 * row // side]
     horizontal = ("left", "", "right")[3 * column // side]
     return f"{vertical} {horizontal}".strip() or "centre"
-
-
-def _percent(probability: float) -> str:
-    return f"{100 * probability:.1f}%"
 
 
 def _note(truncated: Sequence[str]) -> str:

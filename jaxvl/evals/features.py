@@ -9,7 +9,7 @@ import numpy as np
 
 
 class ImageFeatures(NamedTuple):
-    """Image tokens (None for a model without a fusion encoder) and unit embeddings in float32."""
+    """Image tokens (None where they are not needed) and unit embeddings in float32."""
 
     tokens_IxNxD: np.ndarray | None
     embeddings_IxE: np.ndarray

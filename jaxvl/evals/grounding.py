@@ -39,11 +39,13 @@ def make(config: ConfigDict, *, scorer, examples: Examples) -> Evaluator:
 
     def run(params, progress=False):
         count = len(examples.records)
-        images = scorer.images(params, examples.images(), count=count, progress=progress)
+        images = scorer.images(
+            params, examples.images(), count=count, progress=progress, tokens=True
+        )
         texts = scorer.texts(params, mentions.tokens, progress=progress)
         pairs_Px2 = np.stack([mentions.image_P, np.arange(len(mentions.image_P))], axis=1)
         found = scorer.word_maps(
-            params, images, texts, mentions.tokens.words, pairs_Px2, progress=progress
+            params, images, texts, mentions.tokens, pairs_Px2, progress=progress
         )
         rows = [
             judge(relevance_LxM[token], box)
@@ -108,7 +110,7 @@ def _missing(records: Sequence[Mapping], scorer) -> str:
     if not any(len(record["mentions"]) for record in records):
         return "has no mentions"
     if scorer.word_maps is None:
-        return "is evaluated with a model that has no fusion encoder"
+        return "is evaluated with a model whose words cannot be explained"
     return ""
 
 

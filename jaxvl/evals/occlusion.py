@@ -66,7 +66,9 @@ def make(config: ConfigDict, *, scorer, examples: Examples) -> Evaluator:
         def encode(cover: Cover | None) -> Encoded:
             batches = covering.covered(examples.images(), cover) if cover else examples.images()
             count = len(examples.records)
-            images = scorer.images(params, batches, count=count, progress=progress)
+            images = scorer.images(
+                params, batches, count=count, progress=progress, tokens="heatmap" in ways
+            )
             return Encoded(params, images, texts)
 
         def covers():
@@ -116,7 +118,7 @@ def _usable(ways, drawn, scorer):
         if way != "patches" and not drawn.boxes:
             lack = "no caption of the data set names an object with a box"
         elif way == "heatmap" and scorer.word_maps is None:
-            lack = "the model has no fusion encoder"
+            lack = "the words of this model cannot be explained"
         if not lack:
             usable.append(way)
         elif jax.process_index() == 0:
@@ -215,7 +217,7 @@ def word_maps(
     texts = reused.texts(whole, drawn.tokens, progress=progress)
     pairs_Px2 = np.array([(image, image) for image in drawn.boxes])
     found = scorer.word_maps(
-        whole.params, whole.images, texts, drawn.tokens.words, pairs_Px2, progress=progress
+        whole.params, whole.images, texts, drawn.tokens, pairs_Px2, progress=progress
     )
     return {
         image: relevance_LxM[drawn.token_I[image]]

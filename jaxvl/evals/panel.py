@@ -19,7 +19,8 @@ from jaxvl.types import Model, Params
 SIDE = 150  # pixels of an image
 LEGEND = (
     "Bright: the regions that were relevant to this word. "
-    "The percentage is the probability that image and sentence belong together, by the model."
+    "The percentage is the probability that image and sentence belong together, by the model; "
+    "a model without a fusion encoder has only a cosine."
 )
 
 
@@ -53,7 +54,7 @@ def draw_panel(
         mesh=mesh,
         batch_size=mesh.size,
     )
-    image, text = trained.encode_image(images), trained.encode_text(captions)
+    image, text = trained.encode_image(images, states=True), trained.encode_text(captions)
     explanations = trained.explain(image, text)
     if jax.process_index() == 0:
         draw.save(page_of(images, captions, explanations), path)
@@ -67,7 +68,7 @@ def page_of(
     columns = max(1, min(8, max(len(one.heatmaps) for one in explanations) + 1))
     sections = [
         (
-            f"“{caption}” — {one.probability:.0%}",
+            f"“{caption}” — {_judgement(one)}",
             draw.word_row(
                 Image.fromarray(image), one.heatmaps, side=SIDE, columns=columns, sentence=False
             ),
@@ -75,6 +76,10 @@ def page_of(
         for image, caption, one in zip(images, captions, explanations)
     ]
     return draw.page("The image regions that each word refers to", sections, legend=LEGEND)
+
+
+def _judgement(one):
+    return f"{one.similarity:.2f}" if one.probability is None else f"{one.probability:.0%}"
 
 
 def _images(examples: Examples, count: int) -> list[np.ndarray]:

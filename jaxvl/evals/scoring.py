@@ -8,6 +8,7 @@ L text tokens, D width, E embedding. Matching works on S images at a time with C
 an image's cross-attention keys are computed once for C texts.
 """
 
+import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from jaxvl.data.text.tokenizer import Tokens
+from jaxvl.evals.cosine_maps import make_cosine_maps
 from jaxvl.evals.features import ImageFeatures, TextFeatures
 from jaxvl.evals.feeding import outputs, padded_rows, put_rows
 from jaxvl.evals.pairs import group_pairs
@@ -29,13 +31,18 @@ from jaxvl.types import Model, Params
 class Scorer(NamedTuple):
     """Compiled functions of one model, shared by all evaluators.
 
-    images: (params, batches, *, count, progress) -> ImageFeatures; batches as
-      `jaxvl.evals.feeding.image_batches` yields them.
+    images: (params, batches, *, count, progress, tokens=False) -> ImageFeatures; batches as
+      `jaxvl.evals.feeding.image_batches` yields them. tokens: keep the image tokens where only
+      heat-maps need them, in a model without a fusion encoder.
     texts: (params, tokens, *, progress) -> TextFeatures of `jaxvl.data.text.tokenizer.Tokens`.
     match: (params, images, texts, pairs_Px2, *, progress) -> match logits float32 [P, 2] of rows
       (image, text); `jaxvl.types` says which of the two is a match.
-    word_maps: see `jaxvl.evals.word_maps.make_word_maps`.
-    The last two are None for a model without a fusion encoder.
+    word_maps: (params, images, texts, tokens, pairs_Px2, *, progress) -> iterator of
+      (relevance_LxM, score) of rows (image, text), in their order. tokens: those of the texts. All
+      tokens of a word have the same relevance of each patch, the others zeros. The score is the
+      match probability, or the cosine in a model without a fusion encoder.
+    match is None for a model without a fusion encoder, word_maps for one whose words cannot be
+    explained.
     """
 
     images: Callable[..., ImageFeatures]
@@ -52,30 +59,39 @@ def make_scorer(config: ConfigDict, *, model: Model, mesh: Mesh, batch_size: int
     images = _make_images(model, mesh=mesh, batch_size=batch_size)
     texts = _make_texts(model, mesh=mesh, batch_size=batch_size, lengths=config.data.token_lengths)
     if not model.fuse:
-        return Scorer(images, texts, None, None)
+        if not model.look:
+            return Scorer(images, texts, None, None)
+        word_maps = make_cosine_maps(model=model, texts=texts, mesh=mesh, batch_size=batch_size)
+        return Scorer(images, texts, None, word_maps)
     match = _make_match(model, mesh=mesh, batch_size=batch_size)
     word_maps = make_word_maps(config, model=model, mesh=mesh, batch_size=batch_size)
     return Scorer(images, texts, match, word_maps)
 
 
 def _make_images(model, *, mesh, batch_size):
-    def encode(params, batch):
+    def encode(params, batch, tokens):
         v_GxNxD = model.encode_image(params, batch["image"])
         return {
             "index": batch["index"],
             "mask": batch["mask"],
-            "tokens": v_GxNxD if model.fuse else None,
+            "tokens": v_GxNxD if tokens else None,
             "embeddings": model.project_image(params, v_GxNxD).astype(jnp.float32),
         }
 
-    encode = jax.jit(encode, out_shardings=replicated(mesh))
+    encode = jax.jit(encode, out_shardings=replicated(mesh), static_argnames="tokens")
 
     def images(
-        params: Params, batches: Iterable[Any], *, count: int, progress: bool
+        params: Params,
+        batches: Iterable[Any],
+        *,
+        count: int,
+        progress: bool,
+        tokens: bool = False,
     ) -> ImageFeatures:
         steps = -(-count // batch_size)
         inputs = (to_global(batch, mesh) for batch in batches)
-        found = outputs(encode, params, inputs, steps, label="images", progress=progress)
+        step = functools.partial(encode, tokens=bool(model.fuse) or tokens)
+        found = outputs(step, params, inputs, steps, label="images", progress=progress)
         return _collect_images(found, count)
 
     return images

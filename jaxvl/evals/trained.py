@@ -18,6 +18,7 @@ from tokenizers import Tokenizer
 
 from jaxvl import preprocessing
 from jaxvl.data.text import tokenizer as tokenizers
+from jaxvl.data.text.tokenizer import Tokens
 from jaxvl.data.text.words import words_of
 from jaxvl.errors import UserError
 from jaxvl.evals.examples import make_tokenize
@@ -31,7 +32,7 @@ from jaxvl.types import MATCH, Model, Params
 class EncodedImage(NamedTuple):
     """Encoded images: `states` [I, N, D] of the tokens, `embedding` [I, E] of unit length.
 
-    `states` is None for a model without a fusion encoder.
+    `states` is None where they were not kept; see `TrainedModel.encode_image`.
     """
 
     states: np.ndarray | None
@@ -72,9 +73,14 @@ class Heatmap(NamedTuple):
 
 
 class Explanation(NamedTuple):
-    """The probability that an image and a text belong together, and the Heatmap of each word."""
+    """What the model says of a pair, and the Heatmap of each word.
 
-    probability: float
+    `probability`: that image and text belong together; None for a model without a fusion encoder.
+    `similarity`: their cosine.
+    """
+
+    probability: float | None
+    similarity: float
     heatmaps: list[Heatmap]
 
 
@@ -102,11 +108,15 @@ class TrainedModel:
         self._tokenizer = tokenizer
         self._tokenize = make_tokenize(config, tokenizer)
 
-    def encode_image(self, images: AnyImage | Iterable[AnyImage]) -> EncodedImage:
+    def encode_image(
+        self, images: AnyImage | Iterable[AnyImage], *, states: bool = False
+    ) -> EncodedImage:
         """Returns the EncodedImage of one image or several.
 
         An image is a path, a PIL image or an array uint8 [height, width, 3]; it is prepared as in
-        evaluation. Raises UserError naming an image that cannot be read.
+        evaluation. states: keep the states, which take a hundred times the memory of embeddings,
+        for `explain` and `word_heatmaps`; a model with a fusion encoder always keeps them.
+        Raises UserError naming an image that cannot be read.
         """
         given, data = image_list(images), self.config.data
 
@@ -116,7 +126,9 @@ class TrainedModel:
 
         scorer, batch_size = self._scorer(len(given))
         batches = image_batches(pixels, len(given), data, batch_size=batch_size)
-        return EncodedImage(*scorer.images(self._params, batches, count=len(given), progress=False))
+        return EncodedImage(
+            *scorer.images(self._params, batches, count=len(given), progress=False, tokens=states)
+        )
 
     def encode_text(self, texts: str | Iterable[str]) -> EncodedText:
         """Returns the EncodedText of one text or several.
@@ -153,7 +165,12 @@ class TrainedModel:
         single image, or a single text, is paired with each of the others. Evaluation ranks by the
         second logit. Raises UserError for a model without a fusion encoder.
         """
-        pairs_Px2 = self._pairs(image, text, pairs)
+        if not self._model.fuse:
+            raise UserError(
+                f"model.name={self.config.model.name!r} has no fusion encoder, so it has no match "
+                "probability; model.name='albef' has. similarity works for both"
+            )
+        pairs_Px2 = _pairs(image, text, pairs)
         scorer, _ = self._scorer(len(pairs_Px2))
         assert scorer.match is not None
         return scorer.match(self._params, *_features(image, text), pairs_Px2, progress=False)
@@ -174,45 +191,36 @@ class TrainedModel:
     ) -> list[list[Heatmap]]:
         """Returns for each pair a list of Heatmaps, one for each word that the model reads.
 
-        pairs: as in `match_logits`. Raises UserError for a model without a fusion encoder.
+        pairs and errors: as for `explain`.
         """
         return [one.heatmaps for one in self.explain(image, text, pairs)]
 
     def explain(
         self, image: EncodedImage, text: EncodedText, pairs: np.ndarray | None = None
     ) -> list[Explanation]:
-        """Returns the match probability and the Heatmaps of each pair, computed in one pass.
+        """Returns the Explanation of each pair, computed in one pass.
 
-        pairs: as in `match_logits`. Raises UserError for a model without a fusion encoder.
+        pairs: as in `match_logits`. Raises UserError where the images were encoded without their
+        states, and for a model whose words cannot be explained.
         """
-        pairs_Px2 = self._pairs(image, text, pairs)
+        pairs_Px2 = _pairs(image, text, pairs)
         scorer, _ = self._scorer(len(pairs_Px2))
-        assert scorer.word_maps is not None
-        words_TxL = text.texts.words
+        if scorer.word_maps is None:
+            raise UserError(f"model.name={self.config.model.name!r}: words cannot be explained")
+        if image.states is None:
+            raise UserError("heat-maps need encode_image(..., states=True)")
+        tokens = Tokens(text.texts.ids, text.texts.mask, text.texts.words)
         found = scorer.word_maps(
-            self._params, *_features(image, text), words_TxL, pairs_Px2, progress=False
+            self._params, *_features(image, text), tokens, pairs_Px2, progress=False
         )
         return [
-            Explanation(probability, _heatmaps(text.texts.spelt[t], words_TxL[t], relevance_LxM))
-            for t, (relevance_LxM, probability) in zip(pairs_Px2[:, 1], found)
-        ]
-
-    def _pairs(self, image, text, pairs):
-        if not self._model.fuse:
-            raise UserError(
-                f"model.name={self.config.model.name!r} has no fusion encoder, so it has no match "
-                "probability and no heat-maps; model.name='albef' has. similarity works for both"
+            Explanation(
+                score if self._model.fuse else None,
+                float(image.embedding[i] @ text.embedding[t]),
+                _heatmaps(text.texts.spelt[t], tokens.words[t], relevance_LxM),
             )
-        count_I, count_T = len(image.embedding), len(text.embedding)
-        if pairs is None:
-            return _rows_in_turn(count_I, count_T)
-        pairs_Px2 = np.asarray(pairs)
-        good = pairs_Px2.ndim == 2 and pairs_Px2.shape[1] == 2 and pairs_Px2.dtype.kind in "iu"
-        if not good or len(pairs_Px2) == 0:
-            raise UserError("pairs must be integers [P, 2], rows (image, text), at least one")
-        if (pairs_Px2 < 0).any() or (pairs_Px2 >= [[count_I, count_T]]).any():
-            raise UserError(f"pairs name rows that {count_I} images and {count_T} texts lack")
-        return pairs_Px2
+            for (i, t), (relevance_LxM, score) in zip(pairs_Px2, found)
+        ]
 
     def _scorer(self, count: int) -> tuple[Scorer, int]:
         """Returns (Scorer, batch size) for so many rows: a power of two on each device."""
@@ -228,6 +236,19 @@ class TrainedModel:
 @functools.lru_cache(maxsize=16)  # a training run draws its panel many times and compiles it once
 def _scorer(config, model, mesh, batch_size):
     return make_scorer(config, model=model, mesh=mesh, batch_size=batch_size)
+
+
+def _pairs(image: EncodedImage, text: EncodedText, pairs: np.ndarray | None) -> np.ndarray:
+    count_I, count_T = len(image.embedding), len(text.embedding)
+    if pairs is None:
+        return _rows_in_turn(count_I, count_T)
+    pairs_Px2 = np.asarray(pairs)
+    good = pairs_Px2.ndim == 2 and pairs_Px2.shape[1] == 2 and pairs_Px2.dtype.kind in "iu"
+    if not good or len(pairs_Px2) == 0:
+        raise UserError("pairs must be integers [P, 2], rows (image, text), at least one")
+    if (pairs_Px2 < 0).any() or (pairs_Px2 >= [[count_I, count_T]]).any():
+        raise UserError(f"pairs name rows that {count_I} images and {count_T} texts lack")
+    return pairs_Px2
 
 
 def _rows_in_turn(images: int, texts: int) -> np.ndarray:

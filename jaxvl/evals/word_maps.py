@@ -11,6 +11,7 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from jaxvl.data.text.tokenizer import Tokens
 from jaxvl.evals.features import ImageFeatures, TextFeatures
 from jaxvl.evals.feeding import outputs, padded_rows, put_rows
 from jaxvl.ops.gradcam import merge_pieces, word_relevance
@@ -21,13 +22,7 @@ from jaxvl.types import MATCH, Model, Params
 def make_word_maps(
     config: ConfigDict, *, model: Model, mesh: Mesh, batch_size: int
 ) -> Callable[..., Iterator[tuple[np.ndarray, float]]]:
-    """Returns a function of pairs that yields, in their order, the relevance of each patch.
-
-    (params, images, texts, words_TxL, pairs_Px2, *, progress) -> iterator of (relevance_LxM, match
-    probability) of rows (image, text). images, texts: ImageFeatures and TextFeatures. words_TxL:
-    the word that each token belongs to, -1 for none; all tokens of a word have their mean
-    relevance, the others zeros.
-    """
+    """Returns `word_maps` of `jaxvl.evals.scoring.Scorer` for a model with a fusion encoder."""
 
     def step(params, batch):
         keys = model.image_keys(params, batch["tokens"])
@@ -49,14 +44,14 @@ def make_word_maps(
         params: Params,
         images: ImageFeatures,
         texts: TextFeatures,
-        words_TxL: np.ndarray,
+        tokens: Tokens,
         pairs_Px2: np.ndarray,
         *,
         progress: bool,
     ) -> Iterator[tuple[np.ndarray, float]]:
         assert images.tokens_IxNxD is not None and texts.states_TxLxD is not None
         tokens_IxNxD, states_TxLxD = images.tokens_IxNxD, texts.states_TxLxD
-        words_TxL = words_TxL[:, : states_TxLxD.shape[1]]  # the rest is padding in all texts
+        words_TxL = tokens.words[:, : states_TxLxD.shape[1]]  # the rest is padding in all texts
         image_P, text_P = pairs_Px2.T
         rows = padded_rows(len(pairs_Px2), batch_size)
         inputs = (

@@ -1,7 +1,9 @@
 """Grad-CAM of the match score: how relevant each image patch is to each word of the text.
 
-Letters: G batch, L text tokens, N image tokens (class token first), P = N - 1 patches, h heads,
-D width.
+In a model without a fusion encoder it is taken of the similarity instead.
+
+Letters: G batch, L text tokens, W words, N image tokens (class token first), P = N - 1 patches,
+h heads, D width, E embedding.
 """
 
 from typing import Any, NamedTuple
@@ -107,6 +109,31 @@ def word_relevance(
         model, params, image_keys, t_GxLxD, mask_GxL, layer=layer, score=score, key=None
     )
     return matched.relevance_GxLxP, matched.logits_Gx2
+
+
+def relevance_to_directions(
+    model: Model, params: Params, v_GxNxD: jax.Array, direction_GxWxE: jax.Array
+) -> jax.Array:
+    """Returns [G, W, P]: what of an image moves its embedding along each of W directions.
+
+    It is the mean over heads of A * relu(ds / dA), where A is the attention of the class token in
+    the last image block and s the product of the unit embedding with the direction. The direction
+    of a word is what the word adds to the embedding of its text, so s is its part of the cosine.
+
+    v_GxNxD: of model.encode_image, for a model that has `look`.
+    """
+
+    def embedded(probe_GxhxN):
+        return model.look(params, v_GxNxD, probe_GxhxN)
+
+    shape = jax.eval_shape(lambda: model.look(params, v_GxNxD, None)[1]).shape
+    _, pull_back, attention_GxhxN = jax.vjp(embedded, jnp.zeros(shape), has_aux=True)
+
+    def of_direction(direction_GxE):
+        (gradient_GxhxN,) = pull_back(direction_GxE)
+        return (attention_GxhxN * jax.nn.relu(gradient_GxhxN)).mean(axis=1)[:, 1:]
+
+    return jax.vmap(of_direction, in_axes=1, out_axes=1)(direction_GxWxE)
 
 
 def merge_pieces(relevance_GxLxP: jax.Array, words_GxL: jax.Array) -> jax.Array:

@@ -57,10 +57,11 @@ class Evaluation:
     def draw_panel(self, params: Params, path: Path) -> Path | None:
         """Draws at `path` what each word of some held-out captions refers to, and returns it.
 
-        Returns None where the model has no fusion encoder, or log.panel_images is 0.
+        Returns None where words cannot be explained, or log.panel_images is 0.
         """
         basis = self.basis
-        if not basis.config.log.panel_images or not basis.model.fuse or self._source is None:
+        explained = basis.model.fuse or basis.model.look
+        if not basis.config.log.panel_images or not explained or self._source is None:
             return None
         path.parent.mkdir(parents=True, exist_ok=True)
         return panel.draw_panel(

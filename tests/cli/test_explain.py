@@ -109,7 +109,8 @@ def test_regions_in_words(place, words):
 def test_an_even_map_has_no_region():
     (word,) = (Heatmap("a", np.zeros((3, 3))),)
     assert explain.where(word.relevance) == "nowhere"
-    assert "match probability: 25.0%" in explain.summary(Explanation(0.25, [word]), [])
+    assert "match probability: 25.0%" in explain.summary(Explanation(0.25, 0.5, [word]), [])
+    assert "cosine: 0.500" in explain.summary(Explanation(None, 0.5, [word]), [])
 
 
 def test_help_imports_nothing_heavy():

@@ -82,7 +82,9 @@ def tokenize(captions):
 
 def run(word_maps, tokenize=tokenize):
     examples = Examples(records(), lambda: [], tokenize)
-    scorer = Scorer(lambda *_, count, progress: None, lambda *_, progress: None, None, word_maps)
+    scorer = Scorer(
+        lambda *_, count, progress, tokens: None, lambda *_, progress: None, None, word_maps
+    )
     return grounding.make(None, scorer=scorer, examples=examples).run({})
 
 
@@ -90,8 +92,8 @@ def look(right):
     """Maps of which those of the words that name something point at its box, or always at that of
     the other object, and those of other words at neither."""
 
-    def word_maps(params, images, texts, words_TxL, pairs_Px2, *, progress):
-        for words_L in words_TxL:
+    def word_maps(params, images, texts, tokens, pairs_Px2, *, progress):
+        for words_L in tokens.words:
             first = words_L.max() == 1  # the caption about object 0
             at = (0, 3) if first == right else (3, 0)
             named_L = np.isin(words_L, [1] if first else [0, 2])

@@ -191,7 +191,7 @@ def test_the_heatmap_of_the_drawn_word_is_covered_where_it_is_highest():
 def test_ways_without_words_or_fusion_are_left_out_and_named(capsys):
     found = run(config=table_config(ways=("patches", "object", "heatmap")), fusion=False)
     (line,) = capsys.readouterr().err.strip().splitlines()
-    assert "'heatmap' is left out: the model has no fusion encoder" in line
+    assert "'heatmap' is left out: the words of this model cannot be explained" in line
     assert "remove it from evals.occlusion.ways" in line
     assert "object/mean_recall" in found and "heatmap/mean_recall" not in found
 
