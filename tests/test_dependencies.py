@@ -56,6 +56,7 @@ EXTRAS = (
     "heic",
     "tpu",
     "cuda",
+    "plan",
 )
 
 

@@ -25,7 +25,7 @@ ORDER = (
     "interop fetch",
     "export",
     "training",
-    "api",
+    "api plan",
     "cli",
     "__init__ __main__ main",
 )
