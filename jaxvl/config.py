@@ -179,6 +179,11 @@ OPTIM = {
 }
 
 RUN = {
+    "watchdog_seconds": Key(
+        45,
+        "several processes: all end when one makes no step for so long, or is silent; 0: never",
+        low=0,
+    ),
     "mesh": {
         "data": Key(-1, "devices that share the batch; -1: all devices, divided by fsdp", low=-1),
         "fsdp": Key(1, "devices that share the parameters and the optimizer's state", low=1),

@@ -29,6 +29,7 @@ FREE_KEYS = (
     "checkpoint",
     "eval",
     "evals",
+    "watchdog_seconds",
     "data.prefetch_batches",
     "data.loader_threads",
     "data.eval_crop",

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -45,6 +46,30 @@ def start(config_file, directory, *arguments):
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+def start_together(config_file, directory, *, count, devices, program=TOY, changes=None):
+    """Starts the processes of one run on loopback.
+
+    devices: simulated ones of each. changes: {process: variables of its environment}.
+    """
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        address = f"localhost:{free.getsockname()[1]}"
+    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": str(devices)}
+    environment["PYTHONPATH"] = os.pathsep.join([str(TOY.parents[1]), str(TOY.parent)])
+    environment.pop("JAX_COMPILATION_CACHE_DIR", None)
+    flags = [f"--config={config_file}", f"--workdir={directory}", f"--coordinator={address}"]
+    return [
+        subprocess.Popen(
+            [sys.executable, program, *flags, f"--num_processes={count}", f"--process_id={index}"],
+            env={**environment, **(changes or {}).get(index, {})},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for index in range(count)
+    ]
 
 
 def wait_for_checkpoint(process, directory, after):

@@ -18,8 +18,10 @@ from jaxvl.training.experiment import Basis, Training
 from jaxvl.training.log import Log, say
 from jaxvl.training.metrics import duration
 from jaxvl.training.nonfinite import NonFinite, write_bundle
+from jaxvl.training.peers import Peers
 from jaxvl.training.step import compile_step
 from jaxvl.training.stopping import Stop
+from jaxvl.training.watchdog import COMPILING, EVALUATING, READING, SAVING, STEPPING
 
 
 class _Run(NamedTuple):
@@ -30,6 +32,7 @@ class _Run(NamedTuple):
     evaluator: Evaluation | None  # None where eval.every_steps is 0
     checkpoints: Checkpoints
     log: Log
+    peers: Peers
     directory: Path
 
 
@@ -40,11 +43,11 @@ def train(config: ConfigDict, directory: Path | str) -> int:
     jaxvl.training.exits.
     Raises UserError for what the user can put right.
     """
-    with peers.watched():
-        return _open_and_train(config, Path(directory))
+    with peers.watched() as others:
+        return _open_and_train(config, Path(directory), others)
 
 
-def _open_and_train(config, directory):
+def _open_and_train(config, directory, others):
     given, config = config, workdir.use_own_tokenizer(config, directory)
     experiment.check(config)
     needed.check(config, started=bool(checkpoint_steps(directory)))
@@ -63,7 +66,7 @@ def _open_and_train(config, directory):
             directory, keep=config.checkpoint.keep, best_metric=config.checkpoint.best_metric
         )
         with files.storage_named(directory, lambda: _how_to_go_on(checkpoints)):
-            return _train(basis, training, evaluator, checkpoints, directory, data)
+            return _train(basis, training, evaluator, checkpoints, others, directory, data)
 
 
 def _begin(basis, stored, directory):
@@ -76,7 +79,7 @@ def _begin(basis, stored, directory):
     return data
 
 
-def _train(basis, training, evaluator, checkpoints, directory, data):
+def _train(basis, training, evaluator, checkpoints, others, directory, data):
     """Trains from the newest checkpoint, and closes everything. Returns the exit code."""
     state, first = experiment.restored_or_first_state(
         basis, training, checkpoints, directory=directory
@@ -90,7 +93,7 @@ def _train(basis, training, evaluator, checkpoints, directory, data):
     due = first and evaluator and _is_due(first, basis.config.eval.every_steps, basis.config)
     again = bool(due) and checkpoints.scores(first) is None
     log = Log(basis.config, directory, first, warn=training.warn, again=again)
-    run = _Run(basis, training, evaluator, checkpoints, log, directory)
+    run = _Run(basis, training, evaluator, checkpoints, log, others, directory)
     try:
         if again:
             _evaluate(run, state, first)
@@ -116,6 +119,8 @@ def _loop(run, state, first):
     """Makes the steps. Returns whether it was stopped with something left to do."""
     config = run.basis.config
     compiled, saved = None, first
+    run.peers.begin(run.directory, step=first, seconds=config.watchdog_seconds)
+    run.peers.at(first, READING)
     with (
         Stop() as stop,
         Prefetch(
@@ -130,12 +135,14 @@ def _loop(run, state, first):
             waited = time.monotonic() - asked_at
             global_batch = sharding.to_global(batch, run.basis.mesh)
             if compiled is None:
+                run.peers.at(step, COMPILING)
                 compiled, waited = _compile(run.training, global_batch), 0.0
                 run.log.clock.restart()
+            run.peers.at(step, STEPPING)
             state, metrics = compiled(state, global_batch)
             # Metrics are read one step late, when they have been computed: reading them then does
             # not make the device wait.
-            run.log.add(step, batch["example_id"], metrics, waited=waited)
+            run.log.add(step, global_batch["example_id"], metrics, waited=waited)
 
             done = step + 1
             stopping = stop.asked(done)
@@ -147,7 +154,9 @@ def _loop(run, state, first):
             if stopping:
                 say(f"stopped after step {done}, saved; the same command continues the run")
                 return evaluating or done < config.total_steps
+            run.peers.at(done, READING)
             asked_at = time.monotonic()
+    run.peers.at(config.total_steps, SAVING)
     run.log.settle()
     assert saved == max(first, config.total_steps)
     return False
@@ -156,8 +165,10 @@ def _loop(run, state, first):
 def _save(run, state, done, *, evaluating):
     """Saves the state after `done` steps, and then evaluates it where that is due."""
     run.log.settle()  # raises NonFinite: such a state must never be saved
+    run.peers.at(done, SAVING)
     run.checkpoints.save(state, step=done)
     if evaluating:
+        run.peers.at(done, EVALUATING)
         _evaluate(run, state, done)
     run.log.clock.restart()
 

@@ -1,0 +1,37 @@
+"""Four real processes on loopback: what one does wrong, the others say in one line, and end."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from toy_runs import only_error, start_together, wait_for_checkpoint, write_config
+
+pytestmark = pytest.mark.slow
+FAULTY = Path(__file__).parent / "faulty_toy.py"
+
+
+def start_four(config, directory, **more):
+    """Starts four processes, one simulated device each."""
+    config_file = write_config(config, directory.parent / "experiment.py")
+    return start_together(config_file, directory, count=4, devices=1, **more)
+
+
+def test_a_frozen_process_is_named_and_the_others_end_and_leave_their_stacks(toy_config, tmp_path):
+    toy_config.total_steps = 100_000
+    toy_config.checkpoint.every_steps = 10
+    toy_config.watchdog_seconds = 8
+    run = tmp_path / "run"
+    processes = start_four(toy_config, run)
+    wait_for_checkpoint(processes[0], run, after=0)
+    processes[2].send_signal(signal.SIGSTOP)
+    for number in (0, 1, 3):
+        _, errors = processes[number].communicate(timeout=60)
+        line, stacks = only_error(errors), run / "stacks" / f"process_{number}.txt"
+        assert processes[number].returncode == 1
+        assert f"nothing was heard of process 2 on {os.uname().nodename} for" in line
+        assert str(stacks) in line
+        assert "jaxvl/training/loop.py" in stacks.read_text()  # of the main thread
+    processes[2].send_signal(signal.SIGCONT)  # and one that comes back is too late
+    processes[2].communicate(timeout=60)
+    assert processes[2].returncode != 0
