@@ -53,7 +53,7 @@ $(VENV)/installed: pyproject.toml
 $(VENV)/installed-test: $(VENV)/installed
 	@echo 'installing what the tests need into $(VENV): PyTorch (1 GB on disk, 4.5 GB with its CUDA'
 	@echo 'libraries), spaCy, pyright and others'
-	$(PIP) -e '.[test,torch,negatives,japanese,chinese,thai]'
+	$(PIP) -e '.[test,torch,negatives,japanese,chinese,thai,clean]'
 	@touch $@
 
 $(VENV)/installed-docs: $(VENV)/installed

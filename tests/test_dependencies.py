@@ -54,6 +54,7 @@ EXTRAS = (
     "thai",
     "beam",
     "heic",
+    "clean",
     "tpu",
     "cuda",
     "plan",

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 # From low to high: a room may import from rooms below it, and from those on its line.
 ORDER = (
     "errors",
-    "keys files",
+    "keys paths files pages",
     "types preprocessing",
     "sharding ops",
     "losses",
@@ -26,6 +26,7 @@ ORDER = (
     "export",
     "training",
     "api plan",
+    "clean",
     "cli",
     "__init__ __main__ main",
 )

@@ -3,6 +3,7 @@
 # Each is a module of this package with `main(arguments)`; the line is what `jaxvl --help` shows.
 COMMANDS = {
     "prepare": "store images and captions as a data set: Scenes, or a folder of your own",
+    "clean": "look for what is wrong with a data set, before anything is trained on it",
     "fetch": "download COCO, or weights of the Hugging Face hub",
     "train": "train an experiment, or continue its run",
     "evaluate": "score a run on its data set, on another one or on a published benchmark",

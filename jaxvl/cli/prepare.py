@@ -97,6 +97,12 @@ def _add_folder(commands: Any) -> None:
     folder.add_argument("--captions", required=True, metavar="FILE", help="see below")
     folder.add_argument("--out", required=True, metavar="DIR", help="must not exist, or be empty")
     folder.add_argument(
+        "--exclude",
+        metavar="FILE",
+        help="list of records and captions to leave out, as `jaxvl clean --apply` writes it: a "
+        "file name a line, or JSON objects with file_name, and perhaps caption and reason",
+    )
+    folder.add_argument(
         "--max_bad",
         type=_share,
         default=0.01,
@@ -223,4 +229,5 @@ def _folder(flags: argparse.Namespace) -> str:
         workers=flags.workers,
         words=flags.words,
         vocabulary=flags.vocabulary,
+        exclude=flags.exclude,
     )

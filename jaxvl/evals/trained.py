@@ -105,7 +105,7 @@ class TrainedModel:
         self.config = config
         self._model, self._params, self._mesh = model, params, mesh
         self._batch_size = batch_size
-        self._tokenizer = tokenizer
+        self.tokenizer = tokenizer
         self._tokenize = make_tokenize(config, tokenizer)
 
     def encode_image(
@@ -144,7 +144,7 @@ class TrainedModel:
             raise UserError(f"text {number}, {given[number]!r}, has no words")
         scorer, _ = self._scorer(len(given))
         found = scorer.texts(self._params, tokens, progress=False)
-        read = [tokenizers.read_as(self._tokenizer, text) for text in given]
+        read = [tokenizers.read_as(self.tokenizer, text) for text in given]
         words = [words_of(text, self.config.data.words) for text in read]
         spelt = [all_words[:end] for all_words, end in zip(words, ends)]
         truncated = [all_words[end:] for all_words, end in zip(words, ends)]

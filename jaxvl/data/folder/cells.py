@@ -38,6 +38,17 @@ def looks_personal(caption: str) -> bool:
     return bool(_MAIL.search(plain)) or any(_is_phone(found[0]) for found in _PHONE.finditer(plain))
 
 
+def masked(caption: str) -> str:
+    """Returns a caption without the e-mail addresses and telephone numbers that it seems to hold.
+
+    One that holds any is returned in the compatibility form of Unicode, in which they are found.
+    """
+    if not looks_personal(caption):
+        return caption
+    plain = _MAIL.sub("[e-mail]", unicodedata.normalize("NFKC", caption))
+    return _PHONE.sub(lambda found: "[phone]" if _is_phone(found[0]) else found[0], plain)
+
+
 def _is_phone(text: str) -> bool:
     digits = sum(letter.isdigit() for letter in text)
     groups = len(re.findall(r"\d+", text))

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from jaxvl import files
 from jaxvl.data import store
-from jaxvl.data.folder import parquet, places, report, rows, tables, tars, unpack
+from jaxvl.data.folder import exclusions, parquet, places, report, rows, tables, tars, unpack
 from jaxvl.data.folder.rows import Problem
 from jaxvl.data.images import untrusted
 from jaxvl.data.processes import ordered_map
@@ -49,6 +49,7 @@ def prepare_folder(
     words: str = "",
     vocabulary: str = "",
     keep_metadata: bool = False,
+    exclude: Path | str | None = None,
 ) -> str:
     """Validates every record, then writes `out`; returns a summary for the user, several lines.
 
@@ -59,16 +60,20 @@ def prepare_folder(
     tokenizer. max_side: longest side stored, in pixels; 0 keeps the size. workers: processes.
     words, vocabulary: as in `scripts.Reading`; "" chooses them by the script of the captions.
     keep_metadata: files that keep their bytes keep EXIF, XMP, IPTC and comments too.
+    exclude: a list of what is left out on purpose, see `exclusions`; it is counted in jaxvl.json.
     Raises UserError where nothing was written.
     """
     if files.is_filled(out):
         raise UserError(f"--out {out}: exists and is not empty; name another or remove it")
     path = Path(f"{Path(out)}.report.jsonl")
     with unpack.room(out) as create:
-        found = _read_rows(images, captions, create)
+        found = read_rows(images, captions, create)
         total = len(found.rows) + report.count_left_out(found.problems)
         if not total:
             raise UserError(f"--captions {captions}: no records in it")
+        meta: dict[str, Any] = {"max_side": max_side}
+        if exclude is not None:
+            meta["excluded"] = exclusions.apply(found, exclusions.read(exclude), exclude)
         texts = [text for row in found.rows for text in row.captions]
         reading = reading_of(texts, words=words, vocabulary=vocabulary)
         check_installed(reading.words)
@@ -77,7 +82,8 @@ def prepare_folder(
         checked, leaks = _without_leaks(checked)
         problems = [*found.problems, *bad, *mixed, *leaks]
         report.write(path, problems)
-        report.refuse_if_too_bad(problems, total, max_bad=max_bad, path=path)
+        on_purpose = meta["excluded"]["records"] if exclude is not None else 0
+        report.refuse_if_too_bad(problems, total, on_purpose, max_bad=max_bad, path=path)
         splits = _by_split(checked)
         texts_read = _store(
             out,
@@ -86,6 +92,7 @@ def prepare_folder(
             max_side=max_side,
             keep_metadata=keep_metadata,
             workers=workers,
+            meta=meta,
             vocabulary_size=vocabulary_size,
             reading=reading,
             max_lost=max_bad,
@@ -96,10 +103,14 @@ def prepare_folder(
     return "\n".join([*lines, *report.notes(found, list(splits)), *lines_of(texts_read)])
 
 
-def _read_rows(
+def read_rows(
     images: Path | str | None, captions: Path | str, create: Callable[[str], BinaryIO]
 ) -> rows.Found:
-    """Returns what --captions names. create: of `unpack.room`."""
+    """Returns what --captions names. create: of `unpack.room`.
+
+    images: folder that the file names are relative to; None for tars and parquet files.
+    Raises UserError where there is nothing to read.
+    """
     found = places.find(captions)
     if images is not None and not Path(images).is_dir():
         raise UserError(f"--images {images}: no such folder")
@@ -205,7 +216,7 @@ def _store(
 ) -> TextReport:
     """Writes the data set; adds to the problems the images that are stored despite damage.
 
-    texts: how captions are read, as in `store.write`.
+    texts: what the data set is and how captions are read, as in `store.write`.
     """
     counts = {name: len(rows) for name, rows in splits.items()}
     to_jpeg = functools.partial(_to_jpeg, max_side=max_side, keep_metadata=keep_metadata)
@@ -217,7 +228,6 @@ def _store(
             for name, rows in splits.items()
         },
         counts=counts,
-        meta={"max_side": max_side},
         **texts,
     )
 

@@ -40,17 +40,21 @@ def write(path: Path, problems: Iterable[Problem]) -> None:
 
 
 def refuse_if_too_bad(
-    problems: Sequence[Problem], total: int, *, max_bad: float, path: Path
+    problems: Sequence[Problem], total: int, on_purpose: int, *, max_bad: float, path: Path
 ) -> None:
     """Raises UserError where a larger share than max_bad of `total` records is left out, or all.
 
-    path: of the report.
+    on_purpose: how many of them the user excluded; max_bad does not limit these. path: of the
+    report.
     """
     left_out = count_left_out(problems)
-    if left_out == total or left_out > max_bad * total:
+    if left_out == total and on_purpose:
+        raise UserError(f"no record is left: {on_purpose:,} are excluded; each is named in {path}")
+    bad = left_out - on_purpose
+    if left_out == total or bad > max_bad * total:
         reasons = "; ".join(f"{len(paths)} {reason}" for reason, paths in _reasons(problems, True))
         raise UserError(
-            f"{left_out:,} of {total:,} records ({left_out / total:.1%}) are bad, more than "
+            f"{bad:,} of {total:,} records ({bad / total:.1%}) are bad, more than "
             f"--max_bad {max_bad:.1%} allows: nothing was written. {reasons}. "
             f"Each is named in {path}"
         )

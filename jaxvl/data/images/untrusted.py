@@ -63,8 +63,8 @@ def check(location: Location, *, max_side: int) -> tuple[bytes, bytes]:
     The pixels are those that `to_jpeg` stores, so the same image in two formats has one digest.
     max_side: as in `to_jpeg`. Raises BadImage for an image that cannot be stored.
     """
-    content = _read(location)
-    with _open(content) as image:
+    content = read(location)
+    with opened(content) as image:
         pixels = np.asarray(_upright_rgb(image, max_side))
     pixel_digest = hashlib.sha256(repr(pixels.shape).encode())
     pixel_digest.update(pixels.tobytes())
@@ -86,10 +86,10 @@ def to_jpeg(
     keep_metadata keeps too. Returns b"" for a damaged one whose metadata cannot be told from it.
     Raises BadImage if the file is not the one that `check` read.
     """
-    content = _read(location)
+    content = read(location)
     if hashlib.sha256(content).digest() != byte_digest:
         raise BadImage("changed while it was being prepared")
-    with _open(content) as image:
+    with opened(content) as image:
         if keep and _keeps_its_bytes(image, content, max_side):
             return content if keep_metadata else _without_metadata(content)
         stored = io.BytesIO()
@@ -106,21 +106,25 @@ def _without_metadata(content: bytes) -> bytes:
 
 def upright(location: Location) -> Image.Image:
     """Returns an image as upright RGB. Raises BadImage for one that cannot be read."""
-    return from_bytes(_read(location))
+    return from_bytes(read(location))
 
 
 def from_bytes(encoded: bytes) -> Image.Image:
     """Returns an encoded image as upright RGB. Raises BadImage for one that cannot be read."""
-    with _open(encoded) as image:
+    with opened(encoded) as image:
         return _upright_rgb(image, 0)
 
 
-def upright_image(image: Image.Image) -> Image.Image:
-    """Returns an opened image as upright RGB. Raises BadImage for one that cannot be decoded."""
-    return _upright_rgb(image, 0)
+def upright_image(image: Image.Image, *, max_side: int = 0) -> Image.Image:
+    """Returns an opened image as upright RGB, at most max_side pixels long; 0 keeps its size.
+
+    Raises BadImage for one that cannot be decoded.
+    """
+    return _upright_rgb(image, max_side)
 
 
-def _read(location: Location) -> bytes:
+def read(location: Location) -> bytes:
+    """Returns the bytes of an image that are stored. Raises BadImage where there are none."""
     try:
         with open(location.path, "rb") as file:
             size = location.length
@@ -139,8 +143,11 @@ def _read(location: Location) -> bytes:
     return content
 
 
-def _open(content: bytes) -> Image.Image:
-    """Returns the image after its header is read and its size allowed; nothing is decoded."""
+def opened(content: bytes) -> Image.Image:
+    """Returns the image after its header is read and its size allowed; nothing is decoded.
+
+    Raises BadImage for one that cannot be used.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # PIL warns of large images; `upright` has its own limit
         try:

@@ -34,15 +34,22 @@ class Lexicon:
         self.people, self.vague, self.untouched_nouns = people, vague, untouched_nouns
         self._groups = {part: _groups(lists) for part, lists in together.items()}
         self._values: dict[str, dict[str, int]] = {}
+        self._names: dict[tuple[str, int], str] = {}
         for kind, lists in attributes.items():
             for word, numbers in _groups(lists).items():
                 self._values.setdefault(word, {})[kind] = min(numbers)
+                self._names.setdefault((kind, min(numbers)), word)
         self.mates = cache(self.mates)
         self.companions = cache(self.companions)
 
     def kinds_of(self, adjective: str) -> Collection[str]:
         """Returns the attribute kinds that an adjective is a value of; none where unlisted."""
         return self._values.get(adjective, {}).keys()
+
+    def named(self, adjective: str) -> dict[str, str]:
+        """Returns {kind: the first word of the group}: what the adjective says, by one name."""
+        values = self._values.get(adjective, {})
+        return {kind: self._names[kind, number] for kind, number in values.items()}
 
     def is_colour(self, word: str) -> bool:
         """Returns whether a word names a colour, also as a noun ("a boy in red")."""
