@@ -144,8 +144,7 @@ def jaxvl_batches(source, tokenizer, data, flags):
         data,
         seed=0,
         batch_size=flags.batch_size,
-        process_index=0,
-        process_count=1,
+        rows=np.arange(flags.batch_size),
     )
     made.batch(0)  # traced once, as a training run does
 

@@ -101,10 +101,27 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(AXES))
 
 
+def rows_of_process(mesh: Mesh, batch_size: int, *, process: int | None = None) -> np.ndarray:
+    """Returns the rows of a global batch that the devices of a process hold, int [g], ascending.
+
+    They need not be neighbours: on a TPU slice the devices are in the order in which they are
+    wired, and that comes back to a process. process: None for this one.
+    Raises UserError where the devices do not divide the batch, or none of them is the process's.
+    """
+    if batch_size % mesh.size:
+        raise UserError(f"batch_size: {batch_size} is not divisible by the {mesh.size} devices")
+    process = jax.process_index() if process is None else process
+    slices = batch_sharding(mesh).devices_indices_map((batch_size,)).items()
+    held = [np.arange(batch_size)[at] for device, at in slices if device.process_index == process]
+    if not held:
+        raise UserError(f"config: mesh has no device of process {process}")
+    return np.sort(np.concatenate(held))
+
+
 def to_global(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
     """Returns the rows of all processes as global arrays [G, ...].
 
-    batch: arrays [g, ...], the g rows of this process.
+    batch: arrays [g, ...], the rows of this process in the order of `rows_of_process`.
     """
     sharding = batch_sharding(mesh)
     return {

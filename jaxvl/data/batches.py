@@ -22,7 +22,7 @@ from jaxvl.data.images import augment
 from jaxvl.data.images.whole import whole
 from jaxvl.data.negatives.valid import open_for
 from jaxvl.data.order import Place, make_order
-from jaxvl.data.padded import local_rows, padded_batches
+from jaxvl.data.padded import padded_batches
 from jaxvl.data.sources.source import Source
 from jaxvl.data.text import tokenizer as tokenizers
 from jaxvl.data.text.tokenizer import Tokens
@@ -54,16 +54,15 @@ def make_batches(
     *,
     seed: int,
     batch_size: int,
-    process_index: int,
-    process_count: int,
+    rows: np.ndarray,
 ) -> Batches:
     """Returns the Batches of one or several sources.
 
-    tokenizer: of the captions. data: config.data. batch_size: G, over all processes.
-    Raises UserError if the processes do not divide the batch, for a record that cannot be read, or
-    for negatives of another data set or of other kinds.
+    tokenizer: of the captions. data: config.data. batch_size: G, over all processes. rows: int [g],
+    the rows of the global batch that this process loads.
+    Raises UserError for a record that cannot be read, or for negatives of another data set or of
+    other kinds.
     """
-    rows = local_rows(batch_size, process_index, process_count)
     sources = [source for source, _ in sources_and_weights]
     sizes_S = np.array([source.num_examples for source in sources])
     order = make_order(sizes_S, [weight for _, weight in sources_and_weights], seed=seed)

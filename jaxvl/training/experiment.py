@@ -207,8 +207,7 @@ def open_batches(basis: Basis) -> "Batches":
         basis.config.data,
         seed=basis.config.seed,
         batch_size=basis.config.batch_size,
-        process_index=jax.process_index(),
-        process_count=jax.process_count(),
+        rows=sharding.rows_of_process(basis.mesh, basis.config.batch_size),
     )
 
 

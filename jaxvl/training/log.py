@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
-import numpy as np
 from ml_collections import ConfigDict
 
 from jaxvl.training.metrics import Clock, Means, progress_line
@@ -46,11 +46,11 @@ class Log:
             )
 
     def add(
-        self, step: int, example_ids: np.ndarray, metrics: Mapping[str, jax.Array], *, waited: float
+        self, step: int, example_ids: Any, metrics: Mapping[str, jax.Array], *, waited: float
     ) -> None:
         """Takes the metrics of a step, which may not be computed yet; settles those before it.
 
-        example_ids: of the rows of this process. waited: seconds that the step waited for data.
+        example_ids: of the whole batch, int32 [G]. waited: seconds that the step waited for data.
         """
         self.settle()
         self._pending = (step, example_ids, metrics)

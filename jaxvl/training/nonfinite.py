@@ -22,8 +22,8 @@ FINITE = ("loss", "norm/gradient", "norm/update", "norm/parameters")
 class NonFinite(Exception):
     """The loss, the gradient, the update or a parameter of a step is not finite."""
 
-    def __init__(self, step: int, example_ids: np.ndarray, metrics: Mapping[str, float]) -> None:
-        """step: updates made before it. example_ids: of the rows of this process."""
+    def __init__(self, step: int, example_ids: Any, metrics: Mapping[str, float]) -> None:
+        """step: updates made before it. example_ids: of the whole batch, int32 [G]."""
         super().__init__(f"step {step}")
         self.step, self.example_ids, self.metrics = step, example_ids, metrics
 
@@ -57,7 +57,7 @@ def write_bundle(failure: NonFinite, directory: Path | str, *, checkpoint_step: 
 
 
 def _of_all_processes(ids):
-    if jax.process_count() > 1:
+    if jax.process_count() > 1:  # of a global array, in the order of the batch
         ids = multihost_utils.process_allgather(ids, tiled=True)
     return np.asarray(ids).tolist()
 
@@ -92,10 +92,10 @@ def replay(path: Path | str) -> bool:
     print(f"repeating steps {first} to {bundle['step']} of {directory}", flush=True)
     ids, metrics = [], {}
     for step in range(first, bundle["step"] + 1):
-        batch = training.batches.batch(step)
-        state, arrays = training.train_step(state, sharding.to_global(batch, basis.mesh))
+        global_batch = sharding.to_global(training.batches.batch(step), basis.mesh)
+        state, arrays = training.train_step(state, global_batch)
         metrics = {name: float(value) for name, value in jax.device_get(arrays).items()}
-        ids = _of_all_processes(batch["example_id"])
+        ids = _of_all_processes(global_batch["example_id"])
         shown = [f"{k} {v:.6g}" for k, v in metrics.items() if k.startswith(("loss", "norm/"))]
         print(f"step {step}  " + "  ".join(shown), flush=True)
     return _report(bundle, ids, metrics)
