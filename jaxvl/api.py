@@ -7,6 +7,7 @@ needs no TensorFlow.
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jaxvl import paths
 from jaxvl.errors import UserError
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def load(
     from jaxvl.evals.trained import TrainedModel
     from jaxvl.training import experiment
 
-    _check_run(Path(directory))
+    _check_run(paths.of(directory))
     if weights not in (None, *WEIGHTS):
         raise UserError(f"weights={weights!r} is not one of None, {', '.join(map(repr, WEIGHTS))}")
     if batch_size is not None and batch_size < 1:
@@ -51,7 +52,7 @@ def load(
     params, step = checkpoint.restore_params(
         directory, model=basis.model, mesh=basis.mesh, use_ema=weights != "online", step=step
     )
-    if weights == "ema" and not (Path(directory) / "checkpoints" / str(step) / "ema").is_dir():
+    if weights == "ema" and not (paths.of(directory) / "checkpoints" / str(step) / "ema").is_dir():
         raise UserError(f"{directory} has no running mean: optim.ema_decay was 0; weights='online'")
     return TrainedModel(
         basis.config,
@@ -86,4 +87,4 @@ def train(config: "ConfigDict", workdir: Path | str) -> None:
     from jaxvl.training import exits, loop
 
     if loop.train(config, workdir) == exits.FAILED:
-        raise FloatingPointError(f"a value is not finite; see {Path(workdir) / 'nonfinite'}")
+        raise FloatingPointError(f"a value is not finite; see {paths.of(workdir) / 'nonfinite'}")

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 from jaxvl import config as config_lib
 from jaxvl import keys as keys_lib
+from jaxvl import paths
 from jaxvl.errors import UserError, require
 
 
@@ -23,6 +24,7 @@ def validate(config: ConfigDict, *, devices: int, processes: int) -> None:
     _check_sizes(config)
     _check_loss(config)
     _check_names(config)
+    _check_places(config)
     for component in components:
         component.check(config)
 
@@ -112,6 +114,20 @@ def _check_names(config: ConfigDict) -> None:
             keys is None or isinstance(keys, ConfigDict),
             f"evals.{name}={keys!r} is not None, and evals.{name} needs dict(...) of its keys",
         )
+
+
+def _check_places(config: ConfigDict) -> None:
+    """Raises UserError naming a key with a place that jaxvl cannot use, such as ftp://host/data."""
+    data = config.data
+    keys = {f"data.{name}": [data[name]] for name in ("dir", "tokenizer", "negatives")}
+    keys["data.mixture"] = [directory for directory, _ in data.mixture]
+    keys["model.init"] = [path.strip() for path in config.model.init.split(",")]
+    for name, group in config.evals.items():
+        for key in ("annotations", "images"):
+            keys[f"evals.{name}.{key}"] = [group[key]] if group and key in group else []
+    for key, places in keys.items():
+        for place in places:
+            paths.check(f"config: {key}", place)
 
 
 def _is_weighted(part: object) -> bool:

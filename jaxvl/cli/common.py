@@ -9,10 +9,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TextIO, cast
 
-from jaxvl import files
+from jaxvl import files, paths
 from jaxvl.errors import UserError, printable
 from jaxvl.keys import nearest
 from jaxvl.training import host
+
+PLACES = ("DIR", "FILE", "PATH", "BUNDLE", "WHAT")  # metavars of flags that name files or folders
 
 
 class Parser(argparse.ArgumentParser):
@@ -27,14 +29,30 @@ class Parser(argparse.ArgumentParser):
         super().__init__(**options)
 
     def parse_known_args(self, args=None, namespace=None):
-        """As of ArgumentParser, but an unknown flag is an error before one that is missing."""
+        """As of ArgumentParser, but an unknown flag is an error before one that is missing.
+
+        Exits 2 too where a flag names a place that jaxvl cannot use.
+        """
         args = sys.argv[1:] if args is None else list(args)
         known = self.flags()
         for argument in args[: args.index("--") if "--" in args else None]:
             flag = argument.partition("=")[0]
             if flag.startswith("--") and flag not in known and not is_override(argument):
                 self.error(f"unrecognized arguments: {argument}")
-        return super().parse_known_args(args, namespace)
+        flags, rest = super().parse_known_args(args, namespace)
+        self._check_places(flags)
+        return flags, rest
+
+    def _check_places(self, flags):
+        for action in self._actions:
+            if action.metavar not in PLACES:
+                continue
+            given = getattr(flags, action.dest, None) or []
+            try:
+                for place in given if isinstance(given, list) else [given]:
+                    paths.check(action.option_strings[0], place)
+            except UserError as error:
+                refuse(error)
 
     def error(self, message: str) -> NoReturn:
         """Prints the line to stderr and exits 2."""

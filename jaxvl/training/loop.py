@@ -9,7 +9,7 @@ from typing import NamedTuple
 import jax
 from ml_collections import ConfigDict
 
-from jaxvl import files, sharding, workdir
+from jaxvl import files, paths, sharding, workdir
 from jaxvl.checkpoint import Checkpoints, checkpoint_steps
 from jaxvl.data.prefetch import Prefetch
 from jaxvl.training import evaluation, exits, experiment, needed, peers, record
@@ -44,7 +44,7 @@ def train(config: ConfigDict, directory: Path | str) -> int:
     Raises UserError for what the user can put right.
     """
     with peers.watched() as others:
-        return _open_and_train(config, Path(directory), others)
+        return _open_and_train(config, paths.of(directory), others)
 
 
 def _open_and_train(config, directory, others):
