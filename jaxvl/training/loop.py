@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from jaxvl import files, paths, sharding, workdir
 from jaxvl.checkpoint import Checkpoints, checkpoint_steps
 from jaxvl.data.prefetch import Prefetch
-from jaxvl.training import evaluation, exits, experiment, needed, peers, record
+from jaxvl.training import alike, evaluation, exits, experiment, needed, peers, record
 from jaxvl.training.evaluation import Evaluation
 from jaxvl.training.experiment import Basis, Training
 from jaxvl.training.log import Log, say
@@ -44,6 +44,7 @@ def train(config: ConfigDict, directory: Path | str) -> int:
     Raises UserError for what the user can put right.
     """
     with peers.watched() as others:
+        alike.check(alike.program(config))
         return _open_and_train(config, paths.of(directory), others)
 
 
@@ -74,6 +75,7 @@ def _begin(basis, stored, directory):
     config = basis.config
     held_out = experiment.open_held_out(basis) if config.eval.every_steps else None
     data = record.check_data(directory, config, experiment.open_sources(config), held_out)
+    alike.check(alike.data(data, basis.tokenizer, steps=checkpoint_steps(directory)))
     if evaluation.is_chief():
         workdir.begin(stored, directory, tokenizer=basis.tokenizer)
     return data
@@ -81,6 +83,8 @@ def _begin(basis, stored, directory):
 
 def _train(basis, training, evaluator, checkpoints, others, directory, data):
     """Trains from the newest checkpoint, and closes everything. Returns the exit code."""
+    if basis.config.model.init and not checkpoints.steps():
+        alike.check(alike.weights(basis.config.model.init))
     state, first = experiment.restored_or_first_state(
         basis, training, checkpoints, directory=directory
     )

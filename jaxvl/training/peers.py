@@ -20,6 +20,7 @@ import jax
 
 from jaxvl.errors import UserError, printable
 from jaxvl.training import coordination, exits, stacks
+from jaxvl.training.alike import Unlike
 from jaxvl.training.watchdog import STARTING, Position, Watchdog
 
 AT, END, HANG, GOODBYE = "at", "end", "hang", "goodbye"  # the first word of a message
@@ -120,6 +121,8 @@ class Peers:
 
     def _end(self, kind, reason):
         """Ends this process and the others with one line, whatever its other threads are doing."""
+        if self._left:
+            return
         stderr = os.dup(2)  # JAX notices it too, at about the same time, with a stack trace
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
         where = ""
@@ -131,11 +134,11 @@ class Peers:
         os.write(stderr, f"jaxvl: {printable(line)}\n".encode())
         self.tell(f"{kind} {reason}")
         if jax.process_index() == 0:
-            self._wait_until_others_ended()
+            self.wait_until_others_ended()
         os._exit(exits.FAILED)
 
-    def _wait_until_others_ended(self):
-        """Waits a few seconds: after process 0 JAX ends all others with a stack trace."""
+    def wait_until_others_ended(self) -> None:
+        """Waits for it, a few seconds: after process 0 JAX ends all others with a stack trace."""
         deadline = time.monotonic() + 2 * stacks.PATIENCE
         for connection, _ in self._connections.values():
             with contextlib.suppress(OSError):
@@ -159,6 +162,11 @@ def watched() -> Iterator[Peers]:
     threading.Thread(target=peers.watch, daemon=True).start()
     try:
         yield peers
+    except Unlike:
+        peers.leave()
+        if jax.process_index() == 0:
+            peers.wait_until_others_ended()
+        raise
     except UserError:
         raise
     except Exception:

@@ -27,6 +27,9 @@ from jaxvl.errors import UserError
 LIBRARIES = (
     "jax",
     "jaxlib",
+    "libtpu",
+    "jax-cuda12-plugin",
+    "jax-cuda13-plugin",
     "flax",
     "optax",
     "orbax-checkpoint",
@@ -87,7 +90,7 @@ def add_start(directory: Path | str, data: dict[str, Any], *, step: int) -> None
         "command": shlex.join(sys.orig_argv),
         "code": _code(),
         "python": platform.python_version(),
-        "libraries": _libraries(),
+        "libraries": libraries(),
         "hardware": _hardware(),
     }
     files.write_json(
@@ -183,7 +186,8 @@ def _git(root, *arguments):
     return done.stdout.strip() if done.returncode == 0 else None
 
 
-def _libraries():
+def libraries() -> dict[str, str]:
+    """Returns the versions of the libraries that what a run computes depends on."""
     versions = {}
     for name in LIBRARIES:
         try:

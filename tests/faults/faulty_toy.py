@@ -25,13 +25,13 @@ def slow_reads(seconds):
     shards.reader = slow_reader
 
 
-def stuck_at(step):
+def stuck_at(last):
     add = Log.add
 
-    def add_or_wait(self, number, *arguments, **named):
-        if number >= step:
+    def add_or_wait(self, step, example_ids, metrics, *, waited):
+        if step >= last:
             threading.Event().wait()
-        add(self, number, *arguments, **named)
+        add(self, step, example_ids, metrics, waited=waited)
 
     Log.add = add_or_wait
 

@@ -1,6 +1,7 @@
 """Four real processes on loopback: what one does wrong, the others say in one line, and end."""
 
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from toy_runs import only_error, start_together, wait_for_checkpoint, write_config
 
 pytestmark = pytest.mark.slow
-FAULTY = Path(__file__).parent / "faulty_toy.py"
+ROOT = Path(__file__).parents[2]
 
 
 def start_four(config, directory, **more):
@@ -35,3 +36,19 @@ def test_a_frozen_process_is_named_and_the_others_end_and_leave_their_stacks(toy
     processes[2].send_signal(signal.SIGCONT)  # and one that comes back is too late
     processes[2].communicate(timeout=60)
     assert processes[2].returncode != 0
+
+
+def test_a_host_with_other_code_is_refused_by_all_before_anything_is_written(toy_config, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(ROOT / "jaxvl", other / "jaxvl", ignore=shutil.ignore_patterns("__pycache__"))
+    with (other / "jaxvl" / "losses" / "itm.py").open("a") as file:
+        file.write("# an older version\n")
+    path = os.pathsep.join([str(other), str(ROOT / "tests")])
+    processes = start_four(toy_config, tmp_path / "run", changes={2: {"PYTHONPATH": path}})
+    outputs = [process.communicate(timeout=120) for process in processes]
+    assert [process.returncode for process in processes] == [2] * 4, outputs
+    host = os.uname().nodename
+    for _, errors in outputs:
+        assert f"process 2 on {host} and process 0 on {host} differ in code:" in errors
+        assert "jaxvl/losses/itm.py" in only_error(errors)
+    assert not (tmp_path / "run").exists()
