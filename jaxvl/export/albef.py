@@ -89,6 +89,7 @@ def read(folder: Path, run: Run) -> dict[str, np.ndarray]:
     from jaxvl.data.images.upright import upright_rgb
     from jaxvl.data.text.words import spans_of
     from jaxvl.export import modeling_jaxvl
+    from jaxvl.export.reader import Reader
 
     config = model_config(run)
     state = torch.load(folder / FILE, weights_only=True)["model"]
@@ -99,7 +100,8 @@ def read(folder: Path, run: Run) -> dict[str, np.ndarray]:
         raise KeyError(f"{FILE}: missing {missing}, left over {unknown}")
     numbers = json.loads((folder / preprocessing.FILE).read_text())
     words = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    prepare = modeling_jaxvl.Prepare(config["tokens"], numbers, words, upright_rgb, spans_of)
+    reader = Reader(config["tokens"], words, spans_of)
+    prepare = modeling_jaxvl.Prepare(numbers, reader, upright_rgb)
     return answers(model.eval(), prepare)
 
 

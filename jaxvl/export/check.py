@@ -7,12 +7,15 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
 from jaxvl import preprocessing
 from jaxvl.data.text import tokenizer
+from jaxvl.data.text.tokenizer import Tokens
 from jaxvl.errors import UserError
+from jaxvl.evals.cosine_maps import without_each_word
 from jaxvl.export import examples
 from jaxvl.export.types import Run
 from jaxvl.models import MODELS
@@ -60,7 +63,7 @@ def in_jax(run: Run, params: Params) -> dict[str, np.ndarray]:
         ]
     )
     tokens = tokenizer.encode_for(run.tokenizer, list(examples.CAPTIONS), data)
-    compute = _fused(config, model) if model.fuse else _dual(model)
+    compute = _fused(config, model) if model.fuse else _explained(model, tokens)
     with jax.default_matmul_precision("highest"):
         found = jax.jit(compute)(params, images, tokens)
     arrays = flatten(params)
@@ -81,6 +84,24 @@ def _dual(model: Model) -> Callable:
             "image embeddings": model.project_image(params, v),
             "text embeddings": model.project_text(params, t, tokens.ids),
         }
+
+    return compute
+
+
+def _explained(model: Model, tokens: Tokens) -> Callable:
+    """Returns `_dual` with heat-maps [G, L, P]: a text's words in turn, and then zeros."""
+    without, text_R, word_R = without_each_word(tokens)
+
+    def compute(params, images, tokens):
+        found = _dual(model)(params, images, tokens)
+        zt_GxE = found["text embeddings"]
+        t_RxLxD = model.encode_text(params, without.ids, without.mask, key=None)
+        added_RxE = zt_GxE[text_R] - model.project_text(params, t_RxLxD, without.ids)
+        directions_GxLxE = jnp.zeros((*tokens.ids.shape, zt_GxE.shape[1]))
+        directions_GxLxE = directions_GxLxE.at[text_R, word_R].set(added_RxE)
+        v = model.encode_image(params, images)
+        relevance_GxLxP = gradcam.relevance_to_directions(model, params, v, directions_GxLxE)
+        return {**found, "heat-maps": relevance_GxLxP}
 
     return compute
 

@@ -1,6 +1,9 @@
 """--format hf: Hugging Face's CLIPModel and CLIPProcessor."""
 
+import importlib
 import os
+import shutil
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,12 +13,13 @@ from ml_collections import ConfigDict
 from jaxvl import preprocessing
 from jaxvl.errors import UserError
 from jaxvl.export import examples
-from jaxvl.export.torch_folder import write_json
+from jaxvl.export.torch_folder import tokens_of, write_json, write_reader
 from jaxvl.export.types import Card, Format, Run
 
 if TYPE_CHECKING:
     from jaxvl.interop.names import Layout
 
+HEATMAPS = Path(__file__).with_name("clip_heatmaps.py")
 LARGEST_ID = 2  # the eos_token_id that means "the text ends at its largest id"
 
 USE = """from PIL import Image
@@ -25,7 +29,12 @@ model = CLIPModel.from_pretrained("FOLDER")
 processor = CLIPProcessor.from_pretrained("FOLDER", backend="pil")  # torchvision resizes otherwise
 inputs = processor(text=["a dog in the snow"], images=Image.open("photo.jpg"), padding=True,
                    truncation=True, return_tensors="pt")
-print(model(**inputs).logits_per_image)"""
+print(model(**inputs).logits_per_image)
+
+import sys; sys.path.insert(0, "FOLDER")
+from jaxvl_heatmaps import word_heatmaps
+
+print(word_heatmaps(model, processor, Image.open("photo.jpg"), "a dog in the snow"))"""
 
 
 def layout(config: ConfigDict) -> "Layout":
@@ -45,7 +54,7 @@ def check(config: ConfigDict) -> None:
 
 
 def write(folder: Path, run: Run, tensors: Path) -> None:
-    """Writes the files that CLIPModel and CLIPProcessor read, and preprocessing.json."""
+    """Writes the files of CLIPModel and CLIPProcessor, preprocessing.json and jaxvl_heatmaps.py."""
     from transformers import CLIPConfig, CLIPProcessor
     from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
@@ -67,10 +76,12 @@ def write(folder: Path, run: Run, tensors: Path) -> None:
     CLIPProcessor(image_processor=images, tokenizer=words).save_pretrained(folder)
     serving_tokenizer.save_bpe_files(run.tokenizer, folder)
     write_json(folder / preprocessing.FILE, numbers)
+    shutil.copyfile(HEATMAPS, folder / "jaxvl_heatmaps.py")
+    write_reader(folder, run)
 
 
 def model_config(run: Run) -> dict[str, Any]:
-    """Returns the arguments of CLIPConfig."""
+    """Returns the arguments of CLIPConfig, and `jaxvl`: what heat-maps must know of the tokens."""
     from jaxvl.data.text import tokenizer
 
     model, special = run.config.model, tokenizer.special_ids(run.tokenizer)
@@ -91,6 +102,7 @@ def model_config(run: Run) -> dict[str, Any]:
             "eos_token_id": LARGEST_ID if end < 0 else end,
             "pad_token_id": max(special.pad, 0),
         },
+        "jaxvl": tokens_of(run),
     }
 
 
@@ -137,7 +149,20 @@ def read(folder: Path, run: Run) -> dict[str, np.ndarray]:
         "image embeddings": found.image_embeds.numpy(),
         "text embeddings": found.text_embeds.numpy(),
         "logit scale": model.logit_scale.detach().numpy(),
+        "heat-maps": _heatmaps(folder, model, processor, run.config),
     }
+
+
+def _heatmaps(folder: Path, model: Any, processor: Any, config: ConfigDict) -> np.ndarray:
+    """Returns float32 [G, L, P]: the map of each word in turn, then zeros."""
+    sys.path.insert(0, str(folder))
+    word_heatmaps = importlib.import_module("jaxvl_heatmaps").word_heatmaps
+    patches = (config.data.image_size // config.model.image.patch_size) ** 2
+    found = np.zeros((len(examples.CAPTIONS), config.data.max_tokens, patches), np.float32)
+    for pair, (image, caption) in enumerate(zip(examples.images(), examples.CAPTIONS)):
+        for word, (_, relevance) in enumerate(word_heatmaps(model, processor, image, caption)):
+            found[pair, word] = relevance.flatten()
+    return found
 
 
 HF = Format(

@@ -1,7 +1,8 @@
 """ALBEF (Li et al. 2021) in plain PyTorch, for weights that jaxvl trained.
 
 Needs torch, safetensors, tokenizers, numpy and Pillow, and for heat-maps of words in Japanese,
-Chinese or Thai what jaxvl_words.py imports. Images are read as in training by jaxvl_images.py.
+Chinese or Thai what jaxvl_words.py imports. Images are read as in training by jaxvl_images.py,
+texts by jaxvl_texts.py.
 
     model, prepare = load("FOLDER")
     image = model.encode_image(prepare.images([Image.open("photo.jpg")]))
@@ -18,8 +19,6 @@ h heads, E embedding, V vocabulary, S image size.
 
 import importlib.util
 import json
-import re
-from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType, ModuleType
@@ -33,7 +32,6 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 
-Span = tuple[int, int]  # first character of a word, and the one behind its last
 MATCH = 1  # index of "they belong together" in the match logits
 
 
@@ -77,10 +75,12 @@ def load(folder: Path | str) -> tuple["Model", "Prepare"]:
     model.load_state_dict(safetensors.torch.load_file(folder / "model.safetensors"))
     preprocessing = json.loads((folder / "preprocessing.json").read_text())
     tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
-    images, words = module_in(folder, "jaxvl_images"), module_in(folder, "jaxvl_words")
-    assert images, f"{folder} has no jaxvl_images.py"
-    segment = words.spans_of if words else None
-    prepare = Prepare(config["tokens"], preprocessing, tokenizer, images.upright_rgb, segment)
+    images, texts, words = (
+        module_in(folder, f"jaxvl_{name}") for name in ("images", "texts", "words")
+    )
+    assert images and texts, f"{folder} lacks jaxvl_images.py or jaxvl_texts.py"
+    reader = texts.Reader(config["tokens"], tokenizer, words.spans_of if words else None)
+    prepare = Prepare(preprocessing, reader, images.upright_rgb)
     return model.eval().requires_grad_(False), prepare
 
 
@@ -103,19 +103,15 @@ class Prepare:
 
     def __init__(
         self,
-        tokens: dict[str, Any],
         preprocessing: dict[str, Any],
-        tokenizer: tokenizers.Tokenizer,
+        reader: Any,
         upright_rgb: Callable[[Image.Image], Image.Image],
-        segment: Callable[[str, str], list[Span]] | None = None,
     ):
-        """tokens: of config.json. preprocessing: that of preprocessing.json.
+        """preprocessing: of preprocessing.json. reader: a jaxvl_texts.Reader.
 
-        upright_rgb: of jaxvl_images. segment: of jaxvl_words, (text, language) -> places of its
-        words; None where blanks separate them.
+        upright_rgb: of jaxvl_images.
         """
-        self.tokens, self.preprocessing, self.tokenizer = tokens, preprocessing, tokenizer
-        self.upright_rgb, self.segment = upright_rgb, segment
+        self.preprocessing, self.reader, self.upright_rgb = preprocessing, reader, upright_rgb
 
     def images(self, images: Sequence[Image.Image]) -> Tensor:
         """Returns float32 [G, 3, S, S]: normalised pixels of images of any size and mode."""
@@ -140,50 +136,17 @@ class Prepare:
 
         A text that does not fit is truncated.
         """
-        length, pad = self.tokens["max_tokens"], self.tokens["pad"]
-        first = [self.tokens["cls"]]
-        last = [self.tokens["sep"]] if self.tokens["add_sep"] else []
-        room = length - len(first) - len(last)
-        most = self.tokens["max_words"]
-        read = [self.read(caption, most) for caption in captions]
-        self.tokenizer.encode_special_tokens = True  # "[SEP]" in a caption is not a special token
-        ids = torch.full((len(captions), length), pad)
+        every = [self.reader.read(caption) for caption in captions]
+        ids = torch.full((len(every), self.reader.told["max_tokens"]), self.reader.told["pad"])
         words = torch.full_like(ids, -1)
         mask = torch.zeros_like(ids, dtype=torch.bool)
-        for row, text in enumerate(read):
-            encoding = self.tokenizer.encode(text, add_special_tokens=False)
-            starts = [start for start, _ in self.spans(text)]
-            found = [max(0, bisect_left(starts, end) - 1) for _, end in encoding.offsets[:room]]
-            if self.tokens.get("words"):
-                found = found[: bisect_left(found, most)]
-            pieces = first + encoding.ids[: len(found)] + last
-            ids[row, : len(pieces)] = torch.tensor(pieces)
-            mask[row, : len(pieces)] = True
-            words[row, len(first) : len(first) + len(found)] = torch.tensor(found, dtype=ids.dtype)
-        ends = [int(words_L.max()) + 1 for words_L in words]
-        every = [self.words(caption) for caption in captions]
-        spelt = [of_text[:end] for of_text, end in zip(every, ends)]
-        truncated = [of_text[end:] for of_text, end in zip(every, ends)]
+        for row, read in enumerate(every):
+            count = len(read.ids)
+            ids[row, :count] = torch.tensor(read.ids)
+            words[row, :count] = torch.tensor(read.words)
+            mask[row, :count] = True
+        spelt, truncated = [read.spelt for read in every], [read.truncated for read in every]
         return Texts(ids, mask, words, spelt, truncated)
-
-    def read(self, caption: str, most: int | None = None) -> str:
-        """Returns a caption as the tokenizer is given it, with single blanks."""
-        if not self.tokens["cleans"]:
-            return " ".join(caption.split())
-        text = re.sub(r"[,.'!?\"()*#:;~]", "", caption.lower())
-        text = text.replace("-", " ").replace("/", " ").replace("<person>", "person")
-        return " ".join(text.split()[:most])
-
-    def words(self, caption: str) -> list[str]:
-        """Returns all words of a caption."""
-        text = self.read(caption)
-        return [text[start:end] for start, end in self.spans(text)]
-
-    def spans(self, text: str) -> list[Span]:
-        """Returns the place of each word."""
-        if self.segment and self.tokens.get("words"):
-            return self.segment(text, self.tokens["words"])
-        return [match.span() for match in re.finditer(r"\S+", text)]
 
 
 # The model

@@ -21,6 +21,7 @@ def make(tokenizer: Tokenizer, data: ConfigDict) -> "CLIPTokenizer | PreTrainedT
 
     CLIP's BPE becomes a CLIPTokenizer. Any other tokenizer, such as the WordPiece trained with a
     data set, becomes a PreTrainedTokenizerFast that cleans a caption and adds the special tokens.
+    A special token that is spelt in a caption is read as plain characters.
     Raises UserError where captions are cut after some words of a segmenter, which it cannot do.
     """
     from transformers import CLIPTokenizer, PreTrainedTokenizerFast
@@ -34,7 +35,12 @@ def make(tokenizer: Tokenizer, data: ConfigDict) -> "CLIPTokenizer | PreTrainedT
     model = json.loads(tokenizer.to_str())["model"]
     if is_clip_bpe(tokenizer):
         merges: Any = [tuple(pair) for pair in model["merges"]]
-        return CLIPTokenizer(vocab=model["vocab"], merges=merges, model_max_length=data.max_tokens)
+        return CLIPTokenizer(
+            vocab=model["vocab"],
+            merges=merges,
+            model_max_length=data.max_tokens,
+            split_special_tokens=True,
+        )
     special = tokenizers_lib.special_ids(tokenizer)._asdict()
     roles = {"pad": "pad_token", "cls": "cls_token", "sep": "sep_token", "mask": "mask_token"}
     names: dict[str, str] = {
@@ -46,6 +52,7 @@ def make(tokenizer: Tokenizer, data: ConfigDict) -> "CLIPTokenizer | PreTrainedT
         tokenizer_object=_with_cleaning(tokenizer, data, names),
         model_max_length=data.max_tokens,
         unk_token=model.get("unk_token"),
+        split_special_tokens=True,
         **names,
     )
 

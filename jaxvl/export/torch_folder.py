@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 from jaxvl import preprocessing
 from jaxvl.data.images import upright
 from jaxvl.data.text import words
-from jaxvl.export import examples
+from jaxvl.export import examples, reader
 from jaxvl.export.types import Card, Format, Option, Run
 
 if TYPE_CHECKING:
@@ -52,16 +52,19 @@ def write(folder: Path, run: Run, tensors: Path) -> None:
     run.tokenizer.save(str(folder / "tokenizer.json"))
     shutil.copyfile(MODELING, folder / MODELING.name)
     shutil.copyfile(upright.__file__, folder / "jaxvl_images.py")
+    write_reader(folder, run)
+
+
+def write_reader(folder: Path, run: Run) -> None:
+    """Writes jaxvl_texts.py and, where the data has such words, jaxvl_words.py."""
+    shutil.copyfile(reader.__file__, folder / "jaxvl_texts.py")
     if run.config.data.words:
         shutil.copyfile(words.__file__, folder / "jaxvl_words.py")
 
 
 def model_config(run: Run) -> dict[str, Any]:
     """Returns config.json: sizes, what the tokens are, and the layer that heat-maps explain."""
-    from jaxvl.data.text import tokenizer
-
     config = run.config
-    special = tokenizer.special_ids(run.tokenizer)._asdict()
     return {
         "architecture": "jaxvl-albef",
         "step": run.step,
@@ -73,15 +76,23 @@ def model_config(run: Run) -> dict[str, Any]:
         "image": config.model.image.to_dict(),
         "text": config.model.text.to_dict(),
         "heatmap": {"layer": config.softmask.layer, "score": config.softmask.score},
-        "tokens": {
-            "max_tokens": config.data.max_tokens,
-            "max_words": config.data.max_words,
-            **({"words": config.data.words} if config.data.words else {}),
-            "add_sep": config.data.add_sep,
-            "cleans": tokenizer.cleans(run.tokenizer),
-            **special,
-            "pad": max(special["pad"], 0),
-        },
+        "tokens": tokens_of(run),
+    }
+
+
+def tokens_of(run: Run) -> dict[str, Any]:
+    """Returns what a `jaxvl.export.reader.Reader` must be told of the tokens."""
+    from jaxvl.data.text import tokenizer
+
+    data, special = run.config.data, tokenizer.special_ids(run.tokenizer)._asdict()
+    return {
+        "max_tokens": data.max_tokens,
+        "max_words": data.max_words,
+        **({"words": data.words} if data.words else {}),
+        "add_sep": data.add_sep,
+        "cleans": tokenizer.cleans(run.tokenizer),
+        **special,
+        "pad": max(special["pad"], 0),
     }
 
 

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 from jaxvl.data.images import upright
 from jaxvl.data.text import scripts, tokenizer, words
 from jaxvl.errors import UserError
-from jaxvl.export import modeling_jaxvl, serving_tokenizer
+from jaxvl.export import modeling_jaxvl, reader, serving_tokenizer
 
 CAPTIONS = ["赤いマグカップ、白い皿。", "パンを持って立っている男性", "red cup ガラス", "", "。"]
 DATA = ConfigDict({"max_tokens": 12, "max_words": 4, "add_sep": True, "words": "japanese"})
@@ -24,13 +24,9 @@ def trained():
 
 def test_plain_pytorch_reads_the_same_tokens_and_words(trained):
     special = tokenizer.special_ids(trained)._asdict()
-    prepare = modeling_jaxvl.Prepare(
-        {**DATA, "cleans": tokenizer.cleans(trained), **special},
-        {},
-        trained,
-        upright.upright_rgb,
-        words.spans_of,
-    )
+    told = {**DATA, "cleans": tokenizer.cleans(trained), **special}
+    read = reader.Reader(told, trained, words.spans_of)
+    prepare = modeling_jaxvl.Prepare({}, read, upright.upright_rgb)
     found, expected = prepare.texts(CAPTIONS), tokenizer.encode(trained, CAPTIONS, **DATA)
     for name in ("ids", "mask", "words"):
         np.testing.assert_array_equal(getattr(found, name), getattr(expected, name), name)
@@ -51,7 +47,11 @@ def test_transformers_reads_the_same_tokens_or_is_refused(trained):
 
 @pytest.mark.parametrize(
     "module, needed",
-    [(words, {"sudachipy", "rjieba", "pythainlp"}), (upright, {"numpy", "PIL"})],
+    [
+        (words, {"sudachipy", "rjieba", "pythainlp"}),
+        (upright, {"numpy", "PIL"}),
+        (reader, {"tokenizers"}),
+    ],
 )
 def test_the_files_that_travel_with_an_export_need_nothing_of_jaxvl(module, needed):
     tree = ast.parse(open(module.__file__, encoding="utf-8").read())
