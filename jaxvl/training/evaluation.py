@@ -87,12 +87,14 @@ def write_results(
     *,
     step: int,
     before: Before | None = None,
+    goodput: Callable[[], float | None] = lambda: None,
 ) -> Scores:
     """Evaluates parameters and writes the result file `out`. Returns the scores.
 
     Tables and plots of false matches go to the folder `false_match_folder(out)`, the curves of
     evals.occlusion to `beside(out, "occlusion.png")`.
     before: scores to compare with; the file then also has these and the change.
+    goodput: of the run, asked at the end.
     """
 
     def report(name, findings):
@@ -106,6 +108,8 @@ def write_results(
             "split": config.eval.split,
             "data": experiment.data_name(config),
         }
+        if (share := goodput()) is not None:
+            about["goodput"] = round(share, 4)
         compared = _compared(scores, before) if before else {}
         files.write_json(out, {**about, **scores, **compared})
         occlusion_curves.draw_curves(scores, beside(out, "occlusion.png"))

@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 
 from jaxvl import checkpoint, evals, preprocessing
 from jaxvl.errors import UserError
-from jaxvl.training import evaluation, experiment, record
+from jaxvl.training import evaluation, experiment, goodput, record
 from jaxvl.training.evaluation import Before, Evaluation, Scores
 
 
@@ -36,7 +36,14 @@ def evaluate(
     preprocessing.warn_of_another(directory, config)
     own = directory / evaluation.RESULTS
     path = Path(out or own)
-    scores = evaluation.write_results(opened, params, path, step=step, before=before)
+    scores = evaluation.write_results(
+        opened,
+        params,
+        path,
+        step=step,
+        before=before,
+        goodput=lambda: goodput.of(directory) if path == own else None,
+    )
     if path == own:
         opened.draw_panel(params, evaluation.panel_path(directory, step))
     evaluation.show(path)

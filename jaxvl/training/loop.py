@@ -43,12 +43,13 @@ def train(config: ConfigDict, directory: Path | str) -> int:
     jaxvl.training.exits.
     Raises UserError for what the user can put right.
     """
+    started = time.monotonic()
     with peers.watched() as others:
         alike.check(alike.program(config))
-        return _open_and_train(config, paths.of(directory), others)
+        return _open_and_train(config, paths.of(directory), others, started)
 
 
-def _open_and_train(config, directory, others):
+def _open_and_train(config, directory, others, started):
     given, config = config, workdir.use_own_tokenizer(config, directory)
     experiment.check(config)
     needed.check(config, started=bool(checkpoint_steps(directory)))
@@ -67,7 +68,8 @@ def _open_and_train(config, directory, others):
             directory, keep=config.checkpoint.keep, best_metric=config.checkpoint.best_metric
         )
         with files.storage_named(directory, lambda: _how_to_go_on(checkpoints)):
-            return _train(basis, training, evaluator, checkpoints, others, directory, data)
+            opened = (basis, training, evaluator, checkpoints)
+            return _train(*opened, others, directory, data, started)
 
 
 def _begin(basis, stored, directory):
@@ -81,7 +83,7 @@ def _begin(basis, stored, directory):
     return data
 
 
-def _train(basis, training, evaluator, checkpoints, others, directory, data):
+def _train(basis, training, evaluator, checkpoints, others, directory, data, started):
     """Trains from the newest checkpoint, and closes everything. Returns the exit code."""
     if basis.config.model.init and not checkpoints.steps():
         alike.check(alike.weights(basis.config.model.init))
@@ -96,7 +98,7 @@ def _train(basis, training, evaluator, checkpoints, others, directory, data):
     # The run may have ended while it evaluated this step.
     due = first and evaluator and _is_due(first, basis.config.eval.every_steps, basis.config)
     again = bool(due) and checkpoints.scores(first) is None
-    log = Log(basis.config, directory, first, warn=training.warn, again=again)
+    log = Log(basis.config, directory, first, warn=training.warn, started=started, again=again)
     run = _Run(basis, training, evaluator, checkpoints, log, others, directory)
     try:
         if again:
@@ -180,7 +182,9 @@ def _save(run, state, done, *, evaluating):
 def _evaluate(run, state, done):
     params = state.params if state.ema is None else state.ema
     out = run.directory / evaluation.RESULTS
-    scores = evaluation.write_results(run.evaluator, params, out, step=done)
+    scores = evaluation.write_results(
+        run.evaluator, params, out, step=done, goodput=run.log.goodput
+    )
     panel = run.evaluator.draw_panel(params, evaluation.panel_path(run.directory, done))
     run.log.scores(scores, panel, step=done)
     run.checkpoints.add_scores(done, scores)  # last: a step without is evaluated again

@@ -3,6 +3,8 @@
 import time
 from collections.abc import Mapping
 
+from jaxvl.training.pace import Pace, compiled_seconds, warnings
+
 
 class Means:
     """Means of named values, each over the steps that had it."""
@@ -25,33 +27,63 @@ class Means:
 
 
 class Clock:
-    """Measures where the time of the steps since the last reading went."""
+    """Measures where the time of the steps since the last reading went.
+
+    in_steps: seconds of all steps since it was made. warnings: {name of a share: what to say of
+    it}, of the last reading.
+    """
 
     def __init__(self, *, batch_size: int) -> None:
         """batch_size: images in a step, over all processes."""
         self._batch_size = batch_size
+        self.in_steps, self.warnings = 0.0, {}
+        self._pace = Pace()
         self.restart()
 
     def restart(self) -> None:
         """Forgets the time that has passed: called after compiling, evaluating and saving."""
-        self._start = time.monotonic()
-        self._steps, self._waited = 0, 0.0
+        self._begin()
+        self._counted, self._last = self._start, None
+
+    def _begin(self):
+        self._start, self._compiled = time.monotonic(), compiled_seconds()
+        self._steps, self._waited, self._lost = 0, 0.0, 0.0
 
     def add_step(self, *, waited: float) -> None:
         """Counts a step and the seconds that it waited for its batch."""
         self._steps += 1
         self._waited += waited
+        self.count()
+        if self._last is not None:
+            self._lost += self._pace.lost(self._counted - self._last)
+        self._last = self._counted
+
+    def count(self) -> None:
+        """Counts the time until now as time in steps: called before saving and evaluating."""
+        now = time.monotonic()
+        self.in_steps += now - self._counted
+        self._counted = now
 
     def take(self) -> dict[str, float]:
-        """Returns steps and images a second and the share of time spent waiting; starts again."""
+        """Returns steps and images a second, and shares of the time; starts again.
+
+        data_wait: waiting for data. slow_steps: lost in steps that took several times as long as
+        usual. compile_wait: compiling again.
+        """
         seconds = max(time.monotonic() - self._start, 1e-9)
+        spent = {
+            "data_wait": self._waited,
+            "slow_steps": self._lost,
+            "compile_wait": compiled_seconds() - self._compiled,
+        }
+        shares = {name: min(value / seconds, 1.0) for name, value in spent.items()}
+        self.warnings = warnings(shares, seconds=seconds)
         rates = {
             "steps_per_sec": self._steps / seconds,
             "images_per_sec": self._steps * self._batch_size / seconds,
-            "data_wait": min(self._waited / seconds, 1.0),
         }
-        self.restart()
-        return rates
+        self._begin()
+        return {**rates, **shares}
 
 
 def progress_line(values: Mapping[str, float], *, step: int, total_steps: int) -> str:

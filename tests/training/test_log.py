@@ -9,7 +9,9 @@ from jaxvl.training.nonfinite import FINITE
 def test_a_warning_is_printed_once_until_a_line_had_none(tmp_path, capsys):
     log_keys = {"every_steps": 1, "tensorboard": False}
     config = ConfigDict({"total_steps": 9, "batch_size": 1, "log": log_keys})
-    log = Log(config, tmp_path, 0, warn=lambda mean: "too few" if mean["loss"] < 1 else None)
+    log = Log(
+        config, tmp_path, 0, started=0.0, warn=lambda mean: "too few" if mean["loss"] < 1 else None
+    )
     for step, x in enumerate([2.0, 0.0, 0.5, 3.0, 0.0]):
         norms = dict.fromkeys(FINITE, 1.0)
         log.add(step, None, {**norms, "loss": x, "learning_rate": 0.1}, waited=0.0)

@@ -46,7 +46,7 @@ def test_stopped_by_sigterm_and_by_kill_9_and_continued_is_the_same_run(toy_conf
     _, other = parameters(straight, toy_config)
     assert step == toy_config.total_steps
     jax.tree.map(np.testing.assert_array_equal, one, other)
-    rates = ("steps_per_sec", "images_per_sec", "data_wait")
+    rates = ("steps_per_sec", "images_per_sec", "data_wait", "slow_steps", "compile_wait")
     numbers = [
         [{k: v for k, v in line.items() if k not in rates} for line in lines(directory)]
         for directory in (broken, straight)
@@ -104,6 +104,7 @@ def test_the_last_evaluation_is_written_and_shown_and_the_mean_is_what_it_sees(
     assert loop.train(toy_config, tmp_path) == 0
     results = json.loads((tmp_path / "results.json").read_text())
     about = {"step": 4, "split": "val", "data": toy_config.data.dir}
+    assert 0 < results.pop("goodput") < 1
     assert results == {**about, "retrieval/mean_recall": 0.5}
     assert "retrieval/mean_recall      50.0 %" in capsys.readouterr().out
     scored = [line["step"] for line in lines(tmp_path) if "retrieval/mean_recall" in line]
@@ -112,6 +113,7 @@ def test_the_last_evaluation_is_written_and_shown_and_the_mean_is_what_it_sees(
     assert finished.evaluate(tmp_path, toy_config) == {"retrieval/mean_recall": 0.75}
     np.testing.assert_array_equal(seen[2], seen[1])
     again = json.loads((tmp_path / "results.json").read_text())
+    assert 0 < again.pop("goodput") < 1
     assert again == {**about, "retrieval/mean_recall": 0.75}  # the same file, in the same form
     with pytest.raises(UserError, match="has no checkpoint"):
         finished.evaluate(tmp_path / "elsewhere", toy_config)
