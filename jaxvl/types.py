@@ -122,9 +122,10 @@ class EvaluatorComponent(NamedTuple):
 class Evaluator(NamedTuple):
     """One evaluation of a model.
 
-    `findings` is None in an evaluation without false captions.
+    `findings` is None in an evaluation that finds nothing but scores.
     """
 
     run: Callable[..., dict[str, float]]  # (params, progress) -> {metric: value}
-    # (params, progress) -> (the same dict, jaxvl.evals.false_match.Findings)
+    # (params, progress) -> (the same dict, findings). `findings.write(directory, name)` writes
+    # them, and `findings.folder` is what their folder is called.
     findings: Callable[..., Any] | None = None

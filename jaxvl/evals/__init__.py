@@ -10,23 +10,25 @@ from typing import TYPE_CHECKING
 
 from ml_collections import ConfigDict
 
-from jaxvl.evals import grounding, hard_negatives, occlusion, retrieval
+from jaxvl.evals import audit, grounding, hard_negatives, occlusion, retrieval
 from jaxvl.evals.compositional import aro, bla, sugarcrepe, valse, vl_checklist, winoground
 from jaxvl.types import Evaluator, EvaluatorComponent, Model, Params
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from jax.sharding import Mesh
     from tokenizers import Tokenizer
 
     from jaxvl.data.sources import Source
     from jaxvl.evals.compositional.benchmark import Benchmark
-    from jaxvl.evals.false_match import Findings
 
 EVALUATORS: dict[str, EvaluatorComponent] = {
     "retrieval": retrieval.RETRIEVAL,
     "hard_negatives": hard_negatives.HARD_NEGATIVES,
     "grounding": grounding.GROUNDING,
     "occlusion": occlusion.OCCLUSION,
+    "audit": audit.AUDIT,
     "sugarcrepe": sugarcrepe.SUGARCREPE,
     "sugarcrepe_pp": sugarcrepe.SUGARCREPE_PP,
     "aro_relation": aro.ARO_RELATION,
@@ -88,11 +90,11 @@ def run_all(
     params: Params,
     *,
     progress: bool = True,
-    report: "Callable[[str, Findings], None] | None" = None,
+    report: "Callable[[str, Any], None] | None" = None,
 ) -> dict[str, float]:
     """Returns the results of all evaluators as one flat dict, `name/metric` -> float.
 
-    report: called as (name, Findings) for those that have false captions, or None.
+    report: called as (name, findings) for those that find more than scores, or None.
     """
     results = {}
     for name, evaluator in evaluators.items():

@@ -22,11 +22,13 @@ class Examples(NamedTuple):
     records: one dict an image, as `jaxvl.data.sources.annotations` gives them.
     images: () -> iterator of batches, as `jaxvl.evals.feeding.image_batches` yields them.
     tokenize: (texts) -> jaxvl.data.text.tokenizer.Tokens.
+    words: (text) -> its words, as the numbers in `Tokens.words` count them.
     """
 
     records: list[dict[str, Any]]
     images: Callable[[], Iterator[dict[str, np.ndarray]]]
     tokenize: Callable[[Sequence[str]], Tokens]
+    words: Callable[[str], list[str]] = str.split
 
 
 def make_examples(
@@ -57,7 +59,9 @@ def make_examples(
     records = sources.annotations(source)
     if config.evals.hard_negatives is not None:
         records = with_negatives(records, config.data, source=source)
-    return Examples(records, images, make_tokenize(config, tokenizer))
+    return Examples(
+        records, images, make_tokenize(config, tokenizer), make_words(config, tokenizer)
+    )
 
 
 def with_negatives(
@@ -103,6 +107,14 @@ def make_tokenize(config: ConfigDict, tokenizer: "Tokenizer") -> Callable[[Seque
     from jaxvl.data.text import tokenizer as tokenizers
 
     return lambda texts: tokenizers.encode_for(tokenizer, texts, config.data)
+
+
+def make_words(config: ConfigDict, tokenizer: "Tokenizer") -> Callable[[str], list[str]]:
+    """Returns (text) -> the words that a run reads of it, also those that are too many for it."""
+    from jaxvl.data.text.tokenizer import read_as
+    from jaxvl.data.text.words import words_of
+
+    return lambda text: words_of(read_as(tokenizer, text), config.data.words)
 
 
 def distinct(tokens: Tokens) -> tuple[Tokens, np.ndarray]:

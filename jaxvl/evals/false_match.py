@@ -12,11 +12,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jaxvl import files
 from jaxvl.data.text.clean import clean_caption
 from jaxvl.evals import draw
-from jaxvl.files import write_text
 
 QUINTILES = 5
+FOLDER = "false_match"
 
 
 class Contrasts(NamedTuple):
@@ -33,6 +34,14 @@ class Findings(NamedTuple):
 
     contrasts: Contrasts
     left_out: Mapping[str, str]
+    folder: str = FOLDER
+
+    def write(self, directory: Path | str, name: str) -> Path:
+        """Writes DIRECTORY/NAME.md and NAME.png. Returns the path of the plot."""
+        files.make_folder(directory)
+        directory, rates = Path(directory), tabulate(self.contrasts)
+        files.write_text(directory / f"{name}.md", markdown(rates, self.left_out, name))
+        return _plot(rates, name, directory / f"{name}.png")
 
 
 class Rates(NamedTuple):
@@ -86,15 +95,6 @@ def by_quintile(contrasts: Contrasts) -> dict[str, float]:
         for q in range(QUINTILES)
         if rates.rows_KxQ[0, q]
     }
-
-
-def write(findings: Findings, directory: Path | str, name: str) -> Path:
-    """Writes DIRECTORY/NAME.md and NAME.png. Returns the path of the plot."""
-    directory = Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
-    rates = tabulate(findings.contrasts)
-    write_text(directory / f"{name}.md", markdown(rates, findings.left_out, name))
-    return _plot(rates, name, directory / f"{name}.png")
 
 
 def markdown(rates: Rates, left_out: Mapping[str, str], name: str) -> str:

@@ -69,3 +69,17 @@ def image_batches(
         process_index=jax.process_index(),
         process_count=jax.process_count(),
     )
+
+
+def whole_images(batches: Iterable[Any], count: int) -> list[np.ndarray]:
+    """Returns the images uint8 [S, S, 3] in order, on every process. batches: of each process."""
+    from jax.experimental.multihost_utils import process_allgather
+
+    images = [np.zeros(0, np.uint8)] * count
+    for batch in batches:
+        if jax.process_count() > 1:
+            batch = process_allgather(batch, tiled=True)
+        for image, index, real in zip(batch["image"], batch["index"], batch["mask"]):
+            if real:
+                images[index] = np.asarray(image)
+    return images

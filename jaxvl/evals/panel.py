@@ -12,7 +12,8 @@ from tokenizers import Tokenizer
 
 from jaxvl.data.sources import Source
 from jaxvl.evals import draw
-from jaxvl.evals.examples import Examples, make_examples
+from jaxvl.evals.examples import make_examples
+from jaxvl.evals.feeding import whole_images
 from jaxvl.evals.trained import Explanation, TrainedModel
 from jaxvl.types import Model, Params
 
@@ -45,7 +46,7 @@ def draw_panel(
     config.eval.batch_size = mesh.size
     examples = make_examples(config, source=source, tokenizer=tokenizer)
     captions = [max(record["captions"], key=len) for record in examples.records]
-    images = _images(examples, count)
+    images = whole_images(examples.images(), count)
     trained = TrainedModel(
         config,
         model=model,
@@ -80,17 +81,3 @@ def page_of(
 
 def _judgement(one):
     return f"{one.similarity:.2f}" if one.probability is None else f"{one.probability:.0%}"
-
-
-def _images(examples: Examples, count: int) -> list[np.ndarray]:
-    """Returns the images uint8 [H, W, 3] in order, on every process."""
-    from jax.experimental.multihost_utils import process_allgather
-
-    images = [np.zeros(0, np.uint8)] * count
-    for batch in examples.images():
-        if jax.process_count() > 1:
-            batch = process_allgather(batch, tiled=True)
-        for image, index, real in zip(batch["image"], batch["index"], batch["mask"]):
-            if real:
-                images[index] = np.asarray(image)
-    return images

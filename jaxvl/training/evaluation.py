@@ -15,7 +15,7 @@ import jax
 from jaxvl import evals, files
 from jaxvl.data.sources import Source
 from jaxvl.errors import UserError
-from jaxvl.evals import false_match, occlusion_curves, panel
+from jaxvl.evals import audit, false_match, occlusion_curves, panel
 from jaxvl.evals.tables import change, change_table, table
 from jaxvl.training import experiment
 from jaxvl.types import Params
@@ -91,14 +91,14 @@ def write_results(
 ) -> Scores:
     """Evaluates parameters and writes the result file `out`. Returns the scores.
 
-    Tables and plots of false matches go to the folder `false_match_folder(out)`, the curves of
-    evals.occlusion to `beside(out, "occlusion.png")`.
+    What evaluators find besides goes to folders beside it, as `beside(out, "false_match")`, and the
+    curves of evals.occlusion to `beside(out, "occlusion.png")`.
     before: scores to compare with; the file then also has these and the change.
     goodput: of the run, asked at the end.
     """
 
     def report(name, findings):
-        false_match.write(findings, false_match_folder(out), name)
+        findings.write(beside(out, findings.folder), name)
 
     scores = evaluation.scores(params, report=report if is_chief() else None)
     if is_chief():
@@ -131,11 +131,6 @@ def write_start(evaluation: Evaluation, params: Params, directory: Path) -> None
 def panel_path(directory: Path, step: int) -> Path:
     """Returns where a run's drawing of words after `step` lies."""
     return directory / "panels" / f"step_{step:07d}.png"
-
-
-def false_match_folder(out: Path) -> Path:
-    """Returns the folder beside a result file: false_match/ of results.json, false_match_NAME/."""
-    return beside(out, "false_match")
 
 
 def beside(out: Path, name: str) -> Path:
@@ -181,8 +176,10 @@ def show(out: Path) -> None:
     panels = sorted((out.parent / "panels").glob("*.png")) if out.name == RESULTS else []
     if panels:
         print(f"\nwhich region each word refers to: {panels[-1]}")
-    for plot in sorted(false_match_folder(out).glob("*.png")):
+    for plot in sorted(beside(out, false_match.FOLDER).glob("*.png")):
         print(f"false matches by similarity of the captions: {plot}")
+    if any(name.startswith("audit/") for name in scores):
+        print(f"heat-maps of each word: {beside(out, audit.FOLDER) / 'words.md'}")
     if any(name.startswith("occlusion/patches_") for name in scores):
         print(f"scores as patches are covered: {beside(out, 'occlusion.png')}")
     print(f"scores as JSON: {out}", flush=True)

@@ -62,7 +62,7 @@ def test_rows_of_one_similarity_stay_together():
 def test_a_table_a_plot_and_what_was_left_out(tmp_path):
     kinds = ["noun", "noun", "verb", "verb", "verb"]
     findings = Findings(contrasts([0, 0, 0, 0, 1], kinds), {"a.jpg": "missing file"})
-    path = false_match.write(findings, tmp_path / "plots", "sugarcrepe")
+    path = findings.write(tmp_path / "plots", "sugarcrepe")
     text = (tmp_path / "plots" / "sugarcrepe.md").read_text()
     assert "| verb | – | – | 0.0 % (1) | 0.0 % (1) | 100.0 % (1) | 33.3 % (3) |" in text
     assert "- `a.jpg`: missing file" in text

@@ -21,7 +21,7 @@ ABOUT = {"step": 3, "split": "val", "data": "data/x"}
     ],
 )
 def test_false_matches_lie_in_a_folder_beside_the_result_file(result, folder):
-    assert evaluation.false_match_folder(Path(result)) == Path(folder)
+    assert evaluation.beside(Path(result), "false_match") == Path(folder)
 
 
 def test_a_score_that_is_not_finite_is_shown(tmp_path, capsys):
