@@ -64,9 +64,6 @@ def of_pictures(pictures: Sequence[Picture]) -> list[Finding]:
         rows.sort(key=lambda i: (worst(pictures[i]), i))
         return Finding(name, [Flag(i, figures(pictures[i])) for i in rows], reason, len(pictures))
 
-    def is_plain(p):
-        return p.contrast < LIMITS["contrast"]
-
     def size(p):
         return {"width": p.width, "height": p.height}
 
@@ -96,6 +93,11 @@ def of_pictures(pictures: Sequence[Picture]) -> list[Finding]:
     ]
 
 
+def is_plain(picture: Picture) -> bool:
+    """Returns whether an image has one colour only; a dark one may have little contrast."""
+    return picture.contrast <= LIMITS["contrast"] * picture.light
+
+
 def size_of(picture: Picture) -> int:
     """Returns the pixels of the shorter side."""
     return min(picture.width, picture.height)
@@ -120,7 +122,7 @@ def of_copies(
     Of several copies the one in an evaluation split is kept, since results are compared on it; of
     several, the largest one. Images of one colour are all alike, and are not looked at.
     """
-    order = [i for i, picture in enumerate(pictures) if picture.contrast >= LIMITS["contrast"]]
+    order = [i for i, picture in enumerate(pictures) if not is_plain(picture)]
     order.sort(
         key=lambda i: (records[i].split == "train", -pictures[i].width * pictures[i].height, i)
     )

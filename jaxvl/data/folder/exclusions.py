@@ -42,7 +42,7 @@ def read(path: Path | str) -> list[Exclusion]:
     Raises UserError naming the line that is neither.
     """
     try:
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+        lines = Path(path).read_text(encoding="utf-8-sig").split("\n")
     except (OSError, ValueError) as error:
         raise UserError(f"--exclude {path}: cannot be read ({error})") from None
     return [
