@@ -77,7 +77,7 @@ def coco() -> ConfigDict:
     )
     config.evals.retrieval.same_caption = "negative"  # as in published results
     config.evals.hard_negatives = None  # needs hard negatives in the data set
-    config.evals.grounding = None  # needs a fusion encoder
+    config.evals.grounding = None  # needs boxes of words in the data set
     return config
 
 
@@ -126,7 +126,6 @@ def demo() -> ConfigDict:
     )
     config.eval.update(every_steps=400, max_examples=200)
     config.checkpoint.every_steps = 200
-    config.evals.grounding = None  # needs a fusion encoder
     config.evals.retrieval.rerank = 0
     return config
 

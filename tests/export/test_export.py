@@ -29,6 +29,8 @@ from jaxvl.export import (
     model_card,
     modeling_jaxvl,
     pytorch,
+    reader,
+    serving_tokenizer,
     torch_folder,
 )
 from jaxvl.export import run as run_lib
@@ -266,6 +268,7 @@ def test_clip_with_the_tokenizer_of_its_data_set(clip_run, tmp_path, quick, form
         "logit scale",
     } | ({"heat-maps"} if form == "hf" else set())
     assert not check.failed(report) and report["token ids"].absolute == 0
+    assert form == "open_clip" or report["heat-maps"].absolute > 0  # those that are computed
     assert open_weights(tmp_path / "out").start["data.eval_crop"] == "none"
 
 
@@ -299,6 +302,35 @@ def test_clips_own_tokenizer_goes_out_as_its_files(clip_run, tmp_path):
     assert found["is_clip"] and (found["ids"] == tokens.ids).all()
     again = tokenizer.load(tmp_path / "out" / "vocab.json")
     assert again.encode("bad cab").ids == bpe.encode("bad cab").ids
+
+
+SPELT = (
+    "A red cube, left of the <person>'s well-known [SEP] ball!",
+    "two\tdogs  don't / [MASK]",
+    "bad cab <|endoftext|> cat",
+    "",
+    "-",
+    "acacacacacacacacacacacac cut",
+)
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["of the data set", "CLIP's"])
+def test_what_explains_clip_reads_words_as_training_does(clip_run, tmp_path, own):
+    run, data = opened(clip_run)[0], opened(clip_run)[0].config.data
+    words = run.tokenizer if own else small_bpe(tmp_path)
+    served = serving_tokenizer.make(words, data)
+    serves = reader.Reader(
+        torch_folder.tokens_of(run._replace(tokenizer=words)), served.backend_tokenizer
+    )
+    every = tokenizer.encode_for(words, SPELT, data)
+    for caption, ids_L, mask_L, words_L in zip(SPELT, *every):
+        found = serves.read(caption)
+        assert found.ids == ids_L[mask_L].tolist(), caption
+        assert found.words == words_L[mask_L].tolist(), caption
+        assert found.spelt + found.truncated == tokenizer.read_as(words, caption).split()
+        assert len(found.spelt) == words_L.max() + 1, caption
+    ids = served(list(SPELT), padding="max_length", truncation=True)["input_ids"]
+    assert ids == every.ids.tolist()  # a special token that is spelt is plain letters
 
 
 def small_bpe(folder):
