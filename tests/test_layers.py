@@ -25,7 +25,7 @@ ORDER = (
     "interop fetch",
     "export",
     "training",
-    "api plan",
+    "api plan doctor",
     "clean",
     "cli",
     "__init__ __main__ main",

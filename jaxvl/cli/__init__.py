@@ -5,6 +5,7 @@ COMMANDS = {
     "prepare": "store images and captions as a data set: Scenes, or a folder of your own",
     "clean": "look for what is wrong with a data set, before anything is trained on it",
     "fetch": "download COCO, or weights of the Hugging Face hub",
+    "doctor": "check a machine, or all hosts of a pod, before a run",
     "train": "train an experiment, or continue its run",
     "evaluate": "score a run on its data set, on another one or on a published benchmark",
     "explain": "draw which image region each word of a sentence refers to",

@@ -18,7 +18,7 @@ import jax
 from ml_collections import ConfigDict
 from tokenizers import Tokenizer
 
-from jaxvl import files, workdir
+from jaxvl import files, paths, workdir
 from jaxvl.errors import UserError
 from jaxvl.interop import load
 from jaxvl.training import coordination, record
@@ -26,6 +26,7 @@ from jaxvl.training import coordination, record
 PACKAGE = Path(__file__).parents[1]
 Facts = Mapping[str, Mapping[str, str]]  # {kind: {name: value}}
 _ADVICE = {
+    "devices": "use machines of one kind; where one sees fewer, look at what else runs there",
     "code": "install the same jaxvl on all hosts",
     "libraries": "install the same versions on all hosts",
     "configuration": "give the same command on all hosts",
@@ -116,7 +117,7 @@ def data(described: Mapping[str, Any], tokenizer: Tokenizer, *, steps: Sequence[
 def weights(init: str) -> Facts:
     """Returns the facts of the weights that `model.init` names. Reads them whole."""
     digests = {}
-    for path in map(Path, load.paths_of(init)):
+    for path in map(paths.of, load.paths_of(init)):
         if path.is_dir():
             digests[path.name] = files.digest(path)[:12]
         else:

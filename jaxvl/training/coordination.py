@@ -16,12 +16,12 @@ def write(key: str, text: str) -> None:
     _client().key_value_set(f"jaxvl/{key}", text)
 
 
-def read(key: str, *, missing: str) -> str:
+def read(key: str, *, missing: str, seconds: int = PATIENCE) -> str:
     """Returns a note, once it is written. Raises UserError(missing) where it never is."""
     try:
-        return _client().blocking_key_value_get(f"jaxvl/{key}", 1000 * PATIENCE)
+        return _client().blocking_key_value_get(f"jaxvl/{key}", 1000 * seconds)
     except jax.errors.JaxRuntimeError as error:
-        raise UserError(f"{missing} within {PATIENCE} s; start all of them again") from error
+        raise UserError(f"{missing} within {seconds} s; start all of them again") from error
 
 
 def wait_for_all(key: str) -> None:
