@@ -6,6 +6,7 @@ COMMANDS = {
     "clean": "look for what is wrong with a data set, before anything is trained on it",
     "fetch": "download COCO, or weights of the Hugging Face hub",
     "doctor": "check a machine, or all hosts of a pod, before a run",
+    "plan": "say what a step takes on machines that are not here: memory, time and price",
     "train": "train an experiment, or continue its run",
     "evaluate": "score a run on its data set, on another one or on a published benchmark",
     "explain": "draw which image region each word of a sentence refers to",

@@ -5,7 +5,7 @@ Everything is abstract: no array is made, and the data set need not be there.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 from jax.sharding import Mesh
@@ -45,15 +45,17 @@ def make(config: ConfigDict, devices: Sequence[Any], *, processes: int) -> Progr
     validate.validate(config, devices=len(devices), processes=processes)
     config, words = with_vocabulary(config)
     mesh = sharding.make_mesh(config.mesh, devices=devices)
-    basis = experiment.Basis(config, mesh, None, MODELS[config.model.name].make(config))
-    epoch = Batches(num_examples=1, steps_per_epoch=STEPS_PER_EPOCH, batch=None)
+    nothing: Any = None  # the step asks neither for a tokenizer nor for data
+    basis = experiment.Basis(config, mesh, nothing, MODELS[config.model.name].make(config))
+    epoch = Batches(num_examples=1, steps_per_epoch=STEPS_PER_EPOCH, batch=nothing)
     training = experiment.make_training(basis, epoch)
+    train_step = cast(jax.stages.Wrapped, training.train_step)
     where = sharding.batch_sharding(mesh)
     batch = {
         name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where)
         for name, leaf in schema.batch_spec(config).items()
     }
-    return Program(config, mesh, words, training.abstract, batch, training.train_step)
+    return Program(config, mesh, words, training.abstract, batch, train_step)
 
 
 def with_vocabulary(config: ConfigDict) -> tuple[ConfigDict, str]:
