@@ -12,14 +12,8 @@ Where the batch does not fit, the largest that does is looked for. Exits 1 if on
 import json
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from jaxvl.cli import common
-
-if TYPE_CHECKING:
-    from ml_collections import ConfigDict
-
-    from jaxvl.plan.planned import Plan
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -33,12 +27,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         table = chips.read(flags.chips or chips.TABLE)
         wanted = [targets.parse(name, table.compilers) for name in flags.on]
         targets.prepare(wanted)
-        plans = [one for target in wanted for one in _plans(flags, config, target, table)]
+        results = [_plan(flags, config, target, table) for target in wanted]
         if flags.json:
-            print(json.dumps([report.as_json(flags.config, one) for one in plans], indent=1))
+            print(json.dumps(results, indent=1))
         else:
             print(report.assumptions(table))
-        sys.exit(0 if all(one.fits for one in plans) else 1)
+        sys.exit(0 if all(one["fits"] for one in results) else 1)
 
 
 def _parser():
@@ -70,52 +64,61 @@ def _parser():
     return parser
 
 
-def _plans(flags, config, target, table) -> "list[Plan]":
-    """Returns the plans of one target, which are printed as they are made, best of meshes last."""
+def _plan(flags, config, target, table):
+    """Returns the plans of one target, as JSON, and the best. Each is printed when it is made."""
     from jaxvl.plan import planned, report, search
 
-    def made(config):
-        plan = planned.plan(config, target, table)
-        _say(flags, report.lines(flags.config, plan))
-        return plan
+    plans: list[planned.Plan] = []
 
-    configs = [_on_mesh(config, fsdp) for fsdp in flags.fsdp or [None]]
-    plans = [made(one) for one in configs]
-    best = search.best(plans)
-    if len(plans) > 1:
+    def made(config):
+        plans.append(planned.plan(config, target, table))
+        _say(flags, report.lines(flags.config, plans[-1]))
+        return plans[-1]
+
+    configs = [_on_mesh(config, fsdp) for fsdp in flags.fsdp or [config.mesh.fsdp]]
+    best = search.best([made(one) for one in configs])
+    if len(configs) > 1:
         kind = "best" if best.fits else "smallest"
         _say(flags, [f"{kind} mesh of those tried on {target.name}: fsdp {best.mesh[1]}"])
-    config = configs[plans.index(best)]
-    _say_largest(flags, best, _search(flags, config, best, made))
-    return plans
+    largest = _largest(flags, _on_mesh(config, best.mesh[1]), best, made)
+    return {
+        "target": target.name,
+        "fits": best.fits,
+        "fsdp": best.mesh[1],
+        "largest": largest,
+        "plans": [report.as_json(flags.config, one) for one in plans],
+    }
 
 
-def _search(flags, config, plan, made):
+def _largest(flags, config, best, made):
+    """Returns {"batch": the largest that fits or None, "compiled": whether it was}; prints it."""
     from jaxvl.plan import search
 
-    above = 8 * config.batch_size if plan.fits else 0
-    sizes = search.possible(config, devices=plan.target.count, hosts=plan.hosts, above=above)
-    if plan.fits and not flags.largest:
-        return search.by_proportion(plan, sizes)
-    return search.largest(plan, sizes, lambda size: made(_with_batch(config, size)))
-
-
-def _say_largest(flags, plan, found):
-    if isinstance(found, int):
-        line = f"largest batch about {found}, by proportion; --largest compiles to find out"
-    elif found is None:
-        line = "no batch was found that fits; try a larger fsdp, model.remat or more chips"
+    above = 8 * config.batch_size if best.fits else 0
+    sizes = search.possible(config, devices=best.target.count, hosts=best.hosts, above=above)
+    compiled = flags.largest or not best.fits
+    if compiled:
+        found = search.largest(best, sizes, lambda size: made(_with_batch(config, size)))
+        batch = found and found.batch
     else:
-        line = f"largest batch {found.batch} of those compiled that fit"
-    _say(flags, [f"{line} ({plan.target.name}, fsdp {plan.mesh[1]})"])
+        batch = search.by_proportion(best, sizes)
+    if batch is None:
+        line = "no batch was found that fits: try a larger fsdp, model.remat or more chips"
+    elif compiled:
+        line = f"largest batch {batch}, of those compiled that fit"
+    else:
+        about = "at least" if batch == sizes[-1] else "about"
+        line = f"largest batch {about} {batch}, by proportion; --largest compiles to find out"
+    _say(flags, [f"{line} ({best.target.name}, fsdp {best.mesh[1]})"])
+    return {"batch": batch, "compiled": compiled}
 
 
 def _say(flags, lines):
     print("\n".join(lines), file=sys.stderr if flags.json else sys.stdout, flush=True)
 
 
-def _on_mesh(config: "ConfigDict", fsdp: int | None) -> "ConfigDict":
-    if fsdp is None:
+def _on_mesh(config, fsdp):
+    if fsdp == config.mesh.fsdp:
         return config
     config = config.copy_and_resolve_references().unlock()
     config.mesh.update(data=-1, fsdp=fsdp)
