@@ -50,10 +50,7 @@ def _reader(model: Any, processor: Any) -> Reader:
     told, segment = model.config.jaxvl, None
     if told.get("words"):
         from jaxvl_words import spans_of as segment  # pyright: ignore[reportMissingImports]
-    tokenizer = processor.tokenizer.backend_tokenizer
-    tokenizer.no_padding()
-    tokenizer.no_truncation()  # both may be left from an earlier call, and each call sets them anew
-    return Reader(told, tokenizer, segment)
+    return Reader(told, processor.tokenizer.backend_tokenizer, segment)
 
 
 @torch.no_grad()

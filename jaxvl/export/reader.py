@@ -48,7 +48,7 @@ class Reader:
         first, last = [told["cls"]], [told["sep"]] if told["add_sep"] else []
         room = told["max_tokens"] - len(first) - len(last)
         kept = self._as_trained(text, told["max_words"])
-        self.tokenizer.encode_special_tokens = True  # "[SEP]" in a text is not a special token
+        self._reset()
         encoding = self.tokenizer.encode(kept, add_special_tokens=False)
         starts = [start for start, _ in self._spans(kept)]
         found = [max(0, bisect_left(starts, end) - 1) for _, end in encoding.offsets[:room]]
@@ -63,6 +63,12 @@ class Reader:
             spelt=spelt[:count],
             truncated=spelt[count:],
         )
+
+    def _reset(self) -> None:
+        """Undoes what an earlier call of transformers set, which sets it anew in each call."""
+        self.tokenizer.no_padding()
+        self.tokenizer.no_truncation()
+        self.tokenizer.encode_special_tokens = True  # "[SEP]" in a text is not a special token
 
     def _as_trained(self, text: str, most: int | None = None) -> str:
         """Returns a text as the tokenizer is given it, with single blanks."""

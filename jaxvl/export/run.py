@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 from tokenizers import Tokenizer
 
-from jaxvl import checkpoint, preprocessing
+from jaxvl import checkpoint, paths, preprocessing
 from jaxvl.errors import UserError
 from jaxvl.export import FORMATS, check, model_card, pytorch
 from jaxvl.export.types import Format, Run
@@ -42,7 +42,7 @@ def open_run(
     params, step = checkpoint.restore_params(
         workdir, model=model, mesh=mesh, use_ema=weights != "online"
     )
-    has_ema = (Path(workdir) / "checkpoints" / str(step) / "ema").is_dir()
+    has_ema = (paths.of(workdir) / "checkpoints" / str(step) / "ema").is_dir()
     if weights == "ema" and not has_ema:
         raise UserError(f"--weights ema: {workdir} kept no running mean (optim.ema_decay was 0)")
     run = Run(
@@ -51,8 +51,8 @@ def open_run(
         preprocessing=preprocessing.numbers_of(config),
         step=step,
         weights=weights or ("ema" if has_ema else "online"),
-        start=_start(Path(workdir), config),
-        scores=_read_json(Path(workdir) / "results.json"),
+        start=_start(paths.of(workdir), config),
+        scores=_read_json(paths.of(workdir) / "results.json"),
     )
     return run, jax.device_get(params)
 

@@ -306,7 +306,7 @@ def test_clips_own_tokenizer_goes_out_as_its_files(clip_run, tmp_path):
 
 SPELT = (
     "A red cube, left of the <person>'s well-known [SEP] ball!",
-    "two\tdogs  don't / [MASK]",
+    "[MASK]\tcat  don't / cat",
     "bad cab <|endoftext|> cat",
     "",
     "-",
@@ -323,14 +323,14 @@ def test_what_explains_clip_reads_words_as_training_does(clip_run, tmp_path, own
         torch_folder.tokens_of(run._replace(tokenizer=words)), served.backend_tokenizer
     )
     every = tokenizer.encode_for(words, SPELT, data)
+    ids = served(list(SPELT), padding="max_length", truncation=True)["input_ids"]
+    assert ids == every.ids.tolist()  # a special token that is spelt is plain letters
     for caption, ids_L, mask_L, words_L in zip(SPELT, *every):
         found = serves.read(caption)
         assert found.ids == ids_L[mask_L].tolist(), caption
         assert found.words == words_L[mask_L].tolist(), caption
         assert found.spelt + found.truncated == tokenizer.read_as(words, caption).split()
         assert len(found.spelt) == words_L.max() + 1, caption
-    ids = served(list(SPELT), padding="max_length", truncation=True)["input_ids"]
-    assert ids == every.ids.tolist()  # a special token that is spelt is plain letters
 
 
 def small_bpe(folder):
