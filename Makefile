@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 PIP := $(RUN) -m pip install --quiet --disable-pip-version-check
-SHELL_SCRIPTS := .ci/run $(wildcard launch/*.sh launch/*.sbatch)
+SHELL_SCRIPTS := .ci/run $(wildcard launch/*.sh launch/generated/*.sh launch/generated/*.sbatch)
+SHELL_SCRIPTS += launch/generated/tpu_vm.env
 
 .PHONY: help demo coco test quick lint docs
 
@@ -12,7 +13,7 @@ help:
 	@echo 'make coco   download COCO and weights, train the published SoftMask on them (21 GB, GPUs)'
 	@echo 'make quick  the tests without the slow ones (two minutes)'
 	@echo 'make test   lint and all tests (a quarter of an hour): a change is accepted when this passes'
-	@echo 'make lint   format, style, types, shell scripts'
+	@echo 'make lint   format, style, types, shell scripts, Dockerfile'
 	@echo 'make docs   build the documentation into site/'
 
 # Renders the embedded data set, trains on it and draws what each word refers to.
@@ -38,6 +39,7 @@ lint: $(VENV)/installed-test
 	$(RUN) -m ruff check .
 	$(RUN) -m pyright
 	$(VENV)/bin/shellcheck --exclude=SC1091 $(SHELL_SCRIPTS)
+	$(VENV)/bin/hadolint Dockerfile
 
 docs: $(VENV)/installed-docs
 	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict

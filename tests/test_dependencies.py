@@ -13,6 +13,7 @@ IMPORTED_AS = {
     "apache_beam": "apache_beam",
     "orbax_checkpoint": "orbax",
     "pillow": "PIL",
+    "pyyaml": "yaml",
     "tensorflow_cpu": "tensorflow",
 }
 # Used without an import of ours: by jax, by torch.onnx, by sudachipy.

@@ -6,7 +6,7 @@ import subprocess
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PYTHON = """#!/usr/bin/env bash
 # Stands for Python: writes its arguments to a file, and then waits for SIGTERM, or fails.
 trap 'echo stopped >> "$OUT/$$"; exit 0' TERM

@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# Written by launch/generate.py. Change the spec and run it again; do not edit this.
+xpk workload create \
+  --workload=jaxvl \
+  --project=PROJECT \
+  --zone=us-west4-a \
+  --cluster=CLUSTER \
+  --tpu-type=v5litepod-16 \
+  --num-slices=1 \
+  --docker-image=us-docker.pkg.dev/PROJECT/jaxvl/jaxvl:latest \
+  --max-restarts=20 \
+  --restart-on-exit-codes=1,75 \
+  --termination-grace-period-seconds=180 \
+  --command='python -m jaxvl.main --distributed --config=coco_softmask --config.data.dir=gs://BUCKET/coco --workdir=gs://BUCKET/runs/coco_softmask' \
+  "$@"
