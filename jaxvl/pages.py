@@ -5,6 +5,7 @@ Every number is shown by the macros of `numbers.html`, which keep its exact valu
 """
 
 import base64
+import importlib.util
 import io
 from pathlib import Path
 from typing import Any
@@ -18,17 +19,17 @@ _TEMPLATES = Path(__file__).parent / "templates"
 _QUALITY = 75
 
 
-def render(template: str, **values: Any) -> str:
-    """Returns the page of a template. The same values give the same page.
-
-    Raises UserError where Jinja2 is not installed.
-    """
-    try:
-        import jinja2
-    except ImportError:
+def check_installed() -> None:
+    """Raises UserError where what makes pages is not installed."""
+    if importlib.util.find_spec("jinja2") is None:
         raise UserError(
             "pages are made by jinja2, which is not installed; run: pip install 'jaxvl[clean]'"
-        ) from None
+        )
+
+
+def render(template: str, **values: Any) -> str:
+    """Returns the page of a template. The same values give the same page."""
+    import jinja2
 
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES),

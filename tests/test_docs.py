@@ -43,6 +43,7 @@ SMALL = {
     "prepare scenes": "--train 40 --eval 12 --workers 1",
     "prepare folder": "--vocabulary_size 200 --workers 1",
     "negatives": "--workers 1",
+    "clean": "--workers 1",
 }
 # What a page takes for granted: the pages before it.
 BEFORE = {
@@ -51,6 +52,7 @@ BEFORE = {
     "ahnpl.md": ["quickstart.md"],
     "clip.md": ["quickstart.md"],
     "run_folder.md": ["quickstart.md", "softmask.md"],
+    "clean.md": ["own_images.md"],
     "hard_negatives.md": ["own_images.md"],
     "weights.md": ["quickstart.md"],
     "export.md": ["quickstart.md", "own_images.md", "weights.md"],

@@ -58,5 +58,10 @@ def test_experiments_and_tables_are_found_by_name_and_a_copy_finds_what_it_impor
     assert set(found["tables"]) == {"ahnpl", "ahnpl_finetune", "softmask"}
 
 
+def test_the_templates_of_pages_are_there(installed):
+    names = {path.name for path in (ROOT / "jaxvl" / "templates").iterdir()}
+    assert names and {path.name for path in (installed / "jaxvl" / "templates").iterdir()} == names
+
+
 def test_types_are_declared(installed):
     assert (installed / "jaxvl" / "py.typed").exists()

@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from jaxvl import files, pages
 from jaxvl.clean import encoding, findings, report
-from jaxvl.clean.pictures import Picture, measure
+from jaxvl.clean.pictures import Picture, check_installed, measure
 from jaxvl.clean.records import DataSet, Record
 from jaxvl.clean.wording import WORDING
 from jaxvl.data.folder import exclusions
@@ -123,8 +123,11 @@ def _pictures(
 def check_out(out: Path | str, *, apply: bool) -> None:
     """Raises UserError where `out` holds something other than an earlier report.
 
+    Also where a package is missing, which is better said before the work than after it.
     apply: whether a list of exclusions is to be written; an older one may have been edited.
     """
+    pages.check_installed()
+    check_installed()
     out = Path(out)
     if files.is_filled(out) and not (out / NUMBERS).is_file():
         raise UserError(f"--out {out}: exists and holds no report; name another or remove it")

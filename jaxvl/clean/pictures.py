@@ -3,6 +3,7 @@
 It runs in worker processes. Letters: H W the height and width of an image.
 """
 
+import importlib.util
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 from jaxvl.data.images import untrusted
 from jaxvl.data.images.untrusted import Location
 from jaxvl.data.images.upright import orientation
+from jaxvl.errors import UserError
 
 SIDE = 160  # pixels of the longer side at which an image is measured: about what models read
 COLOURS = 16  # side of the smallest copy, in which near-copies are compared
@@ -40,6 +42,14 @@ class Picture(NamedTuple):
     colours: np.ndarray
     place: bool
     people: bool
+
+
+def check_installed() -> None:
+    """Raises UserError where what makes the hash is not installed."""
+    if importlib.util.find_spec("imagehash") is None:
+        raise UserError(
+            "copies are found by imagehash, which is not installed; run: pip install 'jaxvl[clean]'"
+        )
 
 
 def measure(content: bytes | Location) -> Picture | str:

@@ -133,12 +133,15 @@ def _distribution(pictures: Sequence[Picture]) -> list[dict[str, Any]]:
 def about_texts(data: DataSet, tokenizer: Any, config: Any) -> dict[str, Any]:
     """Returns what is said of captions alone: {"texts": ..., "pairs": ...}.
 
+    Shared captions and pairs are those of split "train", where there is one: they matter there.
     tokenizer, config: of a run, or the data's own tokenizer and None.
     """
     captions_I = [record.captions for record in data.records]
     flat = [caption for captions in captions_I for caption in captions]
     lengths = texts.lengths(flat, words=data.words)
-    shared = texts.shared(captions_I, batch=_BATCH, most=_SHARED)
+    learned = [record.captions for record in data.records if record.split == "train"]
+    split, learned_I = ("train", learned) if learned else ("", captions_I)
+    shared = texts.shared(learned_I, batch=_BATCH, most=_SHARED)
     read = report_on(tokenizer, flat, ENGLISH)
     kept = encode_for(tokenizer, flat, config.data).mask.sum(axis=1) if config else None
     special = 1 + int(config.data.add_sep) if config else 0
@@ -154,13 +157,14 @@ def about_texts(data: DataSet, tokenizer: Any, config: Any) -> dict[str, Any]:
             "lost": read.lost,
             "cut": None if kept is None else int((kept - special < read.tokens).sum()),
             "tokenizer": "run" if config else data.kind,
+            "learned": {"split": split, "captions": sum(map(len, learned_I))},
             "distinct": shared.distinct,
             "sharing_images": shared.images,
             "batch": _BATCH,
             "false_negatives": _rounded(shared.pairs),
             "shared": [{"caption": masked(text), "images": n} for text, n in shared.most],
         },
-        "pairs": _pairs(captions_I),
+        "pairs": {"split": split, **_pairs(learned_I)},
     }
 
 

@@ -11,8 +11,8 @@ _FINDINGS = {
     ),
     "misfit": (
         "Captions that do not fit their image",
-        "The model finds that random pairs of an image and a caption fit as well. Most of these "
-        "captions belong to another image, or say something that cannot be seen.",
+        "By the model, random pairs of an image and a caption fit as well. If it tells nearly all "
+        "pairs apart, most of these captions belong to another image; if not, many are right.",
     ),
     "leak": (
         "Near-copies in another split",

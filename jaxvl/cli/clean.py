@@ -52,8 +52,7 @@ def _clean(flags: argparse.Namespace) -> str:
         raise UserError("--images belongs to --captions, not to --data")
     from jaxvl.clean import look, records
 
-    given = Path(flags.data or flags.captions)
-    out = flags.out or Path(f"{given if flags.data else given.with_suffix('')}.clean")
+    out = flags.out or _beside(flags.data or flags.images or flags.captions)
     look.check_out(out, apply=flags.apply)
     if flags.data:
         found = look.look(
@@ -64,3 +63,10 @@ def _clean(flags: argparse.Namespace) -> str:
             found = look.look(data, workdir=flags.workdir, workers=flags.workers)
     look.write(found, out, apply=flags.apply)
     return look.summary(found, out, apply=flags.apply)
+
+
+def _beside(given: str) -> Path:
+    """Returns the folder beside what was given; beside its folder for a pattern of names."""
+    path = Path(given) if Path(given).exists() else Path(given).parent
+    path = path if path.name not in ("", "..") else path.resolve()
+    return path.with_name(f"{path.name}.clean")

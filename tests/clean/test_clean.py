@@ -2,6 +2,7 @@
 
 import base64
 import html.parser
+import importlib.util
 import io
 import json
 import re
@@ -93,6 +94,13 @@ def test_what_is_damaged_or_missing_is_named_and_not_fatal(looked_at):
         "cut.jpg": "truncated or damaged",
         "text.jpg": "not an image",
     }
+
+
+def test_shared_captions_and_pairs_are_those_of_the_training_split(looked_at):
+    _, names, report, _ = looked_at
+    captions = sum(map(len, names.values())) - 2 + 5 + 2  # without val, with others, damaged too
+    assert report["texts"]["learned"] == {"split": "train", "captions": captions}
+    assert report["pairs"]["split"] == "train" and report["pairs"]["images"] == captions
 
 
 def test_the_largest_copy_stays(looked_at):
@@ -235,12 +243,37 @@ def test_what_is_missing_is_one_line(arguments, said, capsys, tmp_path, monkeypa
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("module", ["jinja2", "imagehash"])
+def test_a_package_that_is_missing_is_named_before_the_work(module, folder, tmp_path, monkeypatch):
+    there = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *of: None if name == module else there(name, *of)
+    )
+    with pytest.raises(SystemExit, match="2"):
+        run(folder[0], tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_folder_that_holds_something_else_is_left_alone(folder, tmp_path, capsys):
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(SystemExit, match="2"):
         run(folder[0], tmp_path)
     assert "holds no report" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+@pytest.mark.parametrize(
+    "given, beside",
+    [("photos", "photos.clean"), ("a/set.tar", "a/set.tar.clean"), ("a/{0..2}.tar", "a.clean")],
+)
+def test_the_report_lies_beside_the_data(given, beside, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "set.tar").write_bytes(b"")
+    assert str(clean._beside(given)) == beside
+    monkeypatch.chdir(tmp_path / "photos")
+    assert clean._beside(".") == tmp_path / "photos.clean"
 
 
 def test_a_folder_of_damaged_images_alone_is_refused(tmp_path, capsys):
