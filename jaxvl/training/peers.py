@@ -123,6 +123,14 @@ class Peers:
         """Ends this process and the others with one line, whatever its other threads are doing."""
         if self._left:
             return
+        try:
+            self._say_why(kind, reason)
+            if jax.process_index() == 0:
+                self.wait_until_others_ended()
+        finally:  # also where nobody reads what is said
+            os._exit(exits.FAILED)
+
+    def _say_why(self, kind, reason):
         stderr = os.dup(2)  # JAX notices it too, at about the same time, with a stack trace
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
         where = ""
@@ -131,11 +139,9 @@ class Peers:
             name = f"process_{jax.process_index()}.txt"
             where = f" (the stacks of its threads: {stacks.write(self._directory, name)})"
         line = f"{reason}, so this one ends too{where}; start all of them again"
-        os.write(stderr, f"jaxvl: {printable(line)}\n".encode())
+        with contextlib.suppress(OSError):
+            os.write(stderr, f"jaxvl: {printable(line)}\n".encode())
         self.tell(f"{kind} {reason}")
-        if jax.process_index() == 0:
-            self.wait_until_others_ended()
-        os._exit(exits.FAILED)
 
     def wait_until_others_ended(self) -> None:
         """Waits for it, a few seconds: after process 0 JAX ends all others with a stack trace."""

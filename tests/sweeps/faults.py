@@ -10,6 +10,7 @@ one that nothing happened to.
 """
 
 import argparse
+import json
 import os
 import random
 import re
@@ -131,21 +132,23 @@ def other_code(folder):
 def make(kind: str, found: Fault, config: ConfigDict, run: Path, number: int) -> Try:
     """Starts the run, breaks it, and returns what was seen."""
     number = 1 + number % (COUNT - 1) if found.refused else number % COUNT  # they differ from 0
-    before = (checkpoint_steps(run) or [0])[-1]
+    before, count = (checkpoint_steps(run) or [0])[-1], len(starts(run))
     processes = start(config, run, {number: found.changes(number)})
     if not found.refused:
-        wait_for_step(processes, run, before + random.randint(3, 40))
+        wait_for_step(processes, run, before + random.randint(3, 40), count + 1)
     begin = time.time()
     if found.act:
         found.act(processes, number)
     survivors = [
         process for process in processes if not (found.stays and process is processes[number])
     ]
-    outputs = {process: process.communicate(timeout=PATIENCE) for process in survivors}
-    ended = time.time()
-    if found.stays:
-        processes[number].kill()
-        processes[number].communicate()
+    try:
+        outputs = {process: process.communicate(timeout=PATIENCE) for process in survivors}
+    finally:
+        ended = time.time()
+        for process in processes:
+            process.kill()
+            process.wait()
     if kind == "kill -9":
         survivors.remove(processes[number])
     pattern = found.blames.format(number=number)
@@ -153,10 +156,9 @@ def make(kind: str, found: Fault, config: ConfigDict, run: Path, number: int) ->
     for process, is_said in zip(survivors, said):
         if not is_said:
             print(f"  {kind}, process {number}: {outputs[process][1][-600:]!r}", flush=True)
-    last = toy_runs.lines(run)[-1]["step"] if (run / "metrics.jsonl").exists() else 0
     if not found.refused:
         begin = (run / "metrics.jsonl").stat().st_mtime  # of the last step
-    lost = last - (checkpoint_steps(run) or [0])[-1]
+    lost = last_step(run) - (checkpoint_steps(run) or [0])[-1]
     codes = [process.returncode for process in survivors]
     return Try(
         ended - begin, sum(said), len(survivors), codes, 0 if found.refused else max(lost, 0)
@@ -175,14 +177,24 @@ def start(config, run, changes):
     )
 
 
-def wait_for_step(processes, run, step):
-    """Waits until the run has written that it made this step, or one of its processes has ended."""
-    deadline, path = time.monotonic() + PATIENCE, run / "metrics.jsonl"
+def wait_for_step(processes, run, step, start):
+    """Waits until this start of the run has made a step, or one of its processes has ended."""
+    deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline and all(process.poll() is None for process in processes):
-        if path.exists() and re.findall(rb'^{"step": (\d+)', path.read_bytes(), re.MULTILINE):
-            if int(re.findall(rb'{"step": (\d+)', path.read_bytes())[-1]) >= step:
-                return
+        if len(starts(run)) == start and last_step(run) >= step:
+            return
         time.sleep(0.05)
+
+
+def starts(run):
+    path = run / "run.json"
+    return json.loads(path.read_text())["starts"] if path.exists() else []
+
+
+def last_step(run):
+    path = run / "metrics.jsonl"
+    found = re.findall(rb'^{"step": (\d+)', path.read_bytes(), re.M) if path.exists() else []
+    return int(found[-1]) if found else 0
 
 
 def experiment(folder, seconds):
