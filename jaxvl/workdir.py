@@ -38,7 +38,7 @@ FREE_KEYS = (
     "loss.itm_reuse_keys",
 )
 # What a step did before these keys existed, where that is not what their defaults do.
-BEFORE = {"loss": {"same_caption": "negative"}}
+BEFORE = {"loss": {"same_caption": "negative", "itm_negative_blocks": 1}}
 # Paths of what is compared by its content.
 PATH_KEYS = ("data.dir", "data.tokenizer", "data.mixture", "data.negatives")
 TOKENIZER, LOCK = "tokenizer.json", ".lock"

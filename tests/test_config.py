@@ -109,15 +109,32 @@ def test_the_stored_configuration_is_read_back_unchanged(tiny_config, tmp_path):
     assert workdir.load_config(tmp_path).to_dict() == tiny_config.to_dict()
 
 
+@pytest.mark.parametrize("batch_size, blocks", [(8, 1), (256, 4)])
+def test_a_run_records_the_blocks_in_which_it_draws(tiny_config, tmp_path, batch_size, blocks):
+    tiny_config.batch_size = tiny_config.momentum.queue_size = batch_size
+    config = experiment.open_basis(tiny_config).config
+    assert config.loss.itm_negative_blocks == blocks
+    older = config.copy_and_resolve_references().unlock()
+    older.loss.itm_negative_blocks = 1  # the default was the whole batch
+    workdir.begin(older, tmp_path)
+    if blocks == 1:
+        workdir.check_same(config, tmp_path)
+    else:
+        with pytest.raises(UserError, match="itm_negative_blocks=4, but .* was started with 1"):
+            workdir.check_same(config, tmp_path)
+
+
 def test_a_run_that_is_older_than_a_key_has_the_default_of_the_key(tiny_config, tmp_path):
     workdir.begin(tiny_config, tmp_path)
     stored = json.loads((tmp_path / "config.json").read_text())
     del stored["loss"]["itm_hardness"], stored["evals"]["occlusion"]
     del stored["evals"]["retrieval"]["rerank"], stored["loss"]["same_caption"]
+    del stored["loss"]["itm_negative_blocks"]
     (tmp_path / "config.json").write_text(json.dumps(stored))
     base, config = config_lib.base(), workdir.load_config(tmp_path)
     assert config.loss.itm_hardness == base.loss.itm_hardness
     assert config.loss.same_caption == "negative"  # as before the key, other than its default
+    assert config.loss.itm_negative_blocks == 1  # the same
     assert config.evals.occlusion is None
     assert config.evals.retrieval.rerank == base.evals.retrieval.rerank
     workdir.begin(config, tmp_path)

@@ -8,6 +8,7 @@ Letters: R rows (G rows of a batch), M keys (of the batch, then of a queue or of
 C keys of a chunk, n chunks, E embedding, K hard negatives of a caption.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -65,7 +66,21 @@ def negative_keys(zn_GxKxE: jax.Array, caption_id_GxK: jax.Array, valid_GxK: jax
 
 def joined(*keys: Keys) -> Keys:
     """Returns the Keys of all, one after the other."""
-    return Keys(*(jnp.concatenate(parts) for parts in zip(*keys)))
+    return Keys(*(_whole(parts) for parts in zip(*keys)))
+
+
+def _whole(parts: Sequence[jax.Array]) -> jax.Array:
+    """Returns jnp.concatenate(parts), whole on every device, since each row meets every key.
+
+    The compiler spreads a concatenation over the devices and then sends all of it to each: a queue
+    too, of which each has a copy. What is written into an array of zeros is sent alone.
+    """
+    whole = jnp.zeros((sum(map(len, parts)), *parts[0].shape[1:]), parts[0].dtype)
+    start = 0
+    for part in parts:
+        whole = lax.dynamic_update_slice_in_dim(whole, part, start, axis=0)
+        start += len(part)
+    return whole
 
 
 def itc(

@@ -6,6 +6,23 @@ Letters: G batch, R rows, C classes.
 import jax
 import jax.numpy as jnp
 
+BLOCK = 64  # candidates of a draw: ALBEF draws among the 64 pairs of one GPU
+
+
+def blocks_of(rows: int, blocks: int) -> int:
+    """Returns the number of equal parts of a batch within which negatives are drawn.
+
+    rows: of the batch. blocks: as the configuration has it; 0 gives the largest power of two that
+    leaves at least BLOCK rows in a part. It never depends on the devices. If their number is a
+    power of two, each has whole parts, or shares one part with its neighbours alone.
+    """
+    if blocks:
+        return blocks
+    blocks = 1
+    while rows % (2 * blocks) == 0 and rows // (2 * blocks) >= BLOCK:
+        blocks *= 2
+    return blocks
+
 
 def draw_negatives(
     key: jax.Array,

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from jaxvl.errors import require, require_model
 from jaxvl.keys import Key
-from jaxvl.losses import make_contrast
+from jaxvl.losses import itm, make_contrast
 from jaxvl.methods import contrast
 from jaxvl.methods.context import Context
 from jaxvl.methods.encoders import MOMENTUM_PARTS, encode_batch
@@ -120,8 +120,9 @@ def check(config: ConfigDict) -> None:
         f"momentum.queue_size={config.momentum.queue_size} is not divisible by "
         f"batch_size={config.batch_size}",
     )
+    blocks = itm.blocks_of(config.batch_size, config.loss.itm_negative_blocks)
     require(
-        config.batch_size % config.loss.itm_negative_blocks == 0,
+        config.batch_size % blocks == 0,
         f"batch_size={config.batch_size} is not divisible by "
         f"loss.itm_negative_blocks={config.loss.itm_negative_blocks}",
     )
@@ -148,10 +149,11 @@ KEYS = {
         "itm_weight": Key(1.0, "weight of image-text matching", low=0),
         "mlm_weight": Key(1.0, "weight of masked language modelling", low=0),
         "itm_negative_blocks": Key(
-            1,
-            "equal parts of the batch within which negatives for matching are drawn; with at least "
-            "one part per device, no image or text features cross devices for it",
-            low=1,
+            0,
+            "equal parts of the batch within which negatives for matching are drawn; 0: a power of "
+            "two that leaves 64 to 127 pairs in each, as ALBEF has on a GPU, so that devices "
+            "exchange no more in a larger batch; 1: from the whole batch",
+            low=0,
         ),
         "itm_reuse_keys": Key(
             True,

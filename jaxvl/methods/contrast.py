@@ -83,21 +83,19 @@ def contrast(
     ids_Gx2 = ids_of(context.config, context.batch)
     scale = 1 / context.params["temperature"]
     online, momentum = encoded.online, encoded.momentum
-    if queue is None:
-        nothing = {"image": momentum.zi_GxE[:0], "text": momentum.zt_GxE[:0]}
-        queue = {**nothing, "ids": ids_Gx2[:0]}
-    key_ids_Mx2 = jnp.concatenate([ids_Gx2, queue["ids"]])
 
-    def direction(z_GxE, momentum_z_GxE, key_z_GxE, queued_QxE, negatives=None):
-        z_MxE = jnp.concatenate([key_z_GxE, queued_QxE])
-        keys = contrastive.Keys(z_MxE, key_ids_Mx2, key_ids_Mx2[:, 0] != contrastive.NO_ID)
+    def direction(z_GxE, momentum_z_GxE, key_z_GxE, name, negatives=None):
+        keys = [contrastive.batch_keys(key_z_GxE, ids_Gx2)]
+        if queue is not None:
+            filled_Q = queue["ids"][:, 0] != contrastive.NO_ID
+            keys.append(contrastive.Keys(queue[name], queue["ids"], filled_Q))
         if negatives is not None:
-            keys = contrastive.joined(keys, negatives)
+            keys.append(negatives)
         loss_G = contrast_rows(
             context.params,
             z_GxE,
             ids_Gx2,
-            lax.stop_gradient(keys),
+            lax.stop_gradient(contrastive.joined(*keys)),
             scale,
             momentum=contrastive.Momentum(momentum_z_GxE, encoded.distill),
             **focal,
@@ -105,9 +103,7 @@ def contrast(
         return loss_G.mean(), scale * (z_GxE @ key_z_GxE.T)
 
     to_text, logits_i2t = direction(
-        online.zi_GxE, momentum.zi_GxE, momentum.zt_GxE, queue["text"], negatives
+        online.zi_GxE, momentum.zi_GxE, momentum.zt_GxE, "text", negatives
     )
-    to_image, logits_t2i = direction(
-        online.zt_GxE, momentum.zt_GxE, momentum.zi_GxE, queue["image"]
-    )
+    to_image, logits_t2i = direction(online.zt_GxE, momentum.zt_GxE, momentum.zi_GxE, "image")
     return (to_text + to_image) / 2, (logits_i2t, logits_t2i)

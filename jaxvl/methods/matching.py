@@ -87,8 +87,8 @@ def draw_negatives(
     of the batch.
     """
     config, batch = context.config, context.batch
-    blocks = config.loss.itm_negative_blocks
     ids_Gx2 = ids_of(config, batch)
+    blocks = itm.blocks_of(len(ids_Gx2), config.loss.itm_negative_blocks)
     same_GxG = belong(ids_Gx2, ids_Gx2)
     logits_i2t, logits_t2i = lax.stop_gradient(similarity)
 

@@ -18,6 +18,7 @@ from jaxvl.data.text.scripts import check_installed
 from jaxvl.errors import UserError, printable
 from jaxvl.interop import load
 from jaxvl.keys import nearest
+from jaxvl.losses import itm
 from jaxvl.training import optim, step
 from jaxvl.validate import validate
 
@@ -152,6 +153,8 @@ def _resolve(config, words):
                 f"{config.model.text.vocabulary_size} ids of model.text.vocabulary_size"
             )
     config.unlock().data.words = _words(config)
+    blocks = itm.blocks_of(config.batch_size, config.loss.itm_negative_blocks)
+    config.loss.itm_negative_blocks = blocks  # so that a run keeps it, whatever 0 comes to mean
     return config.lock()
 
 

@@ -129,6 +129,15 @@ def test_negatives_come_from_the_block_of_their_row():
         np.testing.assert_array_equal(itm.take_rows(x, index, blocks=2), x[index])
 
 
+@pytest.mark.parametrize(
+    "rows, blocks",
+    [(8, 1), (64, 1), (127, 1), (128, 2), (512, 8), (4096, 64), (1536, 16), (1000, 8), (501, 1)],
+)
+def test_without_a_number_of_blocks_each_has_64_to_127_rows_where_the_batch_allows(rows, blocks):
+    assert itm.blocks_of(rows, 0) == blocks
+    assert itm.blocks_of(rows, 4) == 4  # asked for
+
+
 def test_words_are_hidden_in_the_published_shares():
     ids = jnp.full((500, 40), 7, jnp.int32)
     maskable = jnp.arange(40)[None] < 30
