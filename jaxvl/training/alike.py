@@ -101,7 +101,7 @@ def program(config: ConfigDict) -> Facts:
 def data(described: Mapping[str, Any], tokenizer: Tokenizer, *, steps: Sequence[int]) -> Facts:
     """Returns the facts of the data, and of the working directory.
 
-    described: of jaxvl.training.record.check_data. steps: of the checkpoints that are there.
+    described: of jaxvl.training.record.data_of. steps: of the checkpoints that are there.
     """
     held_out = [one for one in [described["held_out"]] if one]
     found = {"tokenizer": tokenizer.to_str(), "negatives": described["negatives"]}

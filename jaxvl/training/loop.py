@@ -76,8 +76,9 @@ def _begin(basis, stored, directory):
     """Writes what the run is, or checks that it is the one there. Returns what its data is."""
     config = basis.config
     held_out = experiment.open_held_out(basis) if config.eval.every_steps else None
-    data = record.check_data(directory, config, experiment.open_sources(config), held_out)
+    data = record.data_of(config, experiment.open_sources(config), held_out)
     alike.check(alike.data(data, basis.tokenizer, steps=checkpoint_steps(directory)))
+    record.check_data(directory, data)
     if evaluation.is_chief():
         workdir.begin(stored, directory, tokenizer=basis.tokenizer)
     return data

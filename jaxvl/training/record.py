@@ -44,23 +44,23 @@ LIBRARIES = (
 Weighted = Sequence[tuple[Source, float]]
 
 
-def check_data(
-    directory: Path | str, config: ConfigDict, trained_on: Weighted, held_out: Source | None
-) -> dict[str, Any]:
+def data_of(config: ConfigDict, trained_on: Weighted, held_out: Source | None) -> dict[str, Any]:
     """Returns what to record of the data of a run.
 
     trained_on: sources and their weights. held_out: the split that the run is evaluated on.
-    Raises UserError where the run in `directory` was started with other data.
     """
-    data = {
+    return {
         "train": [{**_described(source), "weight": weight} for source, weight in trained_on],
         "held_out": held_out and _described(held_out),
         "negatives": _negatives(config),
     }
+
+
+def check_data(directory: Path | str, data: dict[str, Any]) -> None:
+    """Raises UserError where the run in `directory` was started with other data."""
     stored = read(directory).get("data")
     if stored:
         _check_same(stored, data, Path(directory))
-    return data
 
 
 def check_held_out(directory: Path | str, source: Source) -> None:

@@ -262,6 +262,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tries", type=int, default=8, help="of each kind")
     parser.add_argument("--only", help="one kind")
+    parser.add_argument("--minutes", type=float, default=120, help="after which it is finished")
     parser.add_argument("--watchdog_seconds", type=int, default=10)
     flags = parser.parse_args()
     toy.register()
@@ -273,11 +274,17 @@ def main() -> int:
         run, straight = folder / "run", folder / "straight"
         kinds = faults(folder)
         kinds = {flags.only: kinds[flags.only]} if flags.only else kinds
+        seen: dict[str, list[Try]] = {kind: [] for kind in kinds}
+        deadline = time.monotonic() + 60 * flags.minutes
+        for number in range(flags.tries):
+            for kind, found in kinds.items():
+                if time.monotonic() < deadline:
+                    seen[kind].append(make(kind, found, config, run, number))
+                    print(kind, seen[kind][-1], file=sys.stderr, flush=True)
         print("| fault | tries | all ended after | said so | exit codes | steps lost |")
         print("|---|---|---|---|---|---|")
-        for kind, found in kinds.items():
-            tries = [make(kind, found, config, run, number) for number in range(flags.tries)]
-            report(kind, tries)
+        for kind, tries in seen.items():
+            report(kind, tries) if tries else None
             good = good and all(one.said == one.survivors for one in tries)
         config.total_steps = checkpoint_steps(run)[-1] + 25
         config.checkpoint.every_steps = 0
