@@ -97,10 +97,13 @@ def _refused(common, result: TooLarge):
 
 def _judged(common, result: Compiled, table):
     target, moved, sent = common["target"], traffic(result.module), collectives(result.module)
+    memory = result.memory
+    if target.on == "cpu":  # this compiler leaves out what the step does not read
+        memory = memory._replace(arguments=common["counted_arguments"])
     return Plan(
         **common,
-        memory=result.memory,
-        needed=result.memory.total + common["next_batch"],
+        memory=memory,
+        needed=memory.total + common["next_batch"],
         compiler_operations=result.operations,
         traffic=moved,
         collectives=sent,

@@ -5,6 +5,7 @@ Everything is abstract: no array is made, and the data set need not be there.
 
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple, cast
 
 import jax
@@ -14,7 +15,6 @@ from ml_collections import ConfigDict
 from jaxvl import config as config_lib
 from jaxvl import sharding, validate, workdir
 from jaxvl.data import schema
-from jaxvl.data.batches import Batches
 from jaxvl.data.text import tokenizer
 from jaxvl.models import MODELS
 from jaxvl.state import TrainState
@@ -45,9 +45,9 @@ def make(config: ConfigDict, devices: Sequence[Any], *, processes: int) -> Progr
     validate.validate(config, devices=len(devices), processes=processes)
     config, words = with_vocabulary(config)
     mesh = sharding.make_mesh(config.mesh, devices=devices)
-    nothing: Any = None  # the step asks neither for a tokenizer nor for data
+    nothing: Any = None  # the step asks for no tokenizer, and of the data for one number
     basis = experiment.Basis(config, mesh, nothing, MODELS[config.model.name].make(config))
-    epoch = Batches(num_examples=1, steps_per_epoch=STEPS_PER_EPOCH, batch=nothing)
+    epoch: Any = SimpleNamespace(steps_per_epoch=STEPS_PER_EPOCH)
     training = experiment.make_training(basis, epoch)
     train_step = cast(jax.stages.Wrapped, training.train_step)
     where = sharding.batch_sharding(mesh)

@@ -1,4 +1,4 @@
-"""The largest batch that fits, in few compilations; the best mesh; a configuration's batch sizes."""
+"""The largest batch that fits, in few compilations; the best mesh; which sizes there are."""
 
 from typing import NamedTuple
 
