@@ -62,7 +62,7 @@ outcome() {
     if ((code != 0 && (result == 0 || result == 75) && !(code == 75 && result == 75))); then
       result=$code
     fi
-  done < <(on_workers all "$1")
+  done < <(on_workers all "$1" | sort --version-sort)
   ((count == WORKERS)) || result=1
   return "$result"
 }

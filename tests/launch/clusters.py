@@ -1,10 +1,12 @@
 """What the tests of launch/ share: commands that stand for real ones, and a run of the toy."""
 
+import http.server
 import os
 import shlex
 import socket
 import stat
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -56,3 +58,21 @@ def wait_until(true, seconds=120):
 def has_checkpoint(workdir):
     """Whether a run has saved."""
     return any(path.name.isdigit() for path in workdir.glob("checkpoints/*"))
+
+
+def serve_metadata(answers):
+    """Starts a metadata server of Google Cloud that knows these attributes. Returns its address."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            assert self.headers["Metadata-Flavor"] == "Google"
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(answers[self.path.rpartition("/")[2]].encode())
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return f"127.0.0.1:{server.server_port}"

@@ -20,7 +20,7 @@ from jaxvl.cli import train
 
 if os.environ.get("TPU_HOST"):
     cluster.running_in_cloud_tpu_vm = cloud_tpu_cluster.running_in_cloud_tpu_vm = True
-    if "GCE_METADATA_IP" in os.environ:
+    if "TPU_WORKER_ID" not in os.environ:  # a TPU VM, not a pod of GKE
         del os.environ["TPU_SKIP_MDS_QUERY"]  # set by JAX, which found no TPU
 
 toy.register()
