@@ -20,7 +20,7 @@ install() {
   # The image's own Python is 3.10, and jaxvl needs 3.11; uv comes by pip and downloads a newer one.
   python3 -m pip install --quiet --user uv
   "$HOME/.local/bin/uv" venv --quiet --clear --python 3.12 "$HOME/venv"
-  "$HOME/.local/bin/uv" pip install --quiet --python "$python" "$1[tpu,gs]"
+  "$HOME/.local/bin/uv" pip install --quiet --python "$python" "$1[tpu,gcs]"
 }
 
 start() {

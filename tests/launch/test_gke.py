@@ -1,7 +1,9 @@
 """launch/generated/jobset.yaml, with a stand-in for GKE, and what goes into the image."""
 
+import re
 import subprocess
 import sys
+import tomllib
 
 import pytest
 import yaml
@@ -90,6 +92,15 @@ def test_the_image_gets_the_package_and_its_experiments_and_nothing_else():
     assert named == {"pyproject.toml", "setup.py", "README.md", "LICENSE", "jaxvl", "configs"}
     tracked = subprocess.run(["git", "ls-files", *named], cwd=ROOT, capture_output=True, text=True)
     assert named <= {line.partition("/")[0] for line in tracked.stdout.splitlines()}
+
+
+def test_the_image_installs_extras_that_exist():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+        "optional-dependencies"
+    ]
+    text = (ROOT / "Dockerfile").read_text()
+    named = re.findall(r"--extra (\w+)", text) + re.findall(r"EXTRA=(\w+)", text)
+    assert set(named) == {"gcs", "tpu", "cuda"} and set(named) <= set(extras)
 
 
 def test_the_image_does_not_run_as_root():

@@ -62,7 +62,7 @@ def calls(memory, command):
     return [flags for name, flags in found if name == command]
 
 
-def test_a_run_outlives_its_connection_and_is_watched_stopped_and_continued(gcloud, tmp_path):
+def test_a_run_outlives_its_connection_and_is_watched_and_stopped(gcloud, tmp_path):
     memory, call = gcloud
     code, _, errors = run(call, "create")
     assert code == 0, errors
@@ -84,10 +84,6 @@ def test_a_run_outlives_its_connection_and_is_watched_stopped_and_continued(gclo
     assert attached.returncode == 75
     assert out.splitlines()[-2:] == [f"t1v-jaxvl-w-{i}: ended with 75" for i in range(2)]
 
-    assert run(call, "start")[0] == 0
-    code, printed, _ = run(call, "attach")
-    assert code == 0 and printed[-1] == "t1v-jaxvl-w-1: ended with 0"
-    assert [line["step"] for line in lines(tmp_path / "a run")] == list(range(1, 101))
     assert "stopped after step" in "\n".join(run(call, "logs", "0")[1])
     assert run(call, "delete")[0] == 0 and not (memory / "worker-0").exists()
 

@@ -1,6 +1,7 @@
 """Stands for what a worker of a TPU slice has: Python 3.10 with pip, and uv once installed."""
 
 import sys
+import tomllib
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -25,7 +26,8 @@ def uv(arguments):
     assert arguments[:4] == ["pip", "install", "--quiet", "--python"], arguments
     assert Path(arguments[4]).is_file()
     folder, _, extras = arguments[5].partition("[")
-    assert (Path(folder) / "pyproject.toml").is_file() and extras == "tpu,gs]"
+    project = tomllib.loads((Path(folder) / "pyproject.toml").read_text())["project"]
+    assert set(extras.strip("]").split(",")) <= set(project["optional-dependencies"]), extras
     (Path.home() / "installed").touch()
 
 
