@@ -27,6 +27,13 @@ def run(folder, out, *arguments):
     return json.loads((out / "clean.json").read_text())
 
 
+def almost_plain():
+    """One colour, but for a mark that nobody sees."""
+    image = Image.new("RGB", (96, 96), (200, 200, 200))
+    image.paste((204, 204, 204), (0, 0, 24, 24))
+    return image
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Photographs with planted faults, in two splits; their names by fault are in `names`."""
@@ -41,8 +48,8 @@ def folder(tmp_path_factory):
         "dark.jpg": planted.photo(900).point(lambda value: value // 8),
         "tiny.jpg": planted.photo(901, (70, 50)),
         "narrow.jpg": planted.photo(902, (400, 100)),
-        "plain.jpg": Image.new("RGB", (90, 90), (200, 200, 200)),
-        "plain_too.jpg": Image.new("RGB", (90, 90), (200, 200, 200)),
+        "plain.jpg": almost_plain(),
+        "plain_too.jpg": almost_plain(),
     }.items():
         image.save(folder / name)
         lines.append({"file_name": name, "text": f"a tree, {name}", "split": "train"})

@@ -56,6 +56,7 @@ def test_scripts_of_captions_kana_tells_japanese_from_chinese():
         ("write to a.b@example.com now", "write to [e-mail] now"),
         ("call +81 3-1234-5678", "call [phone]"),
         ("１２ cups of 2024-05-01 at 10", "１２ cups of 2024-05-01 at 10"),
+        ("a@example.com on 2024-05-01 at 10", "[e-mail] on 2024-05-01 at 10"),
         ("a@example.com, (03) 1234 5678", "[e-mail], [phone]"),
     ],
 )
