@@ -55,7 +55,7 @@ $(VENV)/installed: pyproject.toml
 $(VENV)/installed-test: $(VENV)/installed
 	@echo 'installing what the tests need into $(VENV): PyTorch (1 GB on disk, 4.5 GB with its CUDA'
 	@echo 'libraries), spaCy, pyright and others'
-	$(PIP) -e '.[test,torch,negatives,japanese,chinese,thai,clean,gcs,s3]'
+	$(PIP) -e '.[test,torch,negatives,japanese,chinese,thai,clean,gcs,s3,plan]'
 	@touch $@
 
 $(VENV)/installed-docs: $(VENV)/installed
