@@ -23,8 +23,10 @@ tpus() {
 }
 
 on_workers() {
-  # $1: all, or a number. The rest: a command of launch/worker.sh.
-  tpus tpu-vm ssh "$NAME" --worker="$1" --command="bash jaxvl/launch/worker.sh$(printf ' %q' "${@:2}")"
+  # $1: all, or a number. The rest: a command of launch/worker.sh. Without the flag of ssh a
+  # connection to a worker that was taken away would not end.
+  tpus tpu-vm ssh "$NAME" --worker="$1" --ssh-flag=-oServerAliveInterval=30 \
+    --command="bash jaxvl/launch/worker.sh$(printf ' %q' "${@:2}")"
 }
 
 queue_state() {
@@ -73,8 +75,8 @@ attach() {
 }
 
 keep() {
-  local code restarts
-  for ((restarts = 0; restarts <= RESTARTS; restarts++)); do
+  local code attempt
+  for ((attempt = 0; attempt <= RESTARTS; attempt++)); do
     if [[ $(queue_state 2>/dev/null) != ACTIVE ]]; then
       delete 2>/dev/null || true # what is left of a slice that was taken away
       create

@@ -57,6 +57,7 @@ def test_a_pod_that_is_preempted_starts_all_again_and_the_run_is_finished(manife
 @slow
 def test_a_run_that_is_refused_fails_at_once(manifest, host):
     container(manifest)["command"].append("--config.no_such_key=1")
+    manifest["spec"]["failurePolicy"]["maxRestarts"] = 1
     cluster = jobset.Cluster(manifest, host)
     cluster.start()
     assert cluster.run() == "Failed"

@@ -25,7 +25,7 @@ COMMANDS = {
     "queued-resources describe": "format",
     "queued-resources delete": "force quiet",
     "tpu-vm scp": "worker",
-    "tpu-vm ssh": "worker command",
+    "tpu-vm ssh": "worker command ssh-flag",
 }
 
 
