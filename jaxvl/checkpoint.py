@@ -2,15 +2,14 @@
 
 WORKDIR/checkpoints/STEP/ holds three items: `params`, `ema` where there is one, and `rest` (step,
 optimizer, slots), so that evaluation reads the parameters without the rest. Orbax writes to a
-temporary name and renames at the end, so half a checkpoint of a killed run is never restored.
+temporary name and renames at the end, so half a checkpoint of a killed run is never restored; in a
+bucket, which cannot rename, a checkpoint is one as soon, and as long, as it has digests.json.
 `digests.json` has the SHA-256 of each item, which is compared before it is restored; `metrics` has
 the scores of the evaluation after this step, where there was one.
 """
 
 import json
 import logging as python_logging
-import shlex
-import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -23,7 +22,7 @@ from absl import logging
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
-from jaxvl import files, sharding
+from jaxvl import files, paths, sharding
 from jaxvl.errors import UserError
 from jaxvl.state import TrainState, attach
 from jaxvl.types import Model, Params
@@ -51,8 +50,8 @@ class Checkpoints:
             _drop_late_errors()
         if not read_only and _is_chief():
             files.make_folder(self.directory)
-            for path in self.directory.glob(f"*{TEMPORARY}*"):
-                shutil.rmtree(path, ignore_errors=True)
+            for path in _incomplete(self.directory):
+                paths.remove(path)
         self._writing: int | None = None
         self._orbax = _orbax(self._written)
 
@@ -91,7 +90,7 @@ class Checkpoints:
             self._finish()
             if _is_chief():
                 path = self.directory / str(step) / SCORES
-                path.parent.mkdir(exist_ok=True)
+                files.make_folder(path.parent)
                 files.write_json(path, dict(scores))
             self._prune()
 
@@ -125,9 +124,9 @@ class Checkpoints:
         target = self.directory.parent / DAMAGED / str(step)
         if _is_chief():
             files.make_folder(target.parent)
-            shutil.rmtree(target, ignore_errors=True)
+            paths.remove(target)
             with self._storage_named():
-                (self.directory / str(step)).rename(target)
+                paths.move(self.directory / str(step), target)
         return target
 
     def close(self) -> None:
@@ -144,8 +143,7 @@ class Checkpoints:
     def _written(self):
         """Called in Orbax's thread when everything is written and nothing has its name yet."""
         if _is_chief():
-            (folder,) = self.directory.glob(f"{self._writing}{TEMPORARY}*")
-            _write_digests(folder)
+            _write_digests(_being_written(self.directory, self._writing))
 
     def _prune(self):
         """Removes what is neither among the newest nor the best."""
@@ -158,9 +156,7 @@ class Checkpoints:
         kept = {*steps[-self._keep :], *best}
         for step in steps:
             if step not in kept:
-                path = self.directory / str(step)
-                gone = path.rename(path.with_name(f"{step}{TEMPORARY}-removed"))
-                shutil.rmtree(gone, ignore_errors=True)
+                _remove(self.directory / str(step))
 
     def _storage_named(self):
         def then():
@@ -228,14 +224,12 @@ def first_whole(
         for bad, error in damaged:
             place = set_aside(bad) if set_aside else directory / str(bad)
             moved = f"it now lies in {place}; " if set_aside else ""
-            line = f"warning: {error}; step {step} is used; {moved}delete it: {_removal(place)}"
+            line = (
+                f"warning: {error}; step {step} is used; {moved}delete it: {paths.removal(place)}"
+            )
             print(line, file=sys.stderr, flush=True) if _is_chief() else None
         return found, step
-    raise UserError(f"{damaged[0][1]}; delete it: {_removal(directory / str(steps[-1]))}")
-
-
-def _removal(path):
-    return f"rm -r {shlex.quote(str(path))}"
+    raise UserError(f"{damaged[0][1]}; delete it: {paths.removal(directory / str(steps[-1]))}")
 
 
 def save_params(workdir: Path | str, params: Params) -> None:
@@ -246,7 +240,7 @@ def save_params(workdir: Path | str, params: Params) -> None:
     directory, orbax = _directory(workdir), _orbax()
     folder = directory / "0"
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        files.make_folder(directory)
         orbax.save(folder, args=ocp.args.Composite(params=ocp.args.StandardSave(params)))
         orbax.wait_until_finished()
         orbax.close()
@@ -283,13 +277,46 @@ def _is_chief():
 
 
 def _directory(workdir):
-    return Path(workdir).resolve() / "checkpoints"
+    paths.check("--workdir", workdir, schemes=paths.WRITTEN)
+    return paths.absolute(workdir) / "checkpoints"
 
 
 def _steps(directory):
     if not directory.is_dir():
         return []
-    return sorted(int(p.name) for p in directory.iterdir() if p.name.isdigit() and p.is_dir())
+    return sorted(int(path.name) for path in directory.iterdir() if _is_complete(path))
+
+
+def _is_complete(path):
+    if not path.name.isdigit():
+        return False
+    return (path / DIGESTS).exists() if paths.scheme_of(path) else path.is_dir()
+
+
+def _incomplete(directory):
+    """Returns what killed runs have left: half-written and half-removed checkpoints."""
+    if not paths.scheme_of(directory):
+        return directory.glob(f"*{TEMPORARY}*")
+    if not directory.is_dir():
+        return []
+    return [path for path in directory.iterdir() if not _is_complete(path)]
+
+
+def _being_written(directory, step):
+    """Returns the folder of a checkpoint that nobody may read yet."""
+    if paths.scheme_of(directory):
+        return directory / str(step)
+    (folder,) = directory.glob(f"{step}{TEMPORARY}*")
+    return folder
+
+
+def _remove(folder):
+    """Removes a checkpoint so that it never looks like a complete one."""
+    if paths.scheme_of(folder):
+        (folder / DIGESTS).unlink()
+    else:
+        folder = folder.rename(folder.with_name(f"{folder.name}{TEMPORARY}-removed"))
+    paths.remove(folder)
 
 
 def _check_exists(directory, step):

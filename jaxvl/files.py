@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from jaxvl import paths
 from jaxvl.errors import UserError
 
 _STORAGE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG, errno.ESTALE)
@@ -28,7 +29,7 @@ def write_json(path: Path | str, value: Any) -> None:
 def read_json(path: Path | str) -> dict[str, Any]:
     """Returns the object in a JSON file. Raises UserError naming a file that holds none."""
     try:
-        value = json.loads(Path(path).read_bytes())
+        value = json.loads(paths.of(path).read_bytes())
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     except (ValueError, RecursionError) as error:  # of JSON, and of an encoding
@@ -51,7 +52,10 @@ def write_bytes(path: Path | str, content: bytes) -> None:
 
     Raises UserError where the file cannot be written.
     """
-    path = Path(path)
+    path = paths.of(path)
+    if paths.scheme_of(path):  # a bucket writes an object whole or not at all
+        paths.put(path, content)
+        return
     temporary = path.with_name(f".{path.name}.tmp{os.getpid()}")
     try:
         temporary.write_bytes(content)
@@ -66,7 +70,7 @@ def write_bytes(path: Path | str, content: bytes) -> None:
 def make_folder(path: Path | str) -> None:
     """Makes a folder and its parents where they do not exist. Raises UserError where it cannot."""
     try:
-        Path(path).mkdir(parents=True, exist_ok=True)
+        paths.make(paths.of(path))
     except OSError as error:
         raise UserError(f"{path}: cannot be made ({error.strerror})") from error
 
@@ -169,8 +173,8 @@ def digest(folder: Path | str) -> str:
 
     Raises OSError where one cannot be read.
     """
-    folder, total = Path(folder), hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+    folder, total = paths.of(folder), hashlib.sha256()
+    for path in paths.files_below(folder):
         with path.open("rb") as file:
             content = hashlib.file_digest(file, "sha256").hexdigest()
         total.update(f"{content} {path.relative_to(folder).as_posix()}\n".encode())
@@ -198,6 +202,8 @@ def storage_reason(error: BaseException | None) -> str | None:
         return None
     if is_disk_full(error):
         return "the disk is full"
+    if told := paths.reason(error):
+        return told
     for number in _STORAGE:
         if getattr(error, "errno", None) == number or os.strerror(number) in str(error):
             return os.strerror(number)

@@ -14,6 +14,8 @@ import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image
 
+from jaxvl import paths
+
 FILE = "preprocessing.json"  # of an exported folder
 
 # Of the RGB values in 0..1 of CLIP's training images; ALBEF uses them too.
@@ -64,7 +66,7 @@ def of_weights(folder: Path | str) -> str | None:
 
     folder: a run's working directory, or an exported folder.
     """
-    folder = Path(folder)
+    folder = paths.of(folder)
     if (folder / FILE).is_file():
         return json.loads((folder / FILE).read_text())["name"]
     if (folder / "checkpoints").is_dir() and (folder / "config.json").is_file():

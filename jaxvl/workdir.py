@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from tokenizers import Tokenizer
 
 from jaxvl import config as config_lib
-from jaxvl import files, preprocessing
+from jaxvl import files, owner, paths, preprocessing
 from jaxvl.data.text import tokenizer as tokenizers
 from jaxvl.errors import UserError
 from jaxvl.keys import nearest
@@ -51,12 +51,13 @@ def claimed(workdir: Path | str) -> Iterator[None]:
 
     Raises UserError where another one does, or where the directory cannot be made.
     """
-    workdir = Path(workdir)
+    workdir = paths.of(workdir, schemes=paths.WRITTEN)
     try:
-        workdir.mkdir(parents=True, exist_ok=True)
+        paths.make(workdir)
     except OSError as error:
         raise UserError(f"--workdir {workdir} cannot be made: {error.strerror}") from None
-    with files.locked(
+    hold = owner.held if paths.scheme_of(workdir) else files.locked
+    with hold(
         workdir / LOCK,
         f"{workdir}: another training run is writing there; wait for it, end it, or choose another "
         "--workdir",
@@ -69,7 +70,7 @@ def begin(config: ConfigDict, workdir: Path | str, *, tokenizer: Tokenizer | Non
 
     Raises UserError naming a key in which that run differs.
     """
-    workdir = Path(workdir)
+    workdir = paths.of(workdir)
     check_continues(config, workdir)
     save_config(config, workdir)
     if tokenizer is not None and not (workdir / TOKENIZER).exists():
@@ -78,7 +79,7 @@ def begin(config: ConfigDict, workdir: Path | str, *, tokenizer: Tokenizer | Non
 
 def check_continues(config: ConfigDict, workdir: Path | str) -> None:
     """Raises UserError where the run in `workdir`, if there is one, is another than that."""
-    workdir = Path(workdir)
+    workdir = paths.of(workdir)
     if (workdir / "config.json").exists():
         check_same(config, workdir)
     elif any((workdir / "checkpoints").glob("[0-9]*")):
@@ -94,7 +95,7 @@ def use_own_tokenizer(config: ConfigDict, workdir: Path | str) -> ConfigDict:
     Runs of older versions have none: theirs is where the configuration says. Raises UserError where
     it is not the one that the run was started with.
     """
-    own, record = Path(workdir) / TOKENIZER, Path(workdir) / RECORD
+    own, record = paths.of(workdir) / TOKENIZER, paths.of(workdir) / RECORD
     recorded = files.read_json(record).get(TOKENIZER) if record.exists() else None
     if recorded and (not own.is_file() or digest_of_tokenizer(workdir) != recorded):
         raise UserError(
@@ -110,13 +111,13 @@ def use_own_tokenizer(config: ConfigDict, workdir: Path | str) -> ConfigDict:
 
 def digest_of_tokenizer(workdir: Path | str) -> str:
     """Returns the SHA-256 of the tokenizer in a working directory."""
-    return hashlib.sha256((Path(workdir) / TOKENIZER).read_bytes()).hexdigest()
+    return hashlib.sha256((paths.of(workdir) / TOKENIZER).read_bytes()).hexdigest()
 
 
 def save_config(config: ConfigDict, workdir: Path | str) -> None:
     """Writes every key to WORKDIR/config.json, and what becomes of an image beside it."""
-    files.write_json(Path(workdir) / "config.json", config.to_dict())
-    files.write_json(Path(workdir) / preprocessing.FILE, preprocessing.numbers_of(config))
+    files.write_json(paths.of(workdir) / "config.json", config.to_dict())
+    files.write_json(paths.of(workdir) / preprocessing.FILE, preprocessing.numbers_of(config))
 
 
 def load_config(workdir: Path | str) -> ConfigDict:
@@ -125,7 +126,7 @@ def load_config(workdir: Path | str) -> ConfigDict:
     Keys that are newer than the run have their defaults, or their value in BEFORE, with which a
     step computes what it did before they existed.
     """
-    path = Path(workdir) / "config.json"
+    path = paths.of(workdir) / "config.json"
     if not path.exists():
         raise UserError(f"{workdir} is not a run's working directory: no config.json")
     stored = files.read_json(path)
@@ -178,7 +179,7 @@ def check_same(config: ConfigDict, workdir: Path | str) -> None:
 
     Of a run that has a tokenizer of its own, PATH_KEYS may differ, but not the tokenizer.
     """
-    workdir = Path(workdir)
+    workdir = paths.of(workdir)
     has_own = (workdir / TOKENIZER).is_file()
     free_keys = (*FREE_KEYS, *PATH_KEYS) if has_own else FREE_KEYS
     stored, given = (

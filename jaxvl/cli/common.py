@@ -5,7 +5,7 @@ import contextlib
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TextIO, cast
 
@@ -16,6 +16,9 @@ from jaxvl.training import host
 
 PLACES = ("DIR", "FILE", "PATH", "BUNDLE", "WHAT")  # metavars of flags that name files or folders
 
+# Flags of `add_evaluation`
+EVALUATED_ON = dict.fromkeys(("--data", "--annotations", "--images"), paths.READ)
+
 
 class Parser(argparse.ArgumentParser):
     """An ArgumentParser whose errors are one line, `jaxvl: ...`, that names the flag.
@@ -25,6 +28,7 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, **options) -> None:
         """options: of ArgumentParser. Descriptions are shown as they are."""
+        self.buckets: Mapping[str, Sequence[str]] = {}
         options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
         super().__init__(**options)
 
@@ -50,7 +54,8 @@ class Parser(argparse.ArgumentParser):
             given = getattr(flags, action.dest, None) or []
             try:
                 for place in given if isinstance(given, list) else [given]:
-                    paths.check(action.option_strings[0], place)
+                    flag = action.option_strings[0]
+                    paths.check(flag, place, schemes=self.buckets.get(flag, ()))
             except UserError as error:
                 refuse(error)
 
@@ -100,9 +105,16 @@ def _missing(names):
     return f"{', '.join(others)} and {last} are missing" if others else f"{last} is missing"
 
 
-def parser(command: str, description: str | None) -> Parser:
-    """Returns the Parser of `jaxvl COMMAND`."""
-    return Parser(prog=f"jaxvl {command}", description=description)
+def parser(
+    command: str, description: str | None, *, buckets: Mapping[str, Sequence[str]] = {}
+) -> Parser:
+    """Returns the Parser of `jaxvl COMMAND`.
+
+    buckets: {flag that may name a place in a bucket: schemes, such as paths.READ}.
+    """
+    made = Parser(prog=f"jaxvl {command}", description=description)
+    made.buckets = buckets
+    return made
 
 
 def parse(parser: Parser, arguments: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
@@ -167,6 +179,11 @@ def mistakes_in_one_line(*, interrupted: str = "interrupted") -> Iterator[None]:
         if reason is None:
             raise
         refuse(f"{error.filename or 'a file'}: {reason}; make room or choose another place")
+    except Exception as error:
+        reason = paths.reason(error)
+        if reason is None:
+            raise
+        refuse(reason)
     except KeyboardInterrupt:
         print(interrupted, file=sys.stderr)
         sys.exit(130)

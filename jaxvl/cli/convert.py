@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from jaxvl import paths
 from jaxvl.cli import common
 from jaxvl.errors import UserError
 
@@ -36,7 +37,7 @@ def _convert(paths: Sequence[str], out: str, changes: Mapping[str, Any]) -> None
 
 
 def _parser():
-    parser = common.parser("convert", __doc__)
+    parser = common.parser("convert", __doc__, buckets={"--from": paths.READ})
     parser.add_argument(
         "--from",
         dest="source",

@@ -15,6 +15,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from jaxvl import paths
 from jaxvl.cli import common
 
 
@@ -42,7 +43,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _parser():
-    parser = common.parser("evaluate", __doc__)
+    parser = common.parser(
+        "evaluate",
+        __doc__,
+        buckets={
+            "--workdir": paths.WRITTEN,
+            "--against": paths.WRITTEN,
+            **common.EVALUATED_ON,
+        },
+    )
     parser.add_argument("--workdir", required=True, metavar="DIR", help="the run")
     common.add_evaluation(parser, run="the run")
     parser.add_argument("--against", metavar="WHAT", help="init, a STEP, a DIR or a FILE")
@@ -58,4 +67,4 @@ def result_file(flags: argparse.Namespace) -> Path:
     """
     given = [flags.benchmark, flags.data and Path(flags.data).name, flags.split]
     name = "_".join(["results", *(part for part in given if part)])
-    return Path(flags.workdir) / f"{name}.json"
+    return paths.of(flags.workdir) / f"{name}.json"

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jaxvl import paths
 from jaxvl.cli import common
 from jaxvl.errors import printable
 
@@ -35,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = common.parser("explain", __doc__)
+    parser = common.parser("explain", __doc__, buckets={"--workdir": paths.WRITTEN})
     parser.add_argument("--workdir", required=True, metavar="DIR", help="of a training run")
     parser.add_argument("--image", required=True, metavar="FILE", help="JPEG, PNG, WebP, ...")
     parser.add_argument("--text", required=True, metavar="TEXT", help="a sentence about it")

@@ -8,6 +8,7 @@ The folder appears only if PyTorch, loading it, agrees with JAX to 1e-4. Formats
 from argparse import ArgumentParser
 from collections.abc import Sequence
 
+from jaxvl import paths
 from jaxvl.cli import common
 from jaxvl.export import FORMATS
 
@@ -40,7 +41,11 @@ def _export(workdir: str, out: str, name: str, weights: str | None, options: Seq
 def _parser() -> ArgumentParser:
     width = max(map(len, FORMATS))
     lines = [f"  {name:<{width}}  {form.about}" for name, form in FORMATS.items()]
-    parser = common.parser("export", "\n".join([(__doc__ or "").rstrip(), "", *lines]))
+    parser = common.parser(
+        "export",
+        "\n".join([(__doc__ or "").rstrip(), "", *lines]),
+        buckets={"--workdir": paths.WRITTEN},
+    )
     parser.add_argument("--workdir", required=True, metavar="DIR", help="of a training run")
     parser.add_argument("--format", required=True, choices=FORMATS)
     parser.add_argument("--out", required=True, metavar="DIR", help="must not exist, or be empty")

@@ -12,6 +12,7 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
+from jaxvl import paths
 from jaxvl.cli import common
 from jaxvl.data.negatives import FILLERS, choose_filler, filler_options
 from jaxvl.data.negatives.filler import ChosenFiller
@@ -27,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = common.parser("negatives", __doc__)
+    parser = common.parser("negatives", __doc__, buckets={"--data": paths.READ})
     parser.add_argument("--data", required=True, metavar="DIR", help="prepared data set")
     parser.add_argument(
         "--name", default="", metavar="BUILDER", help="a TFDS builder; --data is its data_dir then"

@@ -8,6 +8,7 @@ that keeps most of both. Weights are (1 - alpha) A + alpha B (Wortsman et al., C
 
 from collections.abc import Sequence
 
+from jaxvl import paths
 from jaxvl.cli import common
 from jaxvl.errors import UserError
 
@@ -28,7 +29,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _parser():
-    parser = common.parser("soup", __doc__)
+    parser = common.parser(
+        "soup",
+        __doc__,
+        buckets={"--a": paths.WRITTEN, "--b": paths.WRITTEN, **common.EVALUATED_ON},
+    )
     parser.add_argument("--a", required=True, metavar="DIR", help="the working directory of a run")
     parser.add_argument(
         "--b", required=True, metavar="DIR", help="that of another run, of the same model"

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jaxvl import paths
 from jaxvl.cli import common, shipped
 from jaxvl.errors import UserError
 from jaxvl.training import exits
@@ -35,7 +36,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _parser():
-    parser = common.parser("train", f"{__doc__}\n{exits.HELP}")
+    parser = common.parser(
+        "train",
+        f"{__doc__}\n{exits.HELP}",
+        buckets={"--workdir": paths.WRITTEN, "--replay": paths.WRITTEN},
+    )
     there = ", ".join(shipped.names(shipped.EXPERIMENTS))
     parser.add_argument(
         "--config", metavar="NAME[:ARG]", help=f"the experiment: FILE.py, or one of {there}"

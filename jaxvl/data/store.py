@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from jaxvl import files
+from jaxvl import files, paths
 from jaxvl.data import schema
 from jaxvl.data.text import tokenizer
 from jaxvl.data.text.report import TextReport, refuse_if_lost, report_on
@@ -93,7 +93,7 @@ def write(
 
 def read_meta(directory: Path | str) -> dict[str, Any]:
     """Returns the contents of jaxvl.json. Raises UserError if there is no prepared data set."""
-    path = Path(directory) / META_FILE
+    path = paths.of(directory) / META_FILE
     try:
         meta = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):

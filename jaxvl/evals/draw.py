@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageDraw
 
+from jaxvl import paths
 from jaxvl.evals.fonts import font_of
 from jaxvl.files import write_bytes
 
@@ -120,7 +121,7 @@ def save(image: Image.Image, path: Path | str) -> Path:
     drawn = io.BytesIO()
     image.save(drawn, "PNG")
     write_bytes(path, drawn.getvalue())
-    return Path(path)
+    return paths.of(path)
 
 
 def save_figure(figure: "Figure", path: Path | str) -> Path:
@@ -128,7 +129,7 @@ def save_figure(figure: "Figure", path: Path | str) -> Path:
     drawn = io.BytesIO()
     figure.savefig(drawn, format="png", dpi=110)
     write_bytes(path, drawn.getvalue())
-    return Path(path)
+    return paths.of(path)
 
 
 def _fit(image: Image.Image, side: int) -> Image.Image:

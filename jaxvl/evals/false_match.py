@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxvl import files
+from jaxvl import files, paths
 from jaxvl.data.text.clean import clean_caption
 from jaxvl.evals import draw
 
@@ -39,7 +39,7 @@ class Findings(NamedTuple):
     def write(self, directory: Path | str, name: str) -> Path:
         """Writes DIRECTORY/NAME.md and NAME.png. Returns the path of the plot."""
         files.make_folder(directory)
-        directory, rates = Path(directory), tabulate(self.contrasts)
+        directory, rates = paths.of(directory), tabulate(self.contrasts)
         files.write_text(directory / f"{name}.md", markdown(rates, self.left_out, name))
         return _plot(rates, name, directory / f"{name}.png")
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from jaxvl import workdir
+from jaxvl import paths, workdir
 from jaxvl.data.text import tokenizer as tokenizers
 from jaxvl.errors import UserError
 from jaxvl.interop.weights import Weights
@@ -40,7 +40,7 @@ def check(source: Weights, tokenizer: Tokenizer) -> None:
 
 def check_own(path: Path | str, tokenizer: Tokenizer) -> None:
     """Raises UserError where the tokenizer is not that of a run of jaxvl."""
-    own = Path(path) / workdir.TOKENIZER
+    own = paths.of(path) / workdir.TOKENIZER
     if own.is_file():  # not in runs of older versions
         _check_words(path, tokenizers.load(own), tokenizer)
 

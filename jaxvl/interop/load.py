@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 from tokenizers import Tokenizer
 from tqdm import tqdm
 
-from jaxvl import checkpoint, sharding, workdir
+from jaxvl import checkpoint, paths, sharding, workdir
 from jaxvl.errors import UserError
 from jaxvl.interop import fitting, names
 from jaxvl.interop.kinds import epsilons_of, open_weights, tokenizer_of
@@ -54,15 +54,15 @@ def paths_of(init: str) -> list[str]:
 
 def is_own(path: Path | str) -> bool:
     """Returns whether it is the working directory of a jaxvl run or of `jaxvl convert`."""
-    return (Path(path) / "checkpoints").is_dir()
+    return (paths.of(path) / "checkpoints").is_dir()
 
 
 def tokenizer_of_init(init: str) -> str:
     """Returns the path of the tokenizer that comes with `model.init`, "" where none does."""
     for path in paths_of(init):
         if is_own(path):
-            if (Path(path) / workdir.TOKENIZER).is_file():
-                return str(Path(path) / workdir.TOKENIZER)
+            if (paths.of(path) / workdir.TOKENIZER).is_file():
+                return str(paths.of(path) / workdir.TOKENIZER)
             data = workdir.load_config(path).data
             return data.tokenizer or data.dir or (data.mixture[0][0] if data.mixture else "")
         if tokenizer_of(path):
@@ -79,22 +79,22 @@ def load(
     Raises UserError for what cannot be read, for sizes other than the run's, and for tensors that
     are missing or left over and not named in model.allow_missing.
     """
-    paths = paths_of(config.model.init)
-    for path in paths:
-        if not Path(path).exists():
+    places = paths_of(config.model.init)
+    for path in places:
+        if not paths.of(path).exists():
             raise UserError(
                 f"config: model.init={path!r} cannot be read; it can be a folder or file of "
                 "PyTorch weights, the working directory of a jaxvl run, or empty"
             )
-    if any(map(is_own, paths)):
-        if len(paths) > 1:
+    if any(map(is_own, places)):
+        if len(places) > 1:
             raise UserError(
                 f"config: model.init={config.model.init!r}: a jaxvl run cannot be one of several"
             )
         if tokenizer:
-            fitting.check_own(paths[0], tokenizer)
-        return _load_own(config, paths[0], model=model, mesh=mesh)
-    sources = [open_weights(path) for path in paths]
+            fitting.check_own(places[0], tokenizer)
+        return _load_own(config, places[0], model=model, mesh=mesh)
+    sources = [open_weights(path) for path in places]
     if tokenizer:
         for source in sources:
             fitting.check(source, tokenizer)

@@ -63,7 +63,7 @@ class Evaluation:
         explained = basis.model.fuse or basis.model.look
         if not basis.config.log.panel_images or not explained or self._source is None:
             return None
-        path.parent.mkdir(parents=True, exist_ok=True)
+        files.make_folder(path.parent)
         return panel.draw_panel(
             basis.config,
             model=basis.model,

@@ -9,7 +9,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 from tokenizers import Tokenizer
 
-from jaxvl import checkpoint, files, sharding, state, types, workdir
+from jaxvl import checkpoint, files, paths, sharding, state, types, workdir
 from jaxvl import config as config_lib
 from jaxvl.checkpoint import Checkpoints
 from jaxvl.data import sources, store, texts
@@ -128,7 +128,7 @@ def _with_tokenizer_of_init(config):
 
 def _open_tokenizer(config):
     directory = _data_directory(config)
-    if not config.data.tokenizer and not Path(directory).is_dir():
+    if not config.data.tokenizer and not paths.of(directory).is_dir():
         raise UserError(
             f"config: data.dir={directory!r} does not exist; `jaxvl prepare` makes a data set"
         )
@@ -280,7 +280,7 @@ def load_init(basis: Basis, *, directory: Path | str | None) -> types.Params:
     if jax.process_index() == 0:
         print(load.table(report), flush=True)
         if directory is not None:
-            files.write_json(Path(directory) / "init.json", report._asdict())
+            files.write_json(paths.of(directory) / "init.json", report._asdict())
     return params
 
 

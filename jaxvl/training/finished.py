@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from jaxvl import checkpoint, evals, preprocessing
+from jaxvl import checkpoint, evals, paths, preprocessing
 from jaxvl.errors import UserError
 from jaxvl.training import evaluation, experiment, goodput, record
 from jaxvl.training.evaluation import Before, Evaluation, Scores
@@ -27,7 +27,7 @@ def evaluate(
     working directory, or a result file. other_data: it may be another data set than the run's.
     Raises UserError for what is not there; then nothing is written.
     """
-    directory = Path(directory)
+    directory = paths.of(directory)
     opened = open_evaluation(
         experiment.open_basis(config), directory=None if other_data else directory
     )
@@ -35,7 +35,7 @@ def evaluate(
     params, step = _restore(directory, opened)
     preprocessing.warn_of_another(directory, config)
     own = directory / evaluation.RESULTS
-    path = Path(out or own)
+    path = paths.of(out or own)
     scores = evaluation.write_results(
         opened,
         params,
@@ -83,12 +83,12 @@ def scores_of(against: str, opened: Evaluation, directory: Path) -> Scores:
         if not opened.basis.config.model.init:
             raise UserError(f"--against init: {directory} started from random weights")
         return opened.scores(experiment.load_init(opened.basis, directory=None))
-    if Path(against).is_dir():
+    if paths.of(against).is_dir():
         config = _as_evaluated(experiment.load_run(against), opened.basis.config)
         other = open_evaluation(experiment.open_basis(config))
         return other.scores(_restore(against, other)[0])
     try:
-        return evaluation.read_results(Path(against))[1]
+        return evaluation.read_results(paths.of(against))[1]
     except UserError:
         raise UserError(
             f"--against {against} is not init, a step, a run's working directory or a result file"

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
+from jaxvl import paths
 from jaxvl.data import sources, store
 from jaxvl.data.negatives import storage
 from jaxvl.data.text import tokenizer
@@ -40,7 +41,7 @@ def _data(config):
     return {
         f"data.dir={place!r}": f"`{_command_of_data(place)}`"
         for place in places
-        if place and not (Path(place) / store.META_FILE).exists()
+        if place and not (paths.of(place) / store.META_FILE).exists()
     }
 
 
@@ -71,7 +72,7 @@ def _init(config):
             f"`{known}`" if (known := _command_of_weights(path)) else "name weights, or a run"
         )
         for path in load.paths_of(config.model.init)
-        if not Path(path).exists()
+        if not paths.of(path).exists()
     }
 
 
@@ -82,7 +83,7 @@ def _command_of_weights(path):
 
 def _negatives(config):
     place, data = config.data.negatives, config.data
-    if place in ("", "own") or (Path(place) / storage.META_FILE).exists():
+    if place in ("", "own") or (paths.of(place) / storage.META_FILE).exists():
         return {}
     where = shlex.quote(data.dir or (data.mixture[0][0] if data.mixture else "DIR"))
     name = f" --name {shlex.quote(data.name)}" if data.source == "tfds" else ""

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from jaxvl import files, sharding, workdir
+from jaxvl import files, paths, sharding, workdir
 from jaxvl.checkpoint import Checkpoints
 from jaxvl.errors import UserError
 from jaxvl.training import experiment
@@ -39,11 +39,11 @@ def write_bundle(failure: NonFinite, directory: Path | str, *, checkpoint_step: 
     checkpoint_step: of the newest checkpoint, from which the step can be reached again; 0 where
     there is none and the run starts from its seed.
     """
-    directory = Path(directory).resolve()
+    directory = paths.absolute(directory)
     path = directory / "nonfinite" / f"step_{failure.step}.json"
     ids = _of_all_processes(failure.example_ids)
     if jax.process_index() == 0:
-        path.parent.mkdir(exist_ok=True)
+        files.make_folder(path.parent)
         bundle = {
             "step": failure.step,
             "example_ids": ids,
@@ -65,7 +65,7 @@ def _of_all_processes(ids):
 def read_bundle(path: Path | str) -> dict[str, Any]:
     """Returns a bundle. Raises UserError where the file is not one."""
     try:
-        bundle = json.loads(Path(path).read_text())
+        bundle = json.loads(paths.of(path).read_text())
     except (OSError, ValueError) as error:
         raise UserError(f"--replay {path} cannot be read: {error}") from None
     missing = {"step", "example_ids", "losses", "norms"} - set(bundle)
@@ -81,7 +81,7 @@ def replay(path: Path | str) -> bool:
     values of the bundle. Raises UserError where the file is not a bundle.
     """
     bundle = read_bundle(path)
-    directory = Path(path).resolve().parent.parent
+    directory = paths.absolute(path).parent.parent
     config = workdir.use_own_tokenizer(workdir.load_config(directory), directory)
     basis = experiment.open_basis(config)
     training = experiment.make_training(basis, experiment.open_batches(basis))

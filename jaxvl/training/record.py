@@ -19,7 +19,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from jaxvl import files, workdir
+from jaxvl import files, paths, workdir
 from jaxvl.data.negatives import storage
 from jaxvl.data.sources import Source
 from jaxvl.errors import UserError
@@ -60,7 +60,7 @@ def check_data(directory: Path | str, data: dict[str, Any]) -> None:
     """Raises UserError where the run in `directory` was started with other data."""
     stored = read(directory).get("data")
     if stored:
-        _check_same(stored, data, Path(directory))
+        _check_same(stored, data, paths.of(directory))
 
 
 def check_held_out(directory: Path | str, source: Source) -> None:
@@ -94,7 +94,7 @@ def add_start(directory: Path | str, data: dict[str, Any], *, step: int) -> None
         "hardware": _hardware(),
     }
     files.write_json(
-        Path(directory) / workdir.RECORD,
+        paths.of(directory) / workdir.RECORD,
         {
             "data": data,
             workdir.TOKENIZER: workdir.digest_of_tokenizer(directory),
@@ -108,7 +108,7 @@ def read(directory: Path | str) -> dict[str, Any]:
 
     Raises UserError where it is damaged.
     """
-    path = Path(directory) / workdir.RECORD
+    path = paths.of(directory) / workdir.RECORD
     if not path.exists():
         return {}
     found = files.read_json(path)
@@ -136,7 +136,7 @@ def _negatives(config):
     if folder in ("", "own"):
         return None
     storage.read_meta(folder)
-    return hashlib.sha256((Path(folder) / storage.META_FILE).read_bytes()).hexdigest()
+    return hashlib.sha256((paths.of(folder) / storage.META_FILE).read_bytes()).hexdigest()
 
 
 def _data_set(fingerprint):

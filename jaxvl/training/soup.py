@@ -7,7 +7,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from jaxvl import checkpoint, files
+from jaxvl import checkpoint, files, paths
 from jaxvl.errors import UserError
 from jaxvl.training import experiment, finished
 from jaxvl.types import Params
@@ -38,7 +38,7 @@ def soup(
     config.evals.grounding = None  # retrieval is weighed against composition
     basis = experiment.open_basis(config)
     check_same_model(a, b, basis)
-    opened = finished.open_evaluation(basis, directory=None if other_data else Path(a))
+    opened = finished.open_evaluation(basis, directory=None if other_data else paths.of(a))
     first, second = (
         checkpoint.restore_params(workdir, model=basis.model, mesh=basis.mesh)[0]
         for workdir in (a, b)

@@ -8,8 +8,9 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from jaxvl import files
+from jaxvl import files, paths
 from jaxvl.errors import UserError
+from jaxvl.training import growing
 
 
 class Writer:
@@ -22,10 +23,11 @@ class Writer:
 
         again: the scores after `from_step` are dropped too.
         """
-        path = Path(workdir) / "metrics.jsonl"
+        path = paths.of(workdir) / "metrics.jsonl"
+        growing.merge(path)
         _keep_lines_until(path, from_step, again=again)
-        self._file = path.open("a")
-        self._board = _Board(Path(workdir) / "tensorboard", from_step) if tensorboard else None
+        self._file = growing.add_lines(path)
+        self._board = _Board(paths.of(workdir) / "tensorboard", from_step) if tensorboard else None
 
     def write(self, values: Mapping[str, float], *, step: int) -> None:
         """Writes the values of a step. A value that is not finite is null in the JSON."""
@@ -52,7 +54,7 @@ def _keep_lines_until(path, step, *, again):
         return
     kept = []
     try:
-        text = path.read_text(errors="replace")
+        text = path.read_bytes().decode("utf-8", "replace")
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); remove it") from None
     for line in text.splitlines():
@@ -78,11 +80,12 @@ class _Board:
         from jaxvl.data.host_tf import tf
 
         self._tf = tf
-        directory.mkdir(exist_ok=True)
+        files.make_folder(directory)
         started = time.time()
         name = f"events.out.tfevents.{started:.0f}.{platform.node()}.{os.getpid()}"
         path = directory / f"{name}.from_step_{from_step}"
-        self._records = tf.io.TFRecordWriter(str(path))
+        self._twin = growing.Twin(path)
+        self._records = tf.io.TFRecordWriter(str(self._twin.local))
         version = tf.compat.v1.Event(wall_time=started, file_version="brain.Event:2")
         self._records.write(version.SerializeToString())
 
@@ -107,6 +110,8 @@ class _Board:
         event = v1.Event(wall_time=time.time(), step=step, summary=v1.Summary(value=values))
         self._records.write(event.SerializeToString())
         self._records.flush()
+        self._twin.flush()
 
     def close(self):
         self._records.close()
+        self._twin.close()

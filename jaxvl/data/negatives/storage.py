@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxvl import copies, paths
 from jaxvl.errors import UserError
 
 META_FILE = "negatives.json"
@@ -65,7 +66,7 @@ def open_negatives(directory: Path | str, *, fingerprint: str, kinds: Sequence[s
 
 def read_meta(directory: Path | str) -> dict[str, Any]:
     """Returns the contents of negatives.json. Raises UserError where there are no negatives."""
-    path = Path(directory) / META_FILE
+    path = paths.of(directory) / META_FILE
     try:
         meta = json.loads(path.read_text())
     except (FileNotFoundError, NotADirectoryError):
@@ -103,10 +104,10 @@ def reader(
 
     splits: {name: number of examples}. Raises UserError for a missing split or file.
     """
-    parts = [
-        (_open(Path(directory), name, splits[name]), start, stop)
-        for name, start, stop in _ranges(directory, split, splits)
-    ]
+    ranges = _ranges(directory, split, splits)
+    needed = [f"{name}.{end}" for name, _, _ in ranges for end in ("jsonl", "index.npz")]
+    folder = copies.local(directory, only=needed)
+    parts = [(_open(folder, name, splits[name]), start, stop) for name, start, stop in ranges]
     ends = np.cumsum([stop - start for _, start, stop in parts])
 
     def read(example: Sequence[int], caption: Sequence[int]) -> list[list[str]]:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from jaxvl import paths
 from jaxvl.errors import UserError
 
 FILE = "features.json"
@@ -30,7 +31,7 @@ IMAGE = Field("image", 0)
 
 def stored_fields(directory: Path | str) -> Fields:
     """Returns the Fields of a TFDS directory. Raises UserError where they cannot be read."""
-    path = Path(directory) / FILE
+    path = paths.of(directory) / FILE
     try:
         told = json.loads(path.read_text(encoding="utf-8"))
         if "featuresDict" not in told:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxvl import copies, paths
 from jaxvl.errors import UserError
 
 FORMAT = "array_record"
@@ -34,7 +35,7 @@ def read_info(directory: Path | str) -> Stored:
     """Returns the Stored of a TFDS directory. Raises UserError where it cannot be read."""
     from jaxvl.data.host_tf import tfds
 
-    path = Path(directory) / INFO_FILE
+    path = paths.of(directory) / INFO_FILE
     try:
         told = json.loads(path.read_text(encoding="utf-8"))
         names = [told["name"], told.get("configName", ""), told["version"]]
@@ -95,14 +96,18 @@ def reader(stored: Stored, split_info: Any) -> Callable[[np.ndarray], list[bytes
     """
     from array_record.python.array_record_data_source import ArrayRecordDataSource
 
-    instructions = split_info.file_instructions
-    for instruction in instructions:
-        path = Path(instruction.filename)
-        if os.path.normpath(path.parent) != os.path.normpath(stored.directory):
+    instructions, directory = split_info.file_instructions, os.path.normpath(stored.directory)
+    for path in (instruction.filename for instruction in instructions):
+        if os.path.normpath(os.path.dirname(path)) != directory:
             raise UserError(f"{stored.directory}: {INFO_FILE} names {path}, outside of the folder")
-        if not path.is_file():
-            raise UserError(f"{path}: missing; copy or prepare the data set again")
-    records = ArrayRecordDataSource(instructions)
+    names = [os.path.basename(instruction.filename) for instruction in instructions]
+    folder = copies.local(stored.directory, only=names)
+    for name in names:
+        if not (folder / name).is_file():
+            raise UserError(f"{folder / name}: missing; copy or prepare the data set again")
+    records = ArrayRecordDataSource(
+        [each.replace(filename=str(folder / name)) for each, name in zip(instructions, names)]
+    )
 
     def read(indices: np.ndarray) -> list[bytes]:
         return list(records.__getitems__(np.asarray(indices).tolist()))

@@ -13,6 +13,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from jaxvl import paths
 from jaxvl.data import schema
 from jaxvl.data.sources import features, shards
 from jaxvl.data.sources.source import Source, SourceComponent
@@ -58,7 +59,7 @@ def find_stored(name: str, directory: Path | str) -> shards.Stored:
         f"data_dir={str(directory)!r}, file_format='array_record').download_and_prepare()"
     )
     command = f"python -c {shlex.quote(code)}"
-    path = _version_folder(name, Path(directory))
+    path = _version_folder(name, paths.of(directory))
     if path is None:
         raise UserError(f"TFDS data set {name} is not prepared in {directory}; run: {command}")
     stored = shards.read_info(path)

@@ -16,6 +16,7 @@ import tokenizers
 from ml_collections import ConfigDict
 from tokenizers import Tokenizer, models
 
+from jaxvl import copies
 from jaxvl.data.text import clip_bpe
 from jaxvl.data.text.clean import clean_caption
 from jaxvl.data.text.training import train as train
@@ -27,6 +28,7 @@ _CLS = ("[CLS]", "<s>", "<|startoftext|>")
 _SEP = ("[SEP]", "</s>", "<|endoftext|>")
 _PAD = ("[PAD]", "<pad>", "<|endoftext|>")
 _MASK = ("[MASK]", "<mask>")
+_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "merges.txt")  # in a folder
 
 
 class Tokens(NamedTuple):
@@ -83,7 +85,7 @@ def _tokenizer_file(name_or_path: str) -> Path:
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 
-    path = Path(name_or_path)
+    path = copies.local(name_or_path, only=_FILES)
     if path.is_file():
         return path
     if path.is_dir():

@@ -6,11 +6,13 @@ Letters: R cases, J images of a case, C captions of a case, I images, T texts, E
 import sys
 import zlib
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from jaxvl import copies
 from jaxvl.data.text.tokenizer import Tokens
 from jaxvl.errors import UserError, printable
 from jaxvl.evals import false_match
@@ -38,9 +40,10 @@ def make(
     Raises UserError for files of another shape, and where no image can be read.
     """
     name, keys = benchmark.name, config.evals[benchmark.name]
-    found = annotations.read(benchmark, keys.annotations)
+    found = annotations.read(benchmark, copies.local(keys.annotations))
+    folder = copies.local(keys.images)
     chief = jax.process_index() == 0
-    usable, left_out = _with_images(name, found.cases, keys.images, progress=chief)
+    usable, left_out = _with_images(name, found.cases, folder, progress=chief)
     _say(name, [*found.notes, *_about(left_out, keys.images, found.cases, usable)])
     crops, cases, tokens, texts = _indexed(usable, benchmark, examples.tokenize)
     counts = {
@@ -53,7 +56,7 @@ def make(
 
     def batches(image_I):
         def pixels(index):
-            return images.pixels(keys.images, crops[image_I[index]], config.data)
+            return images.pixels(folder, crops[image_I[index]], config.data)
 
         return image_batches(pixels, len(image_I), config.data, batch_size=config.eval.batch_size)
 
@@ -69,7 +72,7 @@ def make(
 
 
 def _with_images(
-    name: str, cases: list[Case], folder: str, *, progress: bool
+    name: str, cases: list[Case], folder: Path, *, progress: bool
 ) -> tuple[list[Case], dict[str, str]]:
     """Returns (cases whose images can all be read, {image: why not})."""
     crops = {(image, case.box) for case in cases for image in case.images}

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from jaxvl import copies, paths
 from jaxvl.errors import UserError
 from jaxvl.interop import hugging_face, tensor_files
 from jaxvl.interop.kinds import albef, bert, clip, open_clip, vit
@@ -35,18 +36,18 @@ def open_weights(path: Path | str) -> Weights:
 
     Raises UserError naming what cannot be read or is not known.
     """
-    path = Path(path)
+    place, path = str(path), copies.local(path)
     if path.is_dir() and not (path / "open_clip_config.json").is_file():
         weights = _open_hugging_face(path)
     else:
         weights = _open_state_dict(path)
     _check_settings(path, weights)
-    return weights._replace(tokenizer=tokenizer_of(path))
+    return weights._replace(path=place, tokenizer=tokenizer_of(place))
 
 
 def tokenizer_of(path: Path | str) -> str:
     """Returns the folder of weights again if it holds a tokenizer, else ""."""
-    path = Path(path)
+    path = paths.of(path)
     return str(path) if any((path / name).is_file() for name in TOKENIZER_FILES) else ""
 
 
