@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxvl.ops.dot import exact
+
 ABSENT = -1e9  # logit of a key that does not exist; finite, so that 0 * log p is 0
 
 
@@ -29,7 +31,7 @@ def logits(
     z_RxE: jax.Array, keys_CxE: jax.Array, exists_C: jax.Array, scale: jax.Array | float
 ) -> jax.Array:
     """Returns float32 [R, C]: scale * z . k; ABSENT for a key that does not exist."""
-    return jnp.where(exists_C[None], scale * (z_RxE @ keys_CxE.T), ABSENT)
+    return jnp.where(exists_C[None], scale * exact("RE,CE->RC", z_RxE, keys_CxE), ABSENT)
 
 
 def log_sum_exp(
@@ -80,7 +82,8 @@ def _backward(kept, cotangent_R):
         keys_CxE, exists_C = one
         p_RxC = jnp.exp(logits(z_RxE, keys_CxE, exists_C, scale) - lse_R[:, None])
         p_RxC = jnp.where(exists_C[None], p_RxC * cotangent_R[:, None], 0.0)
-        return grad_z_RxE + p_RxC @ keys_CxE, p_RxC.T @ z_RxE
+        grad_keys_CxE = exact("RC,RE->CE", p_RxC, z_RxE)
+        return grad_z_RxE + exact("RC,CE->RE", p_RxC, keys_CxE), grad_keys_CxE
 
     pulled_z_RxE, pulled_nxCxE = lax.scan(add, jnp.zeros_like(z_RxE), (keys_nxCxE, exists_nxC))
     grad_scale = (pulled_z_RxE * z_RxE).sum()

@@ -14,6 +14,7 @@ from jaxvl.errors import require
 from jaxvl.keys import Key
 from jaxvl.losses.chunks import in_chunks
 from jaxvl.losses.contrastive import Keys, belong
+from jaxvl.ops.dot import exact
 from jaxvl.types import ContrastiveLoss
 
 FOCAL_METHODS = ("softmask", "softmask_ahnpl")  # they read softmask.focal_gamma
@@ -60,7 +61,7 @@ def _part(
     scale: jax.Array | float,
     bias: jax.Array | float,
 ) -> jax.Array:
-    logits_RxC = scale * (z_RxE @ keys_CxE.T) + bias
+    logits_RxC = scale * exact("RE,CE->RC", z_RxE, keys_CxE) + bias
     same_RxC = belong(ids_Rx2, ids_Cx2)
     signed_RxC = jnp.where(same_RxC, logits_RxC, -logits_RxC)
     return jnp.where(exists_C[None], jax.nn.softplus(-signed_RxC), 0.0).sum(-1)

@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 from jaxvl.losses import contrastive
 from jaxvl.methods.context import Context
 from jaxvl.methods.encoders import Encoded, EncodedBatch
+from jaxvl.ops.dot import exact
 from jaxvl.types import Batch
 
 # image, text: features [Q, E]. ids: [Q, 2], NO_ID in an empty place. position: of the next batch.
@@ -100,7 +101,7 @@ def contrast(
             momentum=contrastive.Momentum(momentum_z_GxE, encoded.distill),
             **focal,
         )
-        return loss_G.mean(), scale * (z_GxE @ key_z_GxE.T)
+        return loss_G.mean(), scale * exact("GE,ME->GM", z_GxE, key_z_GxE)
 
     to_text, logits_i2t = direction(
         online.zi_GxE, momentum.zi_GxE, momentum.zt_GxE, "text", negatives

@@ -33,6 +33,7 @@ from jaxvl.methods.matching import (
 from jaxvl.methods.words import words_loss
 from jaxvl.models.fusion import ImageKeys
 from jaxvl.ops.arrays import masked_mean
+from jaxvl.ops.dot import exact
 from jaxvl.ops.gradcam import match_and_explain, word_relevance
 from jaxvl.ops.rng import stream
 from jaxvl.ops.soft_mask import choose_words, keep_factors, normalise_relevance
@@ -239,7 +240,7 @@ def soft_mask(
     """Returns the SoftMask of pairs. words: of `soft_words`. relevance: of these pairs."""
     options, key = context.config.softmask, context.key
     share_GxL, found_G = words
-    relevance_GxP = jnp.einsum("GL,GLP->GP", share_GxL, relevance_GxLxP)
+    relevance_GxP = exact("GL,GLP->GP", share_GxL, relevance_GxLxP)
     mask_GxP = shaped(normalise_relevance(relevance_GxP), options.mask)
     drawn_G = jax.random.bernoulli(stream(key, "soft"), options.probability, found_G.shape)
     applied_G = (found_G & drawn_G & (context.step >= options.start_step)).astype(jnp.float32)

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxvl.ops.dot import exact
 from jaxvl.types import MATCH, Model, Params
 
 
@@ -143,4 +144,4 @@ def merge_pieces(relevance_GxLxP: jax.Array, words_GxL: jax.Array) -> jax.Array:
     """
     same_GxLxL = (words_GxL[:, :, None] == words_GxL[:, None, :]) & (words_GxL >= 0)[:, :, None]
     share_GxLxL = same_GxLxL / jnp.maximum(same_GxLxL.sum(-1, keepdims=True), 1)
-    return jnp.einsum("GLM,GMP->GLP", share_GxLxL, relevance_GxLxP)
+    return exact("GLM,GMP->GLP", share_GxLxL, relevance_GxLxP)
