@@ -6,7 +6,7 @@ PIP := $(RUN) -m pip install --quiet --disable-pip-version-check
 SHELL_SCRIPTS := .ci/run $(wildcard launch/*.sh launch/generated/*.sh launch/generated/*.sbatch)
 SHELL_SCRIPTS += launch/generated/tpu_vm.env
 
-.PHONY: help demo coco test quick lint docs
+.PHONY: help demo coco test quick lint docs plan
 
 help:
 	@echo 'make demo   render images, train on them, draw what each word refers to (five minutes)'
@@ -15,6 +15,7 @@ help:
 	@echo 'make test   lint and all tests (a quarter of an hour): a change is accepted when this passes'
 	@echo 'make lint   format, style, types, shell scripts, Dockerfile'
 	@echo 'make docs   build the documentation into site/'
+	@echo 'make plan   plan the shipped experiments on TPU slices, for docs/scaling.md (hours)'
 
 # Renders the embedded data set, trains on it and draws what each word refers to.
 demo: $(VENV)/installed
@@ -43,6 +44,10 @@ lint: $(VENV)/installed-test
 
 docs: $(VENV)/installed-docs
 	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict
+
+# Continues where it was interrupted; the programs that are done lie in docs/plans.json.
+plan: $(VENV)/installed-test
+	$(RUN) docs/plans.py
 
 # Each file below says that a set of packages is there; a change of pyproject.toml makes them anew.
 $(VENV)/installed: pyproject.toml

@@ -91,7 +91,7 @@ def _plan(flags, config, target, table):
 
 
 def _largest(flags, config, best, made):
-    """Returns {"batch": the largest that fits or None, "compiled": whether it was}; prints it."""
+    """Returns the largest batch that fits, or None, and how that is known; prints it."""
     from jaxvl.plan import search
 
     above = 8 * config.batch_size if best.fits else 0
@@ -110,7 +110,7 @@ def _largest(flags, config, best, made):
         about = "at least" if batch == sizes[-1] else "about"
         line = f"largest batch {about} {batch}, by proportion; --largest compiles to find out"
     _say(flags, [f"{line} ({best.target.name}, fsdp {best.mesh[1]})"])
-    return {"batch": batch, "compiled": compiled}
+    return {"batch": batch, "compiled": compiled, "is_last": batch in sizes[-1:]}
 
 
 def _say(flags, lines):
