@@ -19,6 +19,7 @@ LIMITS = {
     "light": 0.32,  # cleanvision's
     "contrast": 0.02,
     "side": 64,
+    "side_of_usual": 0.5,  # a data set of small images is not all faults
     "aspect": 3.0,
     "copy_bits": copies.MAX_BITS,
     "copy_correlation": copies.COPY,
@@ -64,6 +65,9 @@ def of_pictures(pictures: Sequence[Picture]) -> list[Finding]:
         rows.sort(key=lambda i: (worst(pictures[i]), i))
         return Finding(name, [Flag(i, figures(pictures[i])) for i in rows], reason, len(pictures))
 
+    usual = float(np.median([size_of(picture) for picture in pictures]))
+    least = min(LIMITS["side"], LIMITS["side_of_usual"] * usual)
+
     def size(p):
         return {"width": p.width, "height": p.height}
 
@@ -86,7 +90,7 @@ def of_pictures(pictures: Sequence[Picture]) -> list[Finding]:
             lambda p: {"light": p.light},
             lambda p: p.light,
         ),
-        found("tiny", "tiny", lambda p: min(p.width, p.height) < LIMITS["side"], size, size_of),
+        found("tiny", "tiny", lambda p: size_of(p) < least, size, size_of),
         found("narrow", "narrow", lambda p: shape(p) > LIMITS["aspect"], size, lambda p: -shape(p)),
         found("place", "", lambda p: p.place, lambda p: {}, lambda p: 0),
         found("people", "", lambda p: p.people, lambda p: {}, lambda p: 0),

@@ -43,7 +43,10 @@ _FINDINGS = {
         "Dark images",
         "Fewer than 1 % of the pixels are bright. Night scenes are among them.",
     ),
-    "tiny": ("Tiny images", "The shorter side has fewer pixels than most models read."),
+    "tiny": (
+        "Tiny images",
+        "The shorter side is short for a model, and less than half as long as is usual here.",
+    ),
     "narrow": (
         "Long and narrow images",
         "They are squeezed into a square, or lose their ends, before a model sees them.",

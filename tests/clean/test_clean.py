@@ -94,6 +94,16 @@ def test_other_faults_of_images_are_found(looked_at):
     assert sorted(found(report, "plain")) == ["plain.jpg", "plain_too.jpg"]
 
 
+def test_where_all_images_are_small_none_is_called_tiny(tmp_path):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    sizes = [(32, 32), (30, 40), (32, 32), (12, 12)]
+    for number, size in enumerate(sizes):
+        planted.photo(number, size).save(photos / f"{number}.png")
+    planted.write(photos, [{"file_name": f"{n}.png", "text": "a red cup"} for n in range(4)])
+    assert found(run(photos, tmp_path / "out"), "tiny") == ["3.png"]
+
+
 def test_what_is_damaged_or_missing_is_named_and_not_fatal(looked_at):
     reasons = {each["file_name"]: each["reason"] for each in looked_at[2]["unusable"]["records"]}
     assert reasons == {
