@@ -157,6 +157,7 @@ def _loop(run, state, first):
             if stopping or evaluating or _is_due(done, config.checkpoint.every_steps, config):
                 _save(run, state, done, evaluating=evaluating and not stopping)
                 saved = done
+            run.peers.at(done, SAVING)
             run.checkpoints.check()
             if stopping:
                 say(f"stopped after step {done}, saved; the same command continues the run")
@@ -204,6 +205,7 @@ def _compile(training, batch):
 
 
 def _report(failure, run):
+    run.peers.at(failure.step, SAVING)
     run.checkpoints.close()
     newest = max(run.checkpoints.steps(), default=0)
     bundle = write_bundle(failure, run.directory, checkpoint_step=newest)
