@@ -63,5 +63,6 @@ def test_the_templates_of_pages_are_there(installed):
     assert names and {path.name for path in (installed / "jaxvl" / "templates").iterdir()} == names
 
 
-def test_types_are_declared(installed):
+def test_types_are_declared_and_the_table_of_chips_is_there(installed):
     assert (installed / "jaxvl" / "py.typed").exists()
+    assert (installed / "jaxvl" / "plan" / "chips.toml").exists()

@@ -14,6 +14,7 @@ class Chip(NamedTuple):
 
     on: str
     peak_bf16: float
+    peak_rounded: float
     peak_f32: float
     hbm_gib: float
     hbm: float

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from jaxvl.plan.chips import Chip, Reached
 from jaxvl.plan.collectives import Collective
+from jaxvl.plan.operations import ROUNDED
 
 ASSUMPTIONS = (
     "A step takes the longer of its products and its traffic with the memory, and then its "
@@ -43,12 +44,10 @@ def estimate(
 ) -> Estimate:
     """Returns the Estimate.
 
-    operations: of all chips, by type of the inputs. traffic, collectives: of one chip.
+    operations: of all chips, by kind. traffic, collectives: of one chip.
     """
-    products = sum(
-        count / (chip.peak_bf16 if dtype == "bfloat16" else chip.peak_f32)
-        for dtype, count in operations.items()
-    )
+    peaks = {"bfloat16": chip.peak_bf16, ROUNDED: chip.peak_rounded}
+    products = sum(count / peaks.get(kind, chip.peak_f32) for kind, count in operations.items())
     leaves_host = chips > chip.host_chips and chip.network
     link = chip.network if leaves_host else chip.link
     peak = (products / chips, traffic / chip.hbm, sum(one.sent for one in collectives) / link)

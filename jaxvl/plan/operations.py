@@ -10,11 +10,15 @@ from typing import Any
 
 from jax.extend.core import ClosedJaxpr, Jaxpr
 
+ROUNDED = "float32, rounded"
+
 
 def operations(jaxpr: ClosedJaxpr) -> dict[str, float]:
-    """Returns {dtype of the inputs: operations of a step on all chips together}.
+    """Returns {kind of product: operations of a step on all chips together}.
 
-    A product of [m, k] and [k, n] has 2 m k n of them. Of a choice the branch with the most counts.
+    The kind is the dtype of the inputs; ROUNDED for float32 that a TPU may round to bfloat16 and a
+    GPU to TF32. A product of [m, k] and [k, n] has 2 m k n operations. Of a choice the branch with
+    the most counts.
     """
     return dict(_count(jaxpr.jaxpr))
 
@@ -24,8 +28,8 @@ def _count(jaxpr: Jaxpr) -> Counter:
     for eqn in jaxpr.eqns:
         name, params = eqn.primitive.name, eqn.params
         if name in ("dot_general", "conv_general_dilated"):
-            dtype, count = _products(eqn)
-            total[dtype] += count
+            kind, count = _products(eqn)
+            total[kind] += count
         elif name == "cond":
             total += max((_count(one) for one in _inner(params)), key=Counter.total)
         else:
@@ -50,7 +54,7 @@ def _size(mesh):
 
 
 def _products(eqn: Any) -> tuple[str, int]:
-    """Returns (dtype of the inputs, operations) of a product or a convolution."""
+    """Returns (kind, operations) of a product or a convolution."""
     a, b = (variable.aval for variable in eqn.invars)
     out = eqn.outvars[0].aval.size
     if eqn.primitive.name == "dot_general":
@@ -58,4 +62,5 @@ def _products(eqn: Any) -> tuple[str, int]:
         terms = math.prod(a.shape[axis] for axis in contracted)
     else:
         terms = b.size // b.shape[eqn.params["dimension_numbers"].rhs_spec[0]]
-    return str(a.dtype), 2 * out * terms
+    is_rounded = a.dtype == "float32" and "HIGHEST" not in str(eqn.params["precision"])
+    return ROUNDED if is_rounded else str(a.dtype), 2 * out * terms

@@ -40,8 +40,8 @@ def _figures(plan):
         yield f"memory       GiB a chip: arguments {size:.3f}, by their shapes"
     yield f"compiled     in {plan.seconds:.0f} s by {plan.made_by}"
     yield f"vocabulary   {plan.words}"
-    by_type = ", ".join(f"{kind} {n / 1e12:.4g}" for kind, n in plan.operations.items())
-    yield f"operations   1e12 a step of all chips, in products: {by_type}"
+    by_kind = "; ".join(f"{kind}: {n / 1e12:.4g}" for kind, n in plan.operations.items())
+    yield f"operations   1e12 a step of all chips, in products: {by_kind}"
     if plan.compiler_operations is not None:
         figure = plan.compiler_operations * plan.target.count / 1e12
         yield f"             the compiler says {figure:.4g}, which has the body of a loop once"

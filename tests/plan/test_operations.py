@@ -6,7 +6,7 @@ import pytest
 from jax import lax
 
 from jaxvl.plan import program
-from jaxvl.plan.operations import operations
+from jaxvl.plan.operations import ROUNDED, operations
 
 
 def count(function, *shapes):
@@ -14,7 +14,7 @@ def count(function, *shapes):
 
 
 def test_a_product_has_two_operations_for_each_term():
-    assert count(lambda a, b: a @ b, (3, 4), (4, 5)) == {"float32": 2 * 3 * 4 * 5}
+    assert count(lambda a, b: a @ b, (3, 4), (4, 5)) == {ROUNDED: 2 * 3 * 4 * 5}
     image, kernel = (2, 8, 8, 3), (2, 2, 3, 5)
     counted = count(
         lambda x, k: lax.conv_general_dilated(
@@ -23,16 +23,24 @@ def test_a_product_has_two_operations_for_each_term():
         image,
         kernel,
     )
-    assert counted == {"float32": 2 * (2 * 4 * 4 * 5) * (2 * 2 * 3)}
+    assert counted == {ROUNDED: 2 * (2 * 4 * 4 * 5) * (2 * 2 * 3)}
+
+
+def test_products_count_by_what_the_chip_multiplies():
+    assert count(lambda a, b: jnp.matmul(a, b, precision="highest"), (3, 4), (4, 5)) == {
+        "float32": 2 * 3 * 4 * 5
+    }
+    narrow = count(lambda a, b: a.astype(jnp.bfloat16) @ b.astype(jnp.bfloat16), (3, 4), (4, 5))
+    assert narrow == {"bfloat16": 2 * 3 * 4 * 5}
 
 
 def test_loops_count_as_often_as_they_run_and_of_a_choice_the_most():
     scanned = count(lambda x, w: lax.scan(lambda x, w: (x @ w, None), x, w)[0], (3, 4), (6, 4, 4))
-    assert scanned == {"float32": 6 * 2 * 3 * 4 * 4}
+    assert scanned == {ROUNDED: 6 * 2 * 3 * 4 * 4}
     chosen = count(
         lambda x, w: lax.cond(x[0, 0] > 0, lambda: x @ w @ w, lambda: x @ w), (3, 4), (4, 4)
     )
-    assert chosen == {"float32": 2 * 2 * 3 * 4 * 4}
+    assert chosen == {ROUNDED: 2 * 2 * 3 * 4 * 4}
 
 
 @pytest.mark.slow
