@@ -74,15 +74,18 @@ def slice_of(spec: dict[str, Any]) -> Slice:
         raise ValueError(f"tpu.slice: {spec['tpu']['slice']} is not like v5e:4x4")
     if topology.count("x") != sides - 1:
         raise ValueError(f"tpu.slice: a topology of {generation} has {sides} sides")
-    return Slice(GENERATIONS[generation], topology)
+    where = Slice(GENERATIONS[generation], topology)
+    if where.chips % where.chips_of_host:
+        raise ValueError(f"tpu.slice: there are no slices of {where.chips} chips")
+    return where
 
 
 def read(path: Path) -> dict[str, Any]:
     """Returns a spec. Raises ValueError naming the key that is missing, unknown or of no use."""
     spec = yaml.safe_load(path.read_text())
     check(spec, KEYS, "")
-    if not re.fullmatch(r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?", spec["name"]):
-        raise ValueError("name: takes at most 40 of a-z, 0-9 and -, and begins with a letter")
+    if not re.fullmatch(r"[a-z]([a-z0-9-]{0,37}[a-z0-9])?", spec["name"]):
+        raise ValueError("name: takes at most 39 of a-z, 0-9 and -, and begins with a letter")
     if not all(isinstance(flag, str) and flag.startswith("--") for flag in spec["flags"]):
         raise ValueError("flags: takes a list of flags, such as [--config.batch_size=1024]")
     slice_of(spec)

@@ -12,8 +12,8 @@ run=$HOME/run
 python=$HOME/venv/bin/python
 
 running() {
-  # Its flags are compared too: after a restart of the machine another process may have its number.
-  [[ -f $run/pid ]] && grep -qs -- --distributed "/proc/$(<"$run/pid")/cmdline"
+  # Its command is compared too: after a restart of the machine another process may have its number.
+  [[ -f $run/pid ]] && grep -qs -e supervise -e --distributed "/proc/$(<"$run/pid")/cmdline"
 }
 
 install() {
@@ -54,7 +54,9 @@ state() {
 
 end() {
   while running; do sleep 0.5; done
-  sleep 0.5 # its exit code is written now
+  for _ in {1..20}; do # its exit code is written a moment later
+    [[ -f $run/code || ! -f $run/pid ]] || sleep 0.2
+  done
   state
 }
 

@@ -58,12 +58,13 @@ def test_all_start_the_same_run_and_ask_for_the_same_slice(generated, spec):
     "key, value, error",
     [
         ("nmae", "x", "nmae is not a key"),
-        ("name", "A run", "name: takes at most 40 of a-z, 0-9 and -, and begins with a letter"),
+        ("name", "A run", "name: takes at most 39 of a-z, 0-9 and -, and begins with a letter"),
         ("restarts", "many", "restarts: 'many' is not a number above 0"),
         ("flags", ["batch_size=8"], "flags: takes a list of flags"),
         ("tpu", {}, "tpu.slice is missing"),
         ("tpu", {"slice": "v9:4x4"}, "tpu.slice: v9:4x4 is not like v5e:4x4"),
         ("tpu", {"slice": "v5p:4x4"}, "tpu.slice: a topology of v5p has 3 sides"),
+        ("tpu", {"slice": "v5e:3x3"}, "tpu.slice: there are no slices of 9 chips"),
         ("gpu", {"nodes": 0}, "gpu.nodes: 0 is not a number above 0"),
     ],
 )
