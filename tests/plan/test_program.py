@@ -27,9 +27,17 @@ def test_the_planned_step_is_the_one_that_training_compiles(toy_config):
 
 
 @pytest.mark.slow
-def test_the_step_does_not_ask_how_many_devices_there_are(tiny_config):
-    traced = [program.make(tiny_config, jax.devices()[:count], processes=1) for count in (1, 8)]
-    one, *others = (str(made.train_step.trace(made.abstract, made.batch).jaxpr) for made in traced)
+def test_the_step_does_not_ask_how_many_devices_there_are(tiny_config, monkeypatch):
+    """Planned for one, planned for eight and run on eight, SoftMask's is the same."""
+    basis = experiment.open_basis(tiny_config)
+    run = experiment.make_training(basis, experiment.open_batches(basis))
+    batch = sharding.to_global(run.batches.batch(0), basis.mesh)
+    # The one number that a plan does not know, and that nothing which is planned depends on.
+    monkeypatch.setattr(program, "STEPS_PER_EPOCH", run.batches.steps_per_epoch)
+    made = [program.make(tiny_config, jax.devices()[:count], processes=1) for count in (1, 8)]
+    traced = [step.train_step.trace(step.abstract, step.batch) for step in made]
+    traced.append(run.train_step.trace(run.abstract, batch))
+    one, *others = (str(step.jaxpr) for step in traced)
     mesh = r"'data': \d+, 'fsdp': \d+"  # shardings name it
     assert re.search(mesh, one)
     assert all(re.sub(mesh, "", other) == re.sub(mesh, "", one) for other in others)
