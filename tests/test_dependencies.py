@@ -9,6 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 # Distributions whose name is not that of the package that they bring.
 IMPORTED_AS = {
+    "moto[s3]": "moto",
     "absl_py": "absl",
     "apache_beam": "apache_beam",
     "orbax_checkpoint": "orbax",
@@ -16,8 +17,16 @@ IMPORTED_AS = {
     "pyyaml": "yaml",
     "tensorflow_cpu": "tensorflow",
 }
-# Used without an import of ours: by jax, by torch.onnx, by sudachipy.
-NOT_IMPORTED = {"jax[tpu]", "jax[cuda13]", "onnx", "onnxscript", "sudachidict_core"}
+# Used without an import of ours: by jax, torch.onnx, sudachipy, fsspec.
+NOT_IMPORTED = {
+    "jax[tpu]",
+    "jax[cuda13]",
+    "onnx",
+    "onnxscript",
+    "sudachidict_core",
+    "gcsfs",
+    "s3fs",
+}
 # Imported only where something else has installed it (torch brings triton).
 OPTIONAL = {"open_clip", "triton"}
 
@@ -59,6 +68,8 @@ EXTRAS = (
     "tpu",
     "cuda",
     "plan",
+    "gcs",
+    "s3",
 )
 
 
@@ -72,4 +83,4 @@ def test_what_is_declared_is_imported():
 
 def test_what_tests_import_is_installed_by_make_test():
     optional = OPTIONAL | {"apache_beam", "onnxruntime", "pillow_heif"}
-    assert imported("tests") - optional <= declared("test", "torch", "negatives")
+    assert imported("tests") - optional <= declared("test", "torch", "negatives", "gcs")

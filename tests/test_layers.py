@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 # From low to high: a room may import from rooms below it, and from those on its line.
 ORDER = (
     "errors",
-    "keys paths files pages",
+    "keys paths files copies owner pages",
     "types preprocessing",
     "sharding ops",
     "losses",
