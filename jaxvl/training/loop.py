@@ -25,13 +25,12 @@ from jaxvl.training.watchdog import COMPILING, EVALUATING, READING, SAVING, STEP
 
 
 class _Run(NamedTuple):
-    """The parts that the loop needs besides the state."""
+    """The parts that the loop needs besides the state and the log."""
 
     basis: Basis
     training: Training
     evaluator: Evaluation | None  # None where eval.every_steps is 0
     checkpoints: Checkpoints
-    log: Log
     peers: Peers
     directory: Path
 
@@ -68,8 +67,8 @@ def _open_and_train(config, directory, others, started):
             directory, keep=config.checkpoint.keep, best_metric=config.checkpoint.best_metric
         )
         with files.storage_named(directory, lambda: _how_to_go_on(checkpoints)):
-            opened = (basis, training, evaluator, checkpoints)
-            return _train(*opened, others, directory, data, started)
+            run = _Run(basis, training, evaluator, checkpoints, others, directory)
+            return _train(run, data, started)
 
 
 def _begin(basis, stored, directory):
@@ -84,34 +83,34 @@ def _begin(basis, stored, directory):
     return data
 
 
-def _train(basis, training, evaluator, checkpoints, others, directory, data, started):
+def _train(run, data, started):
     """Trains from the newest checkpoint, and closes everything. Returns the exit code."""
-    if basis.config.model.init and not checkpoints.steps():
-        alike.check(alike.weights(basis.config.model.init))
+    config, directory, checkpoints = run.basis.config, run.directory, run.checkpoints
+    if config.model.init and not checkpoints.steps():
+        alike.check(alike.weights(config.model.init))
     state, first = experiment.restored_or_first_state(
-        basis, training, checkpoints, directory=directory
+        run.basis, run.training, checkpoints, directory=directory
     )
-    say(_headline(basis, training, state, first))
+    say(_headline(run.basis, run.training, state, first))
     if evaluation.is_chief():
         record.add_start(directory, data, step=first)
-    if evaluator and basis.config.model.init and not first:
-        evaluation.write_start(evaluator, state.params, directory)
+    if run.evaluator and config.model.init and not first:
+        evaluation.write_start(run.evaluator, state.params, directory)
     # The run may have ended while it evaluated this step.
-    due = first and evaluator and _is_due(first, basis.config.eval.every_steps, basis.config)
+    due = first and run.evaluator and _is_due(first, config.eval.every_steps, config)
     again = bool(due) and checkpoints.scores(first) is None
-    log = Log(basis.config, directory, first, warn=training.warn, started=started, again=again)
-    run = _Run(basis, training, evaluator, checkpoints, log, others, directory)
+    log = Log(config, directory, first, warn=run.training.warn, started=started, again=again)
     try:
         if again:
-            _evaluate(run, state, first)
-        stopped = _loop(run, state, first)
+            _evaluate(run, log, state, first)
+        stopped = _loop(run, log, state, first)
     except NonFinite as failure:
         _report(failure, run)
         return exits.FAILED
     finally:
         log.close()
         checkpoints.close()
-    if evaluator:
+    if run.evaluator:
         evaluation.show(directory / evaluation.RESULTS)
     return exits.STOPPED if stopped else exits.FINISHED
 
@@ -122,7 +121,7 @@ def _how_to_go_on(checkpoints):
     return f"{saved}; make room or make it writable, and give the same command again"
 
 
-def _loop(run, state, first):
+def _loop(run, log, state, first):
     """Makes the steps. Returns whether it was stopped with something left to do."""
     config = run.basis.config
     compiled, saved = None, first
@@ -144,18 +143,18 @@ def _loop(run, state, first):
             if compiled is None:
                 run.peers.at(step, COMPILING)
                 compiled, waited = _compile(run.training, global_batch), 0.0
-                run.log.clock.restart()
+                log.clock.restart()
             run.peers.at(step, STEPPING)
             state, metrics = compiled(state, global_batch)
             # Metrics are read one step late, when they have been computed: reading them then does
             # not make the device wait.
-            run.log.add(step, global_batch["example_id"], metrics, waited=waited)
+            log.add(step, global_batch["example_id"], metrics, waited=waited)
 
             done = step + 1
             stopping = stop.asked(done)
             evaluating = bool(run.evaluator) and _is_due(done, config.eval.every_steps, config)
             if stopping or evaluating or _is_due(done, config.checkpoint.every_steps, config):
-                _save(run, state, done, evaluating=evaluating and not stopping)
+                _save(run, log, state, done, evaluating=evaluating and not stopping)
                 saved = done
             run.peers.at(done, SAVING)
             run.checkpoints.check()
@@ -165,30 +164,28 @@ def _loop(run, state, first):
             run.peers.at(done, READING)
             asked_at = time.monotonic()
     run.peers.at(config.total_steps, SAVING)
-    run.log.settle()
+    log.settle()
     assert saved == max(first, config.total_steps)
     return False
 
 
-def _save(run, state, done, *, evaluating):
+def _save(run, log, state, done, *, evaluating):
     """Saves the state after `done` steps, and then evaluates it where that is due."""
-    run.log.settle()  # raises NonFinite: such a state must never be saved
+    log.settle()  # raises NonFinite: such a state must never be saved
     run.peers.at(done, SAVING)
     run.checkpoints.save(state, step=done)
     if evaluating:
         run.peers.at(done, EVALUATING)
-        _evaluate(run, state, done)
-    run.log.clock.restart()
+        _evaluate(run, log, state, done)
+    log.clock.restart()
 
 
-def _evaluate(run, state, done):
+def _evaluate(run, log, state, done):
     params = state.params if state.ema is None else state.ema
     out = run.directory / evaluation.RESULTS
-    scores = evaluation.write_results(
-        run.evaluator, params, out, step=done, goodput=run.log.goodput
-    )
+    scores = evaluation.write_results(run.evaluator, params, out, step=done, goodput=log.goodput)
     panel = run.evaluator.draw_panel(params, evaluation.panel_path(run.directory, done))
-    run.log.scores(scores, panel, step=done)
+    log.scores(scores, panel, step=done)
     run.checkpoints.add_scores(done, scores)  # last: a step without is evaluated again
 
 
