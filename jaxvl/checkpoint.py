@@ -255,6 +255,14 @@ def _orbax(written=None):
     return ocp.AsyncCheckpointer(ocp.CompositeCheckpointHandler(), async_options=options)
 
 
+def _reader_of_bucket():
+    """Returns an Orbax that reads what was copied to a bucket too, without Orbax's own mark."""
+    return ocp.Checkpointer(
+        ocp.CompositeCheckpointHandler(),
+        temporary_path_class=ocp.path.atomicity.AtomicRenameTemporaryPath,
+    )
+
+
 def _drop_late_errors():
     """Keeps quiet what the writes of a checkpoint say that come to an end after it has failed."""
     before = sys.unraisablehook
@@ -345,8 +353,9 @@ def _restore(orbax, items, *, step, directory):
     if damage:
         raise UserError(f"checkpoint {folder} is damaged: {damage}")
     args = {name: ocp.args.StandardRestore(item) for name, item in items.items()}
+    reader = _reader_of_bucket() if paths.scheme_of(folder) else orbax
     try:
-        return orbax.restore(folder, args=ocp.args.Composite(**args))
+        return reader.restore(folder, args=ocp.args.Composite(**args))
     except Exception as error:  # Orbax raises bare ones where a file is incomplete
         raise UserError(f"checkpoint {folder} cannot be read: {_first_line(error)}") from error
 
