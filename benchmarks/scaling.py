@@ -31,7 +31,7 @@ def main():
 
 
 def _arguments():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="What of a step is communication")
     parser.add_argument("--config", default="coco_softmask", help="experiment, NAME_OR_FILE[:ARG]")
     parser.add_argument("--chip", default="v5e", help="a TPU of jaxvl/plan/chips.toml")
     parser.add_argument("--chips", default="1,4,16,64,256", help="how many, from 1,4,16,64,256")
