@@ -73,3 +73,24 @@ def test_names_of_folders_are_left_alone(place):
 def test_what_pathlib_makes_of_a_bucket_makes_no_folder(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="gs://"):
         paths.of(Path("gs://bucket/run"))
+
+
+def test_a_bucket_whose_library_is_missing_says_how_to_install_it(monkeypatch):
+    monkeypatch.setattr(paths.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"gs://b/run needs gcsfs: pip install 'jaxvl\[gcs\]'"):
+        paths.of("gs://b/run")
+    with pytest.raises(UserError, match=r"s3://b/data needs s3fs: pip install 'jaxvl\[s3\]'"):
+        paths.of("s3://b/data")
+
+
+@pytest.mark.parametrize("scheme", ["gs", "s3"])
+def test_a_command_that_writes_a_folder_writes_it_on_this_machine(scheme, capsys):
+    for command, arguments in (
+        (prepare, ["scenes"]),
+        (convert, ["--from=x"]),
+        (sweep, ["--table=ahnpl"]),
+    ):
+        with pytest.raises(SystemExit):
+            command.main([*arguments, f"--out={scheme}://bucket/x"])
+        said = capsys.readouterr().err
+        assert f"--out={scheme}://bucket/x: {scheme}:// is not supported here" in said
