@@ -35,9 +35,9 @@ def environment(directory, **more):
     seen.mkdir(exist_ok=True)
     path = f"{directory / 'bin'}:{os.environ['PATH']}"
     here = {"PATH": path, "SEEN": str(seen), "PYTHONPATH": str(ROOT), "JAX_NUM_CPU_DEVICES": "2"}
-    # The suite's cache of compiled programs is for eight devices in one process.
-    without = {key: value for key, value in os.environ.items() if "COMPILATION_CACHE" not in key}
-    return {**without, **here, **more}
+    # The second start finds what the first one has compiled.
+    here["JAX_COMPILATION_CACHE_DIR"] = str(directory / "compiled")
+    return {**os.environ, **here, **more}
 
 
 def free_port():

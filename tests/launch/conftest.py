@@ -12,8 +12,8 @@ from toy_runs import write_config
 @pytest.fixture
 def spec(toy_config, tmp_path):
     """launch/spec.yaml for a run of the toy on two hosts, which takes some seconds."""
-    toy_config.total_steps = 100
-    toy_config.checkpoint.every_steps = 10
+    toy_config.total_steps = 300
+    toy_config.checkpoint.every_steps = 50
     toy_config.log.every_steps = 1
     spec = yaml.safe_load((ROOT / "launch" / "spec.yaml").read_text())
     config = write_config(toy_config, tmp_path / "experiment.py")

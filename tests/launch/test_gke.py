@@ -51,7 +51,7 @@ def test_a_pod_that_is_preempted_starts_all_again_and_the_run_is_finished(manife
     cluster.pods[1].terminate()  # its node is taken away: kubelet sends SIGTERM
     assert cluster.run() == "Completed"
     assert cluster.codes == [[75, 75], [0, 0]]
-    assert [line["step"] for line in lines(tmp_path / "a run")] == list(range(1, 101))
+    assert [line["step"] for line in lines(tmp_path / "a run")] == list(range(1, 301))
 
 
 @slow

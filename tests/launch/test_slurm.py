@@ -58,7 +58,7 @@ def test_a_job_stopped_by_slurm_goes_on_and_uses_every_gpu_and_core(slurm, spec,
     assert (memory / "ended").read_text() == "0", log.read_text()
     assert (memory / "codes").read_text() == "[75, 75]\n[0, 0]\n"
     assert "back into the queue (restart 1)" in log.read_text()
-    assert [line["step"] for line in lines(tmp_path / "a run")] == list(range(1, 101))
+    assert [line["step"] for line in lines(tmp_path / "a run")] == list(range(1, 301))
     for index in range(2):
         text = (tmp_path / "seen" / f"{index}.jsonl").read_text()
         for seen in map(json.loads, text.splitlines()):

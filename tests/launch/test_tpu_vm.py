@@ -72,7 +72,8 @@ def test_a_run_outlives_its_connection_and_is_watched_and_stopped(gcloud, tmp_pa
     assert asked["runtime_version"] == "tpu-ubuntu2204-base"
     assert run(call, "status")[1][1:] == ["t1v-jaxvl-w-0: no run", "t1v-jaxvl-w-1: no run"]
 
-    assert run(call, "start")[0] == 0  # the connection has ended; the run has not
+    flags = ["--config.total_steps=100000"]
+    assert run(call, "start", *flags)[0] == 0  # the connection has ended; the run has not
     code, _, errors = run(call, "start")
     assert code == 2 and "a run is running; stop it first" in errors
     wait_until(lambda: has_checkpoint(tmp_path / "a run"))
@@ -98,7 +99,7 @@ def test_keep_asks_for_a_new_slice_when_one_is_taken_away(gcloud, tmp_path):
     out, errors = keeping.communicate(timeout=300)
     assert keeping.returncode == 0, (out, errors)
     assert len(calls(memory, "queued-resources create")) == 2
-    assert [line["step"] for line in lines(tmp_path / "a run")] == list(range(1, 101))
+    assert [line["step"] for line in lines(tmp_path / "a run")] == list(range(1, 301))
 
 
 def test_a_run_that_is_refused_is_not_tried_again(gcloud):
