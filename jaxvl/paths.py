@@ -8,6 +8,7 @@ folders are but beginnings of names. jaxvl.copies brings files here that must li
 
 import contextlib
 import importlib.util
+import logging
 import os
 import re
 import shlex
@@ -62,7 +63,7 @@ def of(place: Path | str, *, schemes: Sequence[str] = READ) -> Path:
     check("path", place, schemes=schemes)
     if not scheme_of(place):
         return Path(place)
-    _forget_nothing()
+    _prepare_fsspec()
     from etils import epath
 
     return cast(Path, epath.Path(str(place)))
@@ -77,14 +78,18 @@ def filesystem(place: Path | str) -> Any:
     """Returns the fsspec filesystem of a place in a bucket."""
     import fsspec
 
-    _forget_nothing()
+    _prepare_fsspec()
     return fsspec.filesystem(scheme_of(place))
 
 
-def _forget_nothing() -> None:
-    """Has fsspec ask the bucket each time: others write there too, and Orbax by its own way."""
+def _prepare_fsspec() -> None:
+    """Has fsspec ask the bucket each time: others write there too, and Orbax by its own way.
+
+    gcsfs logs at length what it raises anyway.
+    """
     from fsspec.config import conf
 
+    logging.getLogger("gcsfs").setLevel(logging.CRITICAL)
     for scheme in LIBRARIES:
         conf.setdefault(scheme, {}).setdefault("use_listings_cache", False)
 

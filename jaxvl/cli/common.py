@@ -174,16 +174,14 @@ def mistakes_in_one_line(*, interrupted: str = "interrupted") -> Iterator[None]:
             yield
     except UserError as error:
         refuse(error)
-    except OSError as error:
-        reason = files.storage_reason(error)
-        if reason is None:
-            raise
-        refuse(f"{error.filename or 'a file'}: {reason}; make room or choose another place")
     except Exception as error:
-        reason = paths.reason(error)
+        if told := paths.reason(error):
+            refuse(told)
+        reason = files.storage_reason(error) if isinstance(error, OSError) else None
         if reason is None:
             raise
-        refuse(reason)
+        place = getattr(error, "filename", None) or "a file"
+        refuse(f"{place}: {reason}; make room or choose another place")
     except KeyboardInterrupt:
         print(interrupted, file=sys.stderr)
         sys.exit(130)

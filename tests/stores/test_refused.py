@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from jaxvl import api, paths
-from jaxvl.cli import convert, evaluate, explain, export, negatives, prepare, soup, sweep
+from jaxvl.cli import common, convert, evaluate, explain, export, negatives, prepare, soup, sweep
 from jaxvl.cli import train as train_command
 from jaxvl.errors import UserError
 from jaxvl.validate import validate
@@ -94,3 +94,12 @@ def test_a_command_that_writes_a_folder_writes_it_on_this_machine(scheme, capsys
             command.main([*arguments, f"--out={scheme}://bucket/x"])
         said = capsys.readouterr().err
         assert f"--out={scheme}://bucket/x: {scheme}:// is not supported here" in said
+
+
+def test_what_a_bucket_answers_is_one_line(capsys):
+    of_gcsfs = type("HttpError", (Exception,), {"__module__": "gcsfs.retry"})
+    with pytest.raises(SystemExit), common.mistakes_in_one_line():
+        raise of_gcsfs("Anonymous caller does not have access\nand more")
+    assert capsys.readouterr().err == (
+        "jaxvl: the bucket cannot be used (Anonymous caller does not have access)\n"
+    )
