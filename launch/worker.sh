@@ -12,8 +12,17 @@ run=$HOME/run
 python=$HOME/venv/bin/python
 
 running() {
+  [[ -f $run/pid ]] || return 1
+  local process command=""
+  process=/proc/$(<"$run/pid")
   # Its command is compared too: after a restart of the machine another process may have its number.
-  [[ -f $run/pid ]] && grep -qs -e supervise -e --distributed "/proc/$(<"$run/pid")/cmdline"
+  # A command is empty for a moment while a program starts another one in its place.
+  for _ in {1..5}; do
+    command=$(tr '\0' ' ' 2>/dev/null <"$process/cmdline") || return 1
+    [[ -z $command ]] || break
+    sleep 0.1
+  done
+  [[ $command == *supervise* || $command == *--distributed* ]]
 }
 
 install() {

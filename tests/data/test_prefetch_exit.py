@@ -77,7 +77,7 @@ cfg = SimpleNamespace(
     max_tokens=4, max_words=4, add_sep=False, words="", negatives="", second_view=False)
 words = tokenizer.train(["an image"], vocabulary_size=30)
 made = make_batches([(source, 1.0)], words, cfg, seed=0, batch_size=32,
-                    rows=range(32))
+                    rows=np.arange(32))
 """
 
 ENDINGS = """

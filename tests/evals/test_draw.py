@@ -41,8 +41,8 @@ def test_the_peak_is_the_brightest_place_on_dark_and_bright_images(grey):
 
 def test_a_page_holds_every_word_of_every_image():
     image = np.full((32, 32, 3), 128, np.uint8)
-    one = page_of([image], ["a b"], [Explanation(0.5, heatmaps("ab"))])
-    both = [Explanation(0.5, heatmaps(words)) for words in ("ab", "c")]
+    one = page_of([image], ["a b"], [Explanation(0.5, 0.5, heatmaps("ab"))])
+    both = [Explanation(0.5, 0.5, heatmaps(words)) for words in ("ab", "c")]
     two = page_of([image] * 2, ["a b", "c"], both)
     assert two.height > one.height and two.width == one.width
     wrapped = draw.word_row(
@@ -55,7 +55,7 @@ def test_a_page_holds_every_word_of_every_image():
 def test_texts_of_any_length_and_script_fit_the_page():
     image = np.full((16, 48, 3), 128, np.uint8)
     caption = "слово " + "long" * 80 + " 🦆"
-    page = page_of([image], [caption], [Explanation(0.5, heatmaps(caption.split()))])
+    page = page_of([image], [caption], [Explanation(0.5, 0.5, heatmaps(caption.split()))])
     margin = np.asarray(page)[:, -draw.MARGIN :]
     assert (margin == draw.BACKGROUND).all()
 

@@ -57,4 +57,4 @@ def test_the_count_of_a_step_is_that_of_the_compiler_without_loops(tiny_config):
     (scanned, once), (unrolled, compiler) = lowered(scan=True), lowered(scan=False)
     assert scanned == unrolled
     assert 1 < compiler / unrolled < 1.3  # of a model this small; at published sizes 1.03
-    assert once < 0.8 * compiler
+    assert once < 0.9 * compiler

@@ -211,6 +211,13 @@ def test_a_damaged_newest_checkpoint_is_moved_away_and_the_run_is_the_same(
         jax.tree.map(np.testing.assert_array_equal, one, other)
 
 
+def without_goodput(path):
+    """A share of the time, which no two runs have alike."""
+    return {
+        name: value for name, value in json.loads(path.read_text()).items() if name != "goodput"
+    }
+
+
 def test_an_evaluation_that_fails_loses_no_step_and_is_made_up_for(
     toy_config, tmp_path, scored, capsys
 ):
@@ -230,7 +237,7 @@ def test_an_evaluation_that_fails_loses_no_step_and_is_made_up_for(
     scored[:] = [0.2]
     assert loop.train(toy_config, run) == 0
     for file in ("results.json", "checkpoints/4/metrics/metrics", "checkpoints/8/metrics/metrics"):
-        assert (run / file).read_text() == (straight / file).read_text()
+        assert without_goodput(run / file) == without_goodput(straight / file)
     kept = [sorted(p.name for p in (each / "checkpoints").iterdir()) for each in (run, straight)]
     assert kept == [["4", "8"], ["4", "8"]]
     scores = [
