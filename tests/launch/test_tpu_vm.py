@@ -19,8 +19,8 @@ from clusters import (
 from toy_runs import lines
 
 pytestmark = pytest.mark.slow
-# Beside other tests of several processes, one of the two processes was once more in the run and
-# ended it, for a reason that is not known yet: JAXVL_ALONE=1 pytest -n0 tests/launch/test_tpu_vm.py
+# Beside other tests of several processes JAX said twice that process 0 had come again, and ended
+# the run. Why is not known yet: JAXVL_ALONE=1 pytest -n0 tests/launch/test_tpu_vm.py
 alone = pytest.mark.skipif(not os.environ.get("JAXVL_ALONE"), reason="to be run alone: see above")
 
 

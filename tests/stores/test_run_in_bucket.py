@@ -127,12 +127,13 @@ def test_it_is_where_another_run_starts_from(finished_run, tiny_config):
 def test_two_processes_write_one_run(gs, toy_config, tmp_path):
     toy_config.batch_size = toy_config.eval.batch_size = 16
     config_file = toy_runs.write_config(toy_config, tmp_path / "config.py")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        others = [f"--coordinator=127.0.0.1:{free.getsockname()[1]}", "--num_processes=2"]
     place = f"{gs}/two"
-    both = [toy_runs.start(config_file, place, *others, f"--process_id={i}") for i in range(2)]
-    said = [process.communicate()[1] for process in both]
+    with socket.socket() as held:  # so that no other test is given this port meanwhile
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        held.bind(("127.0.0.1", 0))
+        others = [f"--coordinator=127.0.0.1:{held.getsockname()[1]}", "--num_processes=2"]
+        both = [toy_runs.start(config_file, place, *others, f"--process_id={i}") for i in range(2)]
+        said = [process.communicate()[1] for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     assert [line["step"] for line in lines(paths.of(place) / "metrics.jsonl")] == [1, 2, 3, 4]
     assert checkpoint.checkpoint_steps(place) == [2, 4]
