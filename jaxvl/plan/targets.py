@@ -1,10 +1,11 @@
 """The machines that a plan is made for: v5e:4x4, h100:8, cpu:8; and their devices."""
 
+import contextlib
 import importlib.util
 import math
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from jaxvl.errors import UserError
@@ -60,8 +61,6 @@ def prepare(targets: Sequence[Target]) -> None:
     """
     import jax
 
-    for name, value in OFFLINE.items():
-        os.environ.setdefault(name, value)
     jax.config.update("jax_platforms", "cpu")
     simulated = [target.count for target in targets if target.on == "cpu"]
     if simulated:
@@ -73,18 +72,29 @@ def is_installed() -> bool:
     return importlib.util.find_spec("libtpu") is not None
 
 
+@contextlib.contextmanager
+def _offline() -> Iterator[None]:
+    """Sets OFFLINE while libtpu is loaded; left there, JAX would take this for a host of TPUs."""
+    before = dict(os.environ)
+    os.environ.update({key: value for key, value in OFFLINE.items() if key not in before})
+    try:
+        yield
+    finally:
+        for key in OFFLINE.keys() - before.keys():
+            del os.environ[key]
+
+
 def devices_of(name: str) -> Sequence[Any]:
     """Returns the devices of a TPU slice such as "v5e:4x4", for which a program can be compiled.
 
     No such chip is needed. Raises UserError where libtpu is not installed or knows no such slice.
     """
-    for key, value in OFFLINE.items():
-        os.environ.setdefault(key, value)
     if not is_installed():
         raise UserError(f"--on {name}: compiling for TPUs needs libtpu: {INSTALL}")
     from jax.experimental import topologies
 
     try:
-        return topologies.get_topology_desc(platform="tpu", topology_name=name).devices
+        with _offline():
+            return topologies.get_topology_desc(platform="tpu", topology_name=name).devices
     except Exception as error:  # of JAX, of a kind that depends on what is wrong
         raise UserError(f"--on {name}: libtpu knows no such slice: {error}") from error

@@ -1,7 +1,6 @@
 """launch/tpu_vm.sh, with a stand-in for gcloud, two workers and real processes."""
 
 import json
-import os
 import subprocess
 import sys
 
@@ -19,9 +18,6 @@ from clusters import (
 from toy_runs import lines
 
 pytestmark = pytest.mark.slow
-# Beside other tests of several processes JAX said twice that process 0 had come again, and ended
-# the run. Why is not known yet: JAXVL_ALONE=1 pytest -n0 tests/launch/test_tpu_vm.py
-alone = pytest.mark.skipif(not os.environ.get("JAXVL_ALONE"), reason="to be run alone: see above")
 
 
 @pytest.fixture
@@ -66,7 +62,6 @@ def calls(memory, command):
     return [flags for name, flags in found if name == command]
 
 
-@alone
 def test_a_run_outlives_its_connection_and_is_watched_and_stopped(gcloud, tmp_path):
     memory, call = gcloud
     code, _, errors = run(call, "create")
@@ -94,7 +89,6 @@ def test_a_run_outlives_its_connection_and_is_watched_and_stopped(gcloud, tmp_pa
     assert run(call, "delete")[0] == 0 and not (memory / "worker-0").exists()
 
 
-@alone
 def test_keep_asks_for_a_new_slice_when_one_is_taken_away(gcloud, tmp_path):
     memory, call = gcloud
     keeping = call("keep")
