@@ -16,7 +16,10 @@ BERT_WORDS, BERT_SEP, BERT_MASK = 30_522, 102, 103
 
 
 def load_config(name: str, *, method: str, batch_size: int) -> ConfigDict:
-    """Returns an experiment, NAME_OR_FILE[:ARG], with BERT's vocabulary where it has none."""
+    """Returns an experiment, NAME_OR_FILE[:ARG], with BERT's vocabulary where it has none.
+
+    It starts from random weights, which take as long as published ones.
+    """
     config = config_lib.resolve(
         read_config(name, []),
         vocabulary_size=BERT_WORDS,
@@ -25,6 +28,7 @@ def load_config(name: str, *, method: str, batch_size: int) -> ConfigDict:
     )
     config.update(method=method, batch_size=batch_size)
     config.mesh.update(data=1, fsdp=1)
+    config.model.init = ""
     return config
 
 

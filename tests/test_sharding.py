@@ -62,7 +62,7 @@ def test_a_batch_becomes_one_global_array_a_row_a_device():
 class Device:
     """A device of another machine, of which a mesh knows the process alone."""
 
-    platform = "cpu"
+    platform = device_kind = "cpu"
 
     def __init__(self, process):
         self.process_index = process

@@ -60,7 +60,7 @@ def test_shuffled_weights_are_the_same_numbers_elsewhere():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("model", ["albef", "clip"])
-def test_a_model_is_audited_alike_in_any_batches_and_its_words_are_written(basis, model, tmp_path):
+def test_a_model_is_audited_and_its_words_are_written_alike_in_any_batches(basis, model, tmp_path):
     config = basis.config.copy_and_resolve_references().unlock()
     if model == "clip":
         config.model.name = config.method = "clip"
@@ -79,10 +79,11 @@ def test_a_model_is_audited_alike_in_any_batches_and_its_words_are_written(basis
         return evaluator.findings(jax.device_put(params, sharding.replicated(mesh)))
 
     results, findings = run(8, 1)
-    same, _ = run(6, 2)
-    assert results.keys() == same.keys()
-    for name in ("pointing", "energy", "selectivity", "explained_by_one_map"):
-        assert results[name] == pytest.approx(same[name], abs=0.02), name
+    if model == "clip":  # once is enough, and costs half a minute
+        same, _ = run(6, 2)
+        assert results.keys() == same.keys()
+        for name in ("pointing", "energy", "selectivity", "explained_by_one_map"):
+            assert results[name] == pytest.approx(same[name], abs=0.02), name
     assert all(0 <= value <= 1 for name, value in results.items() if isinstance(value, float))
     assert results["words"] == len(findings.rows) > 5
     findings.write(tmp_path / "audit", "audit")
